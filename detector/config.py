@@ -1,0 +1,318 @@
+"""Settings from one TOML file and the environment. A bad key or value is refused by name; nothing is guessed.
+
+Each setting can be overridden by an environment variable: DETECTOR_<SECTION>_<KEY>, or DETECTOR_<KEY> for those
+outside a section (DETECTOR_DATABASE_URL, DETECTOR_COLLECTOR_INTERVAL_SECONDS, DETECTOR_HOST).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import msgspec
+
+from detector import shipped
+from detector.config_wording import CHANNEL_NAME, HOST, example, expectation, nearest
+from detector.domain import Severity
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SYSTEM_FILE = Path("/etc/detector/detector.toml")
+_SYSTEM_STATE = Path("/var/lib/detector")
+_FILE_VARIABLE = "DETECTOR_CONFIG"
+_PREFIX = "DETECTOR_"
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: unknown keys are refused."""
+
+    def __repr__(self) -> str:
+        """Shows no `url`: it may hold a password or a token, and this text may end in a log or a traceback."""
+        shown = {key: getattr(self, key) for key in self.__struct_fields__}
+        if shown.get("url"):
+            shown["url"] = "(secret)"
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+class Database(_Section, frozen=True):
+    """Where snapshots, alerts and models are kept."""
+
+    url: str = ""
+    """SQLAlchemy address. Empty: an SQLite file in the state folder. A password belongs into `url_file`."""
+    url_file: str = ""
+    """A file (mode 0600) that holds the address, in place of `url`."""
+
+
+class Collector(_Section, frozen=True):
+    """Capture."""
+
+    interval_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
+    """Length of a snapshot."""
+    map_entries: Annotated[int, msgspec.Meta(ge=64, le=4_194_304)] = 65_536
+    """Distinct keys that one snapshot can hold; kernel memory is about 0.4 kB for each."""
+    exclude_loopback: bool = False
+    """Leave connections with 127.0.0.0/8 and ::1 out."""
+
+
+class Models(_Section, frozen=True):
+    """What is normal, and how strange is strange."""
+
+    burn_in_hours: Annotated[float, msgspec.Meta(ge=0, le=24 * 60)] = 24.0
+    """Observed time before scores are given."""
+    train_every_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 6.0
+    """How often the isolation forest is trained anew, in observed time."""
+    train_rows: Annotated[int, msgspec.Meta(ge=256, le=1_000_000)] = 20_000
+    """The most rows that a training takes from the store."""
+
+
+class Rules(_Section, frozen=True):
+    """Which rule files are in force."""
+
+    folders: tuple[str, ...] = ()
+    """Folders of Sigma rules (*.yml). Empty: the shipped ones, and /etc/detector/rules if it exists."""
+
+
+class Alerts(_Section, frozen=True):
+    """From findings to messages."""
+
+    cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
+    """Findings with the same fingerprint that follow one another within this time are one alert."""
+
+
+class Channel(_Section, frozen=True):
+    """Somewhere to send alerts: an apprise address."""
+
+    name: Annotated[str, msgspec.Meta(pattern=CHANNEL_NAME)]
+    url: str = ""
+    """The apprise address (slack://…, mailto://…). It is a secret: keep the file at mode 0600 or use `url_file`."""
+    url_file: str = ""
+    """A file (mode 0600) that holds the address, in place of `url`."""
+    min_severity: Severity = Severity.LOW
+    """Alerts below this are not sent here."""
+
+    @property
+    def address(self) -> str:
+        """The apprise address.
+
+        Raises:
+            ConfigError: `url_file` cannot be read or is readable by others.
+        """
+        if self.url_file:
+            return read_secret(Path(self.url_file), f"channel {self.name!r}: url_file")
+        return self.url
+
+
+class Notify(_Section, frozen=True):
+    """Delivery."""
+
+    retry_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 15.0
+    """Wait after the first failed attempt; doubled after each further one, at most an hour."""
+    give_up_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 72.0
+    """After this a notification is dead: kept and shown, not tried again."""
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 15.0
+    """The longest that one attempt may take to connect or to wait for an answer."""
+    console: bool = True
+    """Print alerts on the standard output of `detector detect`."""
+
+
+class Settings(_Section, frozen=True):
+    """All settings; every one has a default."""
+
+    host: Annotated[str, msgspec.Meta(pattern=HOST)] = ""
+    """Name of this host in the store. Empty: the machine's own name."""
+    state_folder: str = ""
+    """Where local state is kept. Empty: /var/lib/detector, or .state in a source checkout."""
+    database: Database = Database()
+    collector: Collector = Collector()
+    models: Models = Models()
+    rules: Rules = Rules()
+    alerts: Alerts = Alerts()
+    notify: Notify = Notify()
+    channels: tuple[Channel, ...] = ()
+
+    @property
+    def host_name(self) -> str:
+        """The configured name, or the machine's."""
+        return self.host or socket.gethostname()
+
+    @property
+    def state(self) -> Path:
+        """The folder for local state."""
+        if self.state_folder:
+            return Path(self.state_folder)
+        checkout = shipped.checkout()
+        return checkout / ".state" if checkout else _SYSTEM_STATE
+
+    @property
+    def database_url(self) -> str:
+        """Address of the database.
+
+        Raises:
+            ConfigError: `url_file` cannot be read or is readable by others.
+        """
+        if self.database.url_file:
+            return read_secret(Path(self.database.url_file), "database.url_file")
+        return self.database.url or f"sqlite:///{self.state / 'detector.db'}"
+
+    @property
+    def rule_folders(self) -> tuple[Path, ...]:
+        """The folders that rules are read from."""
+        if self.rules.folders:
+            return tuple(Path(folder) for folder in self.rules.folders)
+        local = SYSTEM_FILE.parent / "rules"
+        return (shipped.folder("rules"), *((local,) if _exists(local) else ()))
+
+
+def read_secret(path: Path, key: str) -> str:
+    """The stripped content of a file that only its owner (and group) may read.
+
+    Raises:
+        ConfigError: unreadable, empty, or open to everyone; the content is never shown.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
+        raise ConfigError(f"{key}: {path}: {reason}") from None
+    if mode & 0o007:
+        raise ConfigError(f"{key}: {path} can be read by everyone", hint=f"chmod 0600 {path}")
+    if not text:
+        raise ConfigError(f"{key}: {path} is empty")
+    return text
+
+
+def default_file(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file in use when none is named: $DETECTOR_CONFIG, else the system's if it exists.
+
+    Raises:
+        ConfigError: this user may not look.
+    """
+    if named := environ.get(_FILE_VARIABLE):
+        return Path(named)
+    return SYSTEM_FILE if _exists(SYSTEM_FILE) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as fault:
+        # Neither present nor absent: to go on without it would turn a configuration into defaults, silently.
+        raise ConfigError(
+            f"{path}: {fault.strerror}", hint="let this user read it, or name another file with --config"
+        ) from None
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads `path` (default: see `default_file`) and applies the environment.
+
+    Raises:
+        ConfigError: naming the file or variable, the key, and what is expected there.
+    """
+    environ = os.environ if environ is None else environ
+    path = path or default_file(environ)
+    values = _read(path) if path else {}
+    source = str(path) if path else "environment"
+    overridden = dict(_overrides(environ))
+    for (section, key), (variable, text) in overridden.items():
+        place = values.setdefault(section, {}) if section else values
+        if not isinstance(place, dict):
+            raise ConfigError(f"{source}: {section} must be a table", hint=f"write it as [{section}]")
+        place[key] = _parsed(section, key, text, variable)
+        if section == "database":
+            # The two name the same thing: the environment's word counts, whichever of them the file has.
+            for other in {"url", "url_file"} - {name for part, name in overridden if part == section}:
+                place.pop(other, None)
+    try:
+        settings = msgspec.convert(values, Settings, strict=True)
+    except msgspec.ValidationError as fault:
+        raise _explained(str(fault), source, overridden) from None
+    _check(settings, source)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as fault:
+        raise ConfigError(f"{path}: {fault.strerror}", hint="name another file with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path}: not valid TOML: {fault}") from None
+
+
+def _sections() -> dict[str, type[_Section]]:
+    hints = get_type_hints(Settings)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, _Section)}
+
+
+def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    known = {
+        **{f"{_PREFIX}{key}".upper(): ("", key) for key in ("host", "state_folder")},
+        **{
+            f"{_PREFIX}{section}_{key}".upper(): (section, key)
+            for section, kind in _sections().items()
+            for key in kind.__struct_fields__
+        },
+    }
+    for variable, text in environ.items():
+        if not variable.startswith(_PREFIX) or variable == _FILE_VARIABLE:
+            continue
+        if variable not in known:
+            raise ConfigError(f"environment: {variable} is not a setting", hint=nearest(variable, known))
+        yield known[variable], (variable, text)
+
+
+def _parsed(section: str, key: str, text: str, variable: str) -> Any:
+    owner: type[_Section] = _sections()[section] if section else Settings
+    hint = get_type_hints(owner)[key]
+    if hint is str:
+        return text
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    if parsed.keys() != {"value"}:
+        hint = f"write it as in TOML: {example(getattr(owner(), key))}"
+        raise ConfigError(f"environment: {variable}={text!r} is not understood", hint=hint)
+    return parsed["value"]
+
+
+def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], tuple[str, str]]) -> ConfigError:
+    # msgspec says: "Object contains unknown field `intervall` - at `$.collector`"
+    what, _, where = message.partition(" - at ")
+    where = where.strip("`").removeprefix("$").removeprefix(".")
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        name = unknown.group(1)
+        key = f"{where}.{name}" if where else name
+        section = _sections().get(where, Channel if where.startswith("channels") else Settings)
+        return ConfigError(f"{source}: unknown key {key}", hint=nearest(name, section.__struct_fields__))
+    if missing := re.search(r"missing required field `(.*)`", what):
+        return ConfigError(f"{source}: {where} has no {missing.group(1)}")
+    section_name, _, key = where.partition(".")
+    if (section_name, key) in overridden:
+        source = f"environment, {overridden[section_name, key][0]}"
+    hint = f"one of: {', '.join(Severity)}" if "enum" in what else ""
+    if where == "channels":
+        hint = "write each channel as a table of its own, under [[channels]]"
+    return ConfigError(f"{source}: {where}: {expectation(what)}", hint=hint)
+
+
+def _check(settings: Settings, source: str) -> None:
+    if settings.database.url and settings.database.url_file:
+        raise ConfigError(f"{source}: database has both url and url_file", hint="remove one of them")
+    seen: set[str] = set()
+    for channel in settings.channels:
+        if channel.name in seen:
+            raise ConfigError(f"{source}: two channels are named {channel.name!r}", hint="give each its own name")
+        if channel.name == "console":
+            raise ConfigError(f"{source}: the channel name 'console' is taken", hint="see notify.console")
+        if bool(channel.url) == bool(channel.url_file):
+            raise ConfigError(f"{source}: channel {channel.name!r} needs either url or url_file")
+        seen.add(channel.name)

@@ -1,0 +1,287 @@
+"""The nouns of the system: frozen values, standard library only.
+
+Field names are those of database columns, JSON output and the documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+IPAddress = IPv4Address | IPv6Address
+"""An IPv4-mapped IPv6 address is always held as the IPv4 address that it is."""
+
+Scalar = str | int | float | bool | None
+
+
+class Direction(StrEnum):
+    """Which end of the connection this host was."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+
+
+class Protocol(StrEnum):
+    """Transport of a connection."""
+
+    TCP = "tcp"
+    SCTP = "sctp"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended. `FAILED` is every end that is not one of the others, giving up included."""
+
+    ESTABLISHED = "established"
+    REFUSED = "refused"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+
+
+class Severity(StrEnum):
+    """How much a person should care; Sigma's `level`. Ordered by `rank`, not by name."""
+
+    INFORMATIONAL = "informational"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 (informational) to 4 (critical)."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionKey:
+    """Who connects where. What is unknown is None, never guessed.
+
+    `user` is the account that the process ran as, `login_user` the one that logged in (it survives sudo and su);
+    both are names where the host knows one, else the number as text. Outbound keys have a remote port and no local
+    port; inbound keys have the listening port as `local_port` and no remote port.
+    """
+
+    direction: Direction
+    protocol: Protocol
+    remote_address: IPAddress
+    remote_port: int | None = None
+    local_port: int | None = None
+    executable: str | None = None
+    command: str | None = None
+    user: str | None = None
+    login_user: str | None = None
+    unit: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionCount:
+    """What one key did in one snapshot, in one login session (`session` 0: none).
+
+    An attempt and its outcome may fall into different snapshots, so `attempted` need not be the sum of the rest.
+    Handshake times are microseconds from the first SYN to the established connection.
+    """
+
+    key: ConnectionKey
+    session: int = 0
+    attempted: int = 0
+    established: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    handshake_us_total: int = 0
+    handshake_us_max: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What a snapshot could not count or name, by kind. All zero: the snapshot is complete."""
+
+    attempted: int = 0
+    """Attempts that found no room in the map of counts."""
+    established: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    """Outcomes that found no room in the map of counts, each by its kind."""
+    inbound: int = 0
+    """Accepted inbound connections that found no room."""
+    pending_full: int = 0
+    """Attempts that were counted but whose outcome cannot be: too many were under way at once."""
+    unmatched: int = 0
+    """Outcomes whose attempt was not seen, or found no room among those under way."""
+    unnamed: int = 0
+    """Connects whose executable could not be named: its path was unreadable or the table of paths full."""
+    unread: int = 0
+    """Reads of kernel memory that failed."""
+    missed: int = 0
+    """Changes of state that the kernel did not show: a program was running on that processor already."""
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Losses)})
+
+    def __sub__(self, other: Losses) -> Losses:
+        return Losses(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Losses)})
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was lost."""
+        return not any(getattr(self, f.name) for f in fields(Losses))
+
+    def nonzero(self) -> dict[str, int]:
+        """The kinds of loss that happened, with their numbers."""
+        return {f.name: value for f in fields(Losses) if (value := getattr(self, f.name))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All counts of one host over [start, end), with what was lost in it. Times are aware, in UTC."""
+
+    host: str
+    start: datetime
+    end: datetime
+    counts: tuple[ConnectionCount, ...]
+    losses: Losses = field(default_factory=Losses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRef:
+    """A stored snapshot: `seq` numbers a host's snapshots from 1 in the order they were written."""
+
+    host_id: int
+    host: str
+    seq: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCount:
+    """A connection count as the store holds it, with its key's number and first appearance on this host."""
+
+    key_id: int
+    count: ConnectionCount
+    first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learning:
+    """How far a host's burn-in has come, in seconds of observed time."""
+
+    elapsed_seconds: float
+    required_seconds: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether scores are given."""
+        return self.elapsed_seconds >= self.required_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A stored count with what the models say of it.
+
+    `surprise` is -log10 of the calibrated probability that a benign hour of this host holds anything this strange;
+    `score` is one minus that probability, so .96 is about once a day. Both are None while the host is being learnt.
+    """
+
+    key_id: int
+    session: int
+    score: float | None
+    surprise: float | None
+    channel: str | None
+    """The channel that decided the score."""
+    novelty: str | None
+    """What is new about the connection ("destination", "port" …; see models.features); None when nothing is."""
+    p_novelty: float | None
+    p_volume: float | None
+    p_forest: float | None
+    explanation: str | None
+    """The sentence of the deciding channel; only for scores that a person might be shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRef:
+    """Points to one stored count of the finding's host."""
+
+    seq: int
+    key_id: int
+    session: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One match of one rule, with its evidence. Findings that share a fingerprint belong to one alert."""
+
+    rule_id: str
+    rule_title: str
+    severity: Severity
+    fingerprint: str
+    group: Mapping[str, Scalar]
+    """What the matched rows have in common: design field names to values."""
+    start: datetime
+    end: datetime
+    evidence: tuple[EvidenceRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One incident: what a person sees. Totals are over the distinct rows of all its findings."""
+
+    alert_id: int
+    host: str
+    rule_id: str
+    rule_title: str
+    severity: Severity
+    fingerprint: str
+    group: Mapping[str, Scalar]
+    opened_at: datetime
+    """End of the snapshot that opened it (data time, as all times of an alert)."""
+    start: datetime
+    end: datetime
+    finding_count: int
+    attempted: int
+    established: int
+    refused: int
+    timed_out: int
+    failed: int
+    destinations: int
+    """Distinct remote addresses."""
+    ports: int
+    """Distinct remote ports (local ports for inbound connections)."""
+    score: float | None
+    """Highest anomaly score among the rows."""
+    summary: str
+    """The first line of every message: who, with what, where, how many, how unusual."""
+    explanations: tuple[str, ...]
+
+
+class NotificationState(StrEnum):
+    """Where a notification stands in the outbox."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """One delivery of one alert to one channel."""
+
+    notification_id: int
+    alert_id: int
+    channel: str
+    reason: str
+    """Why it was sent: "opened", "grown tenfold" …"""
+    state: NotificationState
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime
+    delivered_at: datetime | None
+    last_error: str | None

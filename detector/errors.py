@@ -1,0 +1,84 @@
+"""Expected faults: each has a message, a remedy and an exit code. Only the command line turns one into text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class DetectorError(Exception):
+    """A fault that an operator can mend.
+
+    Args:
+        message: what is wrong, in one sentence, with the value that caused it.
+        hint: what to do about it; empty when the message says it already.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(DetectorError):
+    """A configuration file or environment variable holds something that is not understood."""
+
+    exit_code = 78  # EX_CONFIG of sysexits(3)
+
+
+class RuleError(DetectorError):
+    """One or more rule files are refused; every fault of every file is in `faults`."""
+
+    exit_code = 65  # EX_DATAERR
+
+    def __init__(self, faults: tuple[RuleFault, ...]) -> None:
+        count = len(faults)
+        super().__init__(
+            "\n".join(str(fault) for fault in faults),
+            hint=f"{count} fault{'s' if count != 1 else ''}; nothing was loaded from the files named",
+        )
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RuleFault:
+    """One fault in one rule file; printed as `path:line: what is wrong; what to write instead`."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+class StoreError(DetectorError):
+    """The database is away, too old, or refuses what was asked."""
+
+    exit_code = 74  # EX_IOERR
+
+
+class CaptureError(DetectorError):
+    """The kernel side cannot be loaded or read."""
+
+    exit_code = 71  # EX_OSERR
+
+
+class PreflightError(CaptureError):
+    """The machine lacks something that capture needs; every fault is named at once, each with its remedy."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+    def __init__(self, faults: tuple[tuple[str, str], ...]) -> None:
+        lines = [f"- {fault}\n  remedy: {remedy}" for fault, remedy in faults]
+        super().__init__("connects cannot be captured on this machine:\n" + "\n".join(lines))
+        self.faults = faults
+
+
+class ModelError(DetectorError):
+    """A stored model cannot be used."""
+
+
+class DeliveryError(DetectorError):
+    """A notification could not be delivered; the outbox keeps it and tries again."""

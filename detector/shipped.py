@@ -1,0 +1,26 @@
+"""Where the files that ship beside the code are: in the installed wheel, or in the checkout the code runs from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """The source checkout this code runs from, or None when it is installed."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "migrations").is_dir() else None
+
+
+def folder(name: str) -> Path:
+    """The shipped folder `name` ("rules" or "migrations").
+
+    Raises:
+        FileNotFoundError: the installation is incomplete.
+    """
+    root = checkout()
+    path = root / name if root else _PACKAGE / "shipped" / name
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is missing: the installation is incomplete")
+    return path

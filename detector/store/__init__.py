@@ -1,0 +1,1 @@
+"""The database: the only bridge between collecting and detecting."""

@@ -1,0 +1,240 @@
+"""Opens the database: SQLite in WAL mode or Postgres, brought to the current schema by Alembic."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from detector import shipped
+from detector.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+# About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
+# for every snapshot.
+_STATEMENT_CACHE = 3000
+_SQLITE_BUSY_SECONDS = 30.0
+_HINTS = {
+    "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
+    "open: start one, or run this as the user that owns the file",
+    "database is locked": f"another process has been writing for {_SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
+}
+# Alembic's own record of what it has done.
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32)))
+
+
+def parse_url(url: str) -> URL:
+    """The database address, checked.
+
+    Raises:
+        ConfigError: not an address, or of a database that is neither SQLite nor Postgres. The message never
+            shows the password.
+    """
+    hint = "write sqlite:////var/lib/detector/detector.db or postgresql://user@host/database, escaped as in URLs"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # ValueError: a port that is no number, which is what an unescaped "/" in a password looks like.
+        raise ConfigError("database.url is not a database address", hint=hint) from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ConfigError(f"database.url names the database {backend!r}, which is not supported", hint=hint)
+    return parsed.set(drivername="sqlite")
+
+
+def open_store(url: str) -> Engine:
+    """An engine for `url`. Transactions of SQLite take the write lock at once when opened by `writing`.
+
+    Raises:
+        ConfigError: see `parse_url`.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True)
+    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": _SQLITE_BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def place(engine: Engine) -> str:
+    """Where the database is, without anything that might be secret."""
+    url = engine.url
+    if engine.dialect.name == "sqlite":
+        return url.database or ":memory:"
+    # Passwords may also stand among the options after "?".
+    bare = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
+    return bare.render_as_string()
+
+
+def _prepare_sqlite(raw: sqlite3.Connection, _record: object) -> None:
+    # The driver must not open transactions by itself: _begin_sqlite does.
+    raw.isolation_level = None
+    cursor = raw.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail with SQLITE_BUSY_SNAPSHOT when another process
+    # writes in between; taking the write lock at the start waits for it instead.
+    writes = connection.get_execution_options().get("detector_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that writes: committed at the end, rolled back on any exception.
+
+    Raises:
+        StoreError: the database is away or locked for too long.
+    """
+    with (
+        _faults_named(engine),
+        engine.connect().execution_options(detector_writes=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that sees a single state of the database and writes nothing.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    # SQLite knows nothing less; Postgres would show each statement another state.
+    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with _faults_named(engine), engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def _faults_named(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as fault:
+        reason = first_line(fault.orig)
+        raise StoreError(f"database {place(engine)}: {reason}", hint=_HINTS.get(reason, "")) from fault
+
+
+def first_line(fault: BaseException | None) -> str:
+    """The first line of an exception's text; drivers put the statement and its parameters on later lines."""
+    return (str(fault).splitlines() or [type(fault).__name__])[0]
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Brings the schema to the newest revision; returns the revision before (None: empty) and after.
+
+    Raises:
+        StoreError: the database is away, or newer than this program.
+    """
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+    from alembic.util import CommandError
+
+    _make_folder(engine)
+    config = _alembic()
+    with writing(engine) as connection:
+        before = MigrationContext.configure(connection).get_current_revision()
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as fault:
+            raise _too_new(before) from fault
+        after = MigrationContext.configure(connection).get_current_revision()
+    return before, str(after)
+
+
+def check_current(engine: Engine) -> None:
+    """Raises StoreError when the schema is not the one this program was written for, with the remedy.
+
+    Without Alembic, whose 10 MB a collector would hold for nothing.
+    """
+    _check_there(engine)
+    with reading(engine) as connection:
+        made = inspect(connection).has_table(_version.name)
+        current = connection.scalar(select(_version.c.version_num)) if made else None
+    *older, newest = revisions()
+    if current == newest:
+        return
+    if current is not None and current not in older:
+        raise _too_new(current)
+    raise StoreError(
+        f"the database's schema is {current or 'empty'}, this version needs {newest}", hint="run: detector db upgrade"
+    )
+
+
+def revisions() -> list[str]:
+    """The revisions of the schema, the newest last: the first part of the names of the migrations' files."""
+    files = (shipped.folder("migrations") / "versions").glob("[0-9]*.py")
+    return sorted(path.name.partition("_")[0] for path in files)
+
+
+def _too_new(revision: str | None) -> StoreError:
+    return StoreError(
+        f"the database's schema, {revision}, is not known to this version",
+        hint="run the version of detector that made it, or a newer one",
+    )
+
+
+def _check_there(engine: Engine) -> None:
+    """SQLite would make a file that is missing, with nothing in it."""
+    path = _file(engine)
+    try:
+        missing = path is not None and not path.exists()
+    except OSError as fault:
+        hint = "run as root, or as a member of the group that its folder belongs to"
+        raise StoreError(f"{path}: {fault.strerror}", hint=hint) from fault
+    if missing:
+        raise StoreError(f"there is no database at {path}", hint="run: detector db upgrade")
+
+
+def _file(engine: Engine) -> Path | None:
+    """The file of an SQLite database; None in memory, or elsewhere."""
+    database = engine.url.database
+    return Path(database) if engine.dialect.name == "sqlite" and database and database != ":memory:" else None
+
+
+def _alembic() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(shipped.folder("migrations")).replace("%", "%%"))
+    return config
+
+
+def _make_folder(engine: Engine) -> None:
+    path = _file(engine)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # Created before SQLite does, so that it is never readable by others, whatever the umask.
+        path.touch(mode=0o640, exist_ok=True)
+    except OSError as fault:
+        raise StoreError(f"{path}: {fault.strerror}", hint="choose another place under [database] url") from fault

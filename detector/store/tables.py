@@ -1,0 +1,396 @@
+"""The database tables, the same on SQLite and Postgres. Every large table is keyed by host first.
+
+Times are aware datetimes in UTC: `timestamptz` on Postgres, integer microseconds since 1970 on SQLite.
+Addresses are 16 bytes, IPv4 mapped into IPv6 (::ffff:0:0/96), so that a network is a range of them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from detector.domain import Direction, IPAddress, NotificationState, Outcome, Protocol, Severity
+
+if TYPE_CHECKING:
+    from sqlalchemy.types import TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type of `dialect`."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
+        """Refuses naive times: a time without zone is a fault of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC) if dialect.name == "postgresql" else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Always in UTC, whatever zone the database session shows."""
+        if value is None:
+            return None
+        moment: datetime = value.astimezone(UTC) if dialect.name == "postgresql" else _EPOCH + value * _MICROSECOND
+        return moment
+
+
+class Address(TypeDecorator[IPAddress]):
+    """An IP address as 16 bytes; IPv4 is mapped, and comes back as IPv4."""
+
+    impl = LargeBinary(16)
+    cache_ok = True
+
+    def process_bind_param(self, value: IPAddress | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
+        """See `packed`."""
+        return None if value is None else packed(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> IPAddress | None:  # noqa: ARG002
+        """IPv4 for mapped addresses."""
+        return None if value is None else unpacked(bytes(value))
+
+
+def packed(address: IPAddress) -> bytes:
+    """16 bytes in network order; IPv4 as ::ffff:a.b.c.d."""
+    if isinstance(address, IPv4Address):
+        return b"\x00" * 10 + b"\xff\xff" + address.packed
+    return address.packed
+
+
+def unpacked(raw: bytes) -> IPAddress:
+    """The inverse of `packed`."""
+    address = IPv6Address(raw)
+    return address.ipv4_mapped or address
+
+
+def _text_enum(values: type[Direction | Protocol | Outcome | Severity | NotificationState]) -> String:
+    return String(max(len(v.value) for v in values))
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# An INTEGER PRIMARY KEY is what SQLite numbers by itself.
+_Number = BigInteger().with_variant(Integer(), "sqlite")
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host_id", Integer, primary_key=True),
+    Column("host", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Written by the host's one collector: 1, 2, 3 … in the order of commits, so that a cursor over it skips nothing.
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    Column("lost_attempted", BigInteger, nullable=False, default=0),
+    Column("lost_established", BigInteger, nullable=False, default=0),
+    Column("lost_refused", BigInteger, nullable=False, default=0),
+    Column("lost_timed_out", BigInteger, nullable=False, default=0),
+    Column("lost_failed", BigInteger, nullable=False, default=0),
+    Column("lost_inbound", BigInteger, nullable=False, default=0),
+    Column("lost_pending_full", BigInteger, nullable=False, default=0),
+    Column("lost_unmatched", BigInteger, nullable=False, default=0),
+    Column("lost_unnamed", BigInteger, nullable=False, default=0),
+    Column("lost_unread", BigInteger, nullable=False, default=0),
+    Column("lost_missed", BigInteger, nullable=False, default=0),
+    Index(None, "host_id", "end"),
+    sqlite_with_rowid=False,
+)
+
+connection_keys = Table(
+    "connection_keys",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Numbered per host by its one collector, from 1.
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    # BLAKE2b-128 over all fields of the key: one value to look up, and NULLs compare equal.
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("direction", _text_enum(Direction), nullable=False),
+    Column("protocol", String(8), nullable=False),
+    Column("executable", Text),
+    Column("command", Text),
+    Column("user", Text),
+    Column("login_user", Text),
+    Column("unit", Text),
+    Column("container", Text),
+    Column("remote_address", Address, nullable=False),
+    Column("remote_port", Integer),
+    Column("local_port", Integer),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+    UniqueConstraint("host_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+connection_counts = Table(
+    "connection_counts",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    # The kernel's audit session of the login; 0: none. Not part of the key: it differs at each login.
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempted", BigInteger, nullable=False),
+    Column("established", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("timed_out", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("handshake_us_total", BigInteger, nullable=False),
+    Column("handshake_us_max", BigInteger, nullable=False),
+    ForeignKeyConstraint(["host_id", "seq"], ["snapshots.host_id", "snapshots.seq"]),
+    ForeignKeyConstraint(["host_id", "key_id"], ["connection_keys.host_id", "connection_keys.key_id"]),
+    sqlite_with_rowid=False,
+)
+
+# --- written by detection -------------------------------------------------------------------------------------------
+
+detection_cursors = Table(
+    "detection_cursors",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # The last snapshot whose findings are committed.
+    Column("seq", BigInteger, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("score", Double),
+    Column("surprise", Double),
+    Column("channel", Text),
+    Column("novelty", Text),
+    Column("p_novelty", Double),
+    Column("p_volume", Double),
+    Column("p_forest", Double),
+    Column("explanation", Text),
+    sqlite_with_rowid=False,
+)
+
+# What the models have learnt. Their times in seconds are observed time: the sum of the lengths of the host's snapshots
+# that detection has taken in, so that neither a gap nor a jump of the clock makes anything look older.
+
+model_hosts = Table(
+    "model_hosts",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("observed_seconds", Double, nullable=False),
+    # Rows that were offered to the training sample.
+    Column("offered", BigInteger, nullable=False),
+    # Observed time of the last training.
+    Column("trained_seconds", Double),
+)
+
+model_subjects = Table(
+    "model_subjects",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    # BLAKE2b-128 over the kind and what it is about: names are of any length and chosen by others.
+    Column("subject", LargeBinary(16), primary_key=True),
+    # "pair", "destination", "user_executable" …: see detector.models.features.
+    Column("kind", String(24), nullable=False),
+    Column("first_seconds", Double, nullable=False),
+    # Observed hours in which it was active, and the last of them.
+    Column("hours", BigInteger, nullable=False),
+    Column("last_hour", BigInteger, nullable=False),
+    # How surprising it was when new, and when that was.
+    Column("surprise", Double, nullable=False),
+    Column("surprise_seconds", Double, nullable=False),
+    # Its usual volume: see detector.models.baseline.
+    Column("weight", Double, nullable=False),
+    Column("mean", Double, nullable=False),
+    Column("hour_mean", Double, nullable=False),
+    Column("recent", Double, nullable=False),
+    Column("recent_seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_channels = Table(
+    "model_channels",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("channel", String(32), primary_key=True),
+    # The largest value of the observed hour that is under way.
+    Column("maximum", Double, nullable=False),
+    # The tail in force: see detector.models.calibration.
+    Column("threshold", Double, nullable=False),
+    Column("exceedance", Double, nullable=False),
+    Column("scale", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_hours = Table(
+    "model_hours",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("channel", String(32), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("maximum", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_samples = Table(
+    "model_samples",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    # Little-endian float32, in the order of detector.models.features.FEATURES.
+    Column("features", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("trained_at", UtcDateTime, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("features", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    # BLAKE2b-128 over content, features and parameters.
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    # Why the model was refused; NULL: it was not.
+    Column("fault", Text),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", _Number, primary_key=True),
+    Column("host_id", ForeignKey("hosts.host_id"), nullable=False),
+    Column("fingerprint", String(32), nullable=False),
+    Column("rule_id", Text, nullable=False),
+    Column("rule_title", Text, nullable=False),
+    Column("severity", _text_enum(Severity), nullable=False),
+    Column("group", JSON, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    Column("finding_count", BigInteger, nullable=False),
+    Column("attempted", BigInteger, nullable=False),
+    Column("established", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("timed_out", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("destinations", BigInteger, nullable=False),
+    Column("ports", BigInteger, nullable=False),
+    Column("score", Double),
+    Column("summary", Text, nullable=False),
+    # Pairs of surprise and sentence, the most surprising first.
+    Column("explanations", JSON, nullable=False),
+    # What the last notification said, to know when the incident has outgrown it.
+    Column("notified_magnitude", BigInteger, nullable=False),
+    Column("notified_at", UtcDateTime),
+    Index(None, "host_id", "fingerprint", "end"),
+    Index(None, "end"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("rule_id", Text, primary_key=True),
+    Column("fingerprint", String(32), primary_key=True),
+    Column("alert_id", ForeignKey("alerts.alert_id"), nullable=False),
+    # The named reason for what became of it ("opened", "grouped" …).
+    Column("decision", Text, nullable=False),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    ForeignKeyConstraint(["host_id", "seq"], ["snapshots.host_id", "snapshots.seq"]),
+    Index(None, "alert_id"),
+    sqlite_with_rowid=False,
+)
+
+# The rows behind an alert, each once, however many findings named it.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("alert_id", ForeignKey("alerts.alert_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    # The snapshot whose findings named it first: totals advance by the rows that are new.
+    Column("found_seq", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What differs among an alert's rows (addresses, ports, users …), each value once: counting them needs no second look
+# at the rows.
+alert_values = Table(
+    "alert_values",
+    metadata,
+    Column("alert_id", ForeignKey("alerts.alert_id"), primary_key=True),
+    Column("field", String(16), primary_key=True),
+    Column("value", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", _Number, primary_key=True),
+    Column("alert_id", ForeignKey("alerts.alert_id"), nullable=False),
+    # A name from the configuration; addresses and secrets stay there.
+    Column("channel", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", _text_enum(NotificationState), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("last_error", Text),
+    Index(None, "state", "next_attempt_at"),
+    Index(None, "alert_id"),
+)

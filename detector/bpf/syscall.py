@@ -1,0 +1,151 @@
+"""The few commands of bpf(2) that reading the counts takes, on descriptors alone: no compiler, no libbcc.
+
+Structures and numbers: include/uapi/linux/bpf.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from detector.errors import CaptureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LOOKUP_ELEM, _UPDATE_ELEM, _OBJ_GET_INFO_BY_FD = 1, 2, 15
+_LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH = 24, 25
+
+_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+_BATCH = 4096
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Element(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("element_flags", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_uint32), ("length", ctypes.c_uint32), ("info", ctypes.c_uint64))
+
+
+def _bpf(command: int, attributes: ctypes.Structure) -> int:
+    number = _NUMBERS.get(os.uname().machine)
+    if number is None:
+        raise CaptureError(f"the processor architecture {os.uname().machine} is not supported")
+    result: int = _libc.syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    return 0 if result == 0 else ctypes.get_errno()
+
+
+def _fail(what: str, code: int) -> CaptureError:
+    return CaptureError(f"{what}: {os.strerror(code)}", hint="see: detector doctor")
+
+
+def lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
+    """The value of `key` in the map.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value = ctypes.create_string_buffer(value_bytes)
+    code = _bpf(
+        _LOOKUP_ELEM, _Element(map_fd=fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value), flags=0)
+    )
+    if code:
+        raise _fail("reading a kernel map", code)
+    return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    """Sets `key` in the map. On a map of maps it returns only when no program runs on the old inner map any more.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value, len(value))
+    attributes = _Element(map_fd=fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value_buffer), flags=0)
+    if code := _bpf(_UPDATE_ELEM, attributes):
+        raise _fail("writing a kernel map", code)
+
+
+def entries(fd: int, key_bytes: int, value_bytes: int, *, remove: bool) -> Iterator[tuple[bytes, bytes]]:
+    """All entries of a hash map, in batches: (keys, values) one after another, each `*_bytes` long.
+
+    With `remove` each entry is taken out as it is read.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    command = _LOOKUP_AND_DELETE_BATCH if remove else _LOOKUP_BATCH
+    size = _BATCH
+    keys, values = ctypes.create_string_buffer(key_bytes * size), ctypes.create_string_buffer(value_bytes * size)
+    position = ctypes.create_string_buffer(max(key_bytes, 8))
+    started = False
+    while True:
+        attributes = _Batch(
+            in_batch=ctypes.addressof(position) if started else 0,
+            out_batch=ctypes.addressof(position),
+            keys=ctypes.addressof(keys),
+            values=ctypes.addressof(values),
+            count=size,
+            map_fd=fd,
+        )
+        code = _bpf(command, attributes)
+        if code == errno.ENOSPC and attributes.count == 0:
+            # One bucket holds more than fits: nothing was taken out, so ask again with more room.
+            size *= 2
+            keys = ctypes.create_string_buffer(key_bytes * size)
+            values = ctypes.create_string_buffer(value_bytes * size)
+            continue
+        if code not in {0, errno.ENOENT, errno.ENOSPC}:
+            raise _fail("draining a kernel map", code)
+        if attributes.count:
+            yield keys.raw[: key_bytes * attributes.count], values.raw[: value_bytes * attributes.count]
+        # ENOENT is how the kernel says that this was the last batch.
+        if code == errno.ENOENT:
+            return
+        started = True
+
+
+_PROGRAM_INFO = struct.Struct("=192xQQQ")
+
+
+def program_statistics(fd: int) -> tuple[int, int, int]:
+    """Of a loaded program: nanoseconds run, times run, times not run since another was running on the processor.
+
+    The first two are 0 unless the sysctl kernel.bpf_stats_enabled is set; the last is 0 before Linux 5.12.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    buffer = ctypes.create_string_buffer(_PROGRAM_INFO.size)
+    attributes = _Info(fd=fd, length=_PROGRAM_INFO.size, info=ctypes.addressof(buffer))
+    if code := _bpf(_OBJ_GET_INFO_BY_FD, attributes):
+        raise _fail("asking for a program's statistics", code)
+    run_ns, runs, missed = _PROGRAM_INFO.unpack(buffer.raw)
+    return run_ns, runs, missed

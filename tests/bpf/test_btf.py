@@ -1,0 +1,107 @@
+"""Offsets from the kernel's type information."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.bpf.btf import KernelTypes, kernel_offsets
+from detector.errors import CaptureError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STRUCT, _UNION, _TYPEDEF, _INT = 4, 5, 8, 1
+
+
+class Blob:
+    """Writes a small BTF blob; types are numbered from 1 in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self.types = b""
+        self.strings = b"\0"
+
+    def name(self, text: str) -> int:
+        """Offset of a string; 0 for none."""
+        if not text:
+            return 0
+        at = len(self.strings)
+        self.strings += text.encode() + b"\0"
+        return at
+
+    def integer(self, name: str) -> None:
+        """A 32-bit integer."""
+        self.types += struct.pack("=IIII", self.name(name), _INT << 24, 4, 32)
+
+    def alias(self, name: str, target: int) -> None:
+        """A typedef."""
+        self.types += struct.pack("=III", self.name(name), _TYPEDEF << 24, target)
+
+    def compound(self, kind: int, name: str, *members: tuple[str, int, int]) -> None:
+        """A struct or union of (name, type, offset in bits)."""
+        self.types += struct.pack("=III", self.name(name), kind << 24 | len(members), 64)
+        for member, target, bits in members:
+            self.types += struct.pack("=III", self.name(member), target, bits)
+
+    def raw(self) -> bytes:
+        """The blob."""
+        header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(self.types), len(self.types), len(self.strings))
+        return header + self.types + self.strings
+
+
+def _sample() -> Blob:
+    blob = Blob()
+    blob.integer("int")
+    blob.compound(_UNION, "", ("inner_name", 1, 0), ("other", 1, 0))
+    blob.compound(_STRUCT, "", ("deep", 1, 96))
+    blob.alias("alias_of_unnamed", 3)
+    blob.compound(_STRUCT, "outer", ("first", 1, 0), ("", 2, 64), ("", 4, 128))
+    return blob
+
+
+def test_members_of_unnamed_inner_structures_are_found_at_their_place() -> None:
+    """Their offsets add up, through unions, structures and typedefs."""
+    types = KernelTypes(_sample().raw())
+    assert types.offset("outer", "first") == 0
+    assert types.offset("outer", "inner_name") == 8
+    assert types.offset("outer", "deep") == 28
+
+
+def test_what_the_kernel_does_not_have_is_none() -> None:
+    """Neither a structure nor a member is made up, and no name is taken for one that it only begins or ends."""
+    types = KernelTypes(_sample().raw())
+    assert types.offset("outer", "name") is None
+    assert types.offset("outer", "inner") is None
+    assert types.offset("out", "first") is None
+
+
+def test_the_running_kernel_has_all_that_is_needed() -> None:
+    """On the kernel that the tests run on, every offset is found."""
+    offsets = kernel_offsets()
+    assert offsets["path_dentry"] - offsets["path_mnt"] == 8
+    assert 0 < offsets["task_struct_loginuid"] < 16_384
+
+
+@given(st.binary(max_size=64))
+def test_anything_else_than_btf_is_refused_in_words(raw: bytes) -> None:
+    """No traceback of the parser reaches the operator."""
+    with pytest.raises(CaptureError, match="type information"):
+        KernelTypes(raw)
+
+
+def test_a_kernel_without_type_information_is_named(tmp_path: Path) -> None:
+    """The message says which file is missing."""
+    with pytest.raises(CaptureError, match="vmlinux: No such file"):
+        kernel_offsets(tmp_path / "vmlinux")
+
+
+def test_a_kernel_that_lacks_a_needed_member_is_refused_by_its_name(tmp_path: Path) -> None:
+    """The message names the member."""
+    path = tmp_path / "vmlinux"
+    path.write_bytes(_sample().raw())
+    with pytest.raises(CaptureError, match=r"no task_struct\.mm"):
+        kernel_offsets(path)

@@ -1,0 +1,1 @@
+"""From findings to alerts: grouping, cooldown, the outbox entries."""

@@ -1,0 +1,160 @@
+"""The book of alerts: findings come in, alerts and outbox entries stand there afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, insert, select
+
+from detector.alerts import evidence, standing
+from detector.alerts.facts import Totals
+from detector.alerts.grouping import Decision, Incident, decide, incidents
+from detector.domain import NotificationState, Severity
+from detector.store.tables import findings, notifications
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from detector.alerts.standing import Standing
+    from detector.domain import Finding, SnapshotRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPolicy:
+    """Which alerts a channel is sent."""
+
+    name: str
+    min_severity: Severity
+
+    def accepts(self, severity: Severity) -> bool:
+        """Whether alerts of `severity` are sent here."""
+        return severity.rank >= self.min_severity.rank
+
+
+class AlertBook:
+    """Groups findings into alerts and writes what is to be sent to the outbox, within the detection's transaction.
+
+    Args:
+        channels: where alerts go.
+        cooldown: findings with one fingerprint that follow one another within this time are one alert.
+    """
+
+    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta) -> None:
+        self._channels = tuple(channels)
+        self._cooldown = cooldown
+
+    def record(self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding]) -> None:
+        """Stores findings with what became of them, alerts with their rows and totals, and notifications.
+
+        Neither the order of `findings` nor a second call with the same findings changes what is stored.
+        """
+        arrived = incidents(_unrecorded(connection, snapshot, findings))
+        if not arrived:
+            return
+        known = standing.find(connection, snapshot, arrived, self._cooldown)
+        opened = standing.open_all(connection, snapshot, [each for each in arrived if each.fingerprint not in known])
+        before = {**known, **opened}
+        by_alert = {before[each.fingerprint][0]: each for each in arrived}
+        new_alerts = {alert_id for alert_id, _ in opened.values()}
+
+        added = evidence.add(
+            connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, new_alerts
+        )
+        values = evidence.distinct(connection, list(by_alert))
+
+        after: dict[int, Standing] = {}
+        decisions: dict[int, Decision] = {}
+        for alert_id, incident in by_alert.items():
+            _, state = before[incident.fingerprint]
+            grown = standing.grown(
+                state,
+                incident,
+                totals=added.totals.get(alert_id, Totals()),
+                explanations=added.explanations.get(alert_id, ()),
+                values=values.get(alert_id, {}),
+            )
+            decisions[alert_id] = decide(
+                before=None if alert_id in new_alerts else state.severity,
+                severity=incident.lead.severity,
+                told_magnitude=state.notified_magnitude,
+                magnitude=grown.totals.magnitude,
+            )
+            after[alert_id] = self._told(grown, snapshot) if decisions[alert_id].sends else grown
+
+        standing.write(connection, after)
+        _write_findings(connection, snapshot, by_alert, decisions)
+        self._notify(connection, snapshot, after, decisions)
+
+    def _told(self, state: Standing, snapshot: SnapshotRef) -> Standing:
+        heard = any(channel.accepts(state.severity) for channel in self._channels)
+        return replace(
+            state,
+            notified_magnitude=state.totals.magnitude,
+            notified_at=snapshot.end if heard else state.notified_at,
+        )
+
+    def _notify(
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        after: Mapping[int, Standing],
+        decisions: Mapping[int, Decision],
+    ) -> None:
+        rows = [
+            {
+                "alert_id": alert_id,
+                "channel": channel.name,
+                "reason": decisions[alert_id].value,
+                "state": NotificationState.PENDING,
+                "attempts": 0,
+                "created_at": snapshot.end,
+                "next_attempt_at": snapshot.end,
+            }
+            for alert_id, state in after.items()
+            if decisions[alert_id].sends
+            for channel in self._channels
+            if channel.accepts(state.severity)
+        ]
+        if rows:
+            connection.execute(insert(notifications), rows)
+
+
+def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
+    if not found:
+        return []
+    rows = connection.execute(
+        select(findings.c.rule_id, findings.c.fingerprint).where(
+            findings.c.host_id == snapshot.host_id, findings.c.seq == snapshot.seq
+        )
+    )
+    recorded = {(rule_id, fingerprint) for rule_id, fingerprint in rows}
+    return [finding for finding in found if (finding.rule_id, finding.fingerprint) not in recorded]
+
+
+def _write_findings(
+    connection: Connection,
+    snapshot: SnapshotRef,
+    by_alert: Mapping[int, Incident],
+    decisions: Mapping[int, Decision],
+) -> None:
+    connection.execute(
+        insert(findings),
+        [
+            {
+                "host_id": snapshot.host_id,
+                "seq": snapshot.seq,
+                "rule_id": finding.rule_id,
+                "fingerprint": finding.fingerprint,
+                "alert_id": alert_id,
+                # One incident, one message: its first finding is told, the others only add to it.
+                "decision": (decisions[alert_id] if finding is incident.lead else Decision.GROUPED).value,
+                "start": finding.start,
+                "end": finding.end,
+                "rows": len(set(finding.evidence)),
+            }
+            for alert_id, incident in by_alert.items()
+            for finding in incident.findings
+        ],
+    )

@@ -1,0 +1,163 @@
+"""Alerts as they stand: read for a snapshot's findings, grown by them, written back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from detector.alerts import evidence
+from detector.alerts.facts import Facts, Totals
+from detector.alerts.grouping import Incident, continues
+from detector.alerts.wording import summary
+from detector.domain import Severity
+from detector.store.tables import alerts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from detector.alerts.facts import Distinct
+    from detector.domain import Scalar, SnapshotRef
+
+# SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
+_FINGERPRINTS_PER_QUERY = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An alert's row, without its numbers."""
+
+    fingerprint: str
+    rule_id: str
+    rule_title: str
+    severity: Severity
+    group: Mapping[str, Scalar]
+    opened_at: datetime
+    start: datetime
+    end: datetime
+    finding_count: int = 0
+    attempted: int = 0
+    established: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    destinations: int = 0
+    ports: int = 0
+    score: float | None = None
+    summary: str = ""
+    explanations: tuple[tuple[float, str], ...] = ()
+    """Surprise and sentence, the most surprising first."""
+    notified_magnitude: int = 0
+    notified_at: datetime | None = None
+
+    @property
+    def totals(self) -> Totals:
+        """The sums over its rows."""
+        return Totals(**{each.name: getattr(self, each.name) for each in fields(Totals)})
+
+
+def find(
+    connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident], cooldown: timedelta
+) -> dict[str, tuple[int, Standing]]:
+    """The alerts that the incidents belong to, with their numbers, by fingerprint."""
+    found: dict[str, tuple[int, Standing]] = {}
+    for start in range(0, len(arrived), _FINGERPRINTS_PER_QUERY):
+        fingerprints = [each.lead.fingerprint for each in arrived[start : start + _FINGERPRINTS_PER_QUERY]]
+        rows = connection.execute(
+            select(alerts)
+            .where(
+                alerts.c.host_id == snapshot.host_id,
+                alerts.c.fingerprint.in_(fingerprints),
+                # Leaves most of a long history out; `continues` decides.
+                alerts.c.end >= snapshot.end - cooldown,
+            )
+            .order_by(alerts.c.end, alerts.c.alert_id)
+        ).mappings()
+        for row in rows:
+            state = _from_row(row)
+            if continues(state.end, now=snapshot.end, cooldown=cooldown):
+                found[state.fingerprint] = (row["alert_id"], state)
+    return found
+
+
+def open_all(connection: Connection, snapshot: SnapshotRef, new: Sequence[Incident]) -> dict[str, tuple[int, Standing]]:
+    """Writes an alert without rows for each incident; gives them as `find` does."""
+    if not new:
+        return {}
+    blank = [_blank(incident, snapshot) for incident in new]
+    numbers = connection.scalars(
+        insert(alerts).returning(alerts.c.alert_id, sort_by_parameter_order=True),
+        [{"host_id": snapshot.host_id, **_row(state)} for state in blank],
+    )
+    return {state.fingerprint: (number, state) for state, number in zip(blank, numbers, strict=True)}
+
+
+def grown(
+    state: Standing,
+    incident: Incident,
+    *,
+    totals: Totals,
+    explanations: Iterable[tuple[float, str]],
+    values: Mapping[str, Distinct],
+) -> Standing:
+    """`state` with an incident added.
+
+    Args:
+        totals, explanations: of the rows that the incident adds.
+        values: of all rows, these included.
+    """
+    lead = incident.lead
+    if lead.severity.rank > state.severity.rank:
+        # The rule of an alert is the one that gave it its severity.
+        state = replace(
+            state, severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
+        )
+    strangest: dict[str, float] = {}
+    for surprise, sentence in (*state.explanations, *explanations):
+        strangest[sentence] = max(surprise, strangest.get(sentence, surprise))
+    ranked = sorted(strangest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
+    start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
+    facts = Facts(duration=end - start, totals=sums, values=values, explanation=ranked[0][0] if ranked else None)
+    return replace(
+        state,
+        **{each.name: getattr(sums, each.name) for each in fields(Totals)},
+        start=start,
+        end=end,
+        finding_count=state.finding_count + len(incident.findings),
+        destinations=facts.of("address").count,
+        ports=facts.of("port").count,
+        explanations=tuple((surprise, sentence) for sentence, surprise in ranked),
+        summary=summary(facts),
+    )
+
+
+def write(connection: Connection, states: Mapping[int, Standing]) -> None:
+    """Writes alerts back, by number."""
+    rows = [{"b_alert_id": alert_id, **_row(state)} for alert_id, state in states.items()]
+    connection.execute(update(alerts).where(alerts.c.alert_id == bindparam("b_alert_id")), rows)
+
+
+def _row(state: Standing) -> dict[str, Any]:
+    return {each.name: getattr(state, each.name) for each in fields(Standing)}
+
+
+def _from_row(row: Mapping[Any, Any]) -> Standing:
+    values = {each.name: row[each.name] for each in fields(Standing)}
+    values["severity"] = Severity(values["severity"])
+    values["explanations"] = tuple((surprise, sentence) for surprise, sentence in values["explanations"])
+    return Standing(**values)
+
+
+def _blank(incident: Incident, snapshot: SnapshotRef) -> Standing:
+    return Standing(
+        fingerprint=incident.lead.fingerprint,
+        rule_id=incident.lead.rule_id,
+        rule_title=incident.lead.rule_title,
+        severity=incident.lead.severity,
+        group=dict(incident.lead.group),
+        opened_at=snapshot.end,
+        start=incident.start,
+        end=incident.end,
+    )

@@ -1,0 +1,206 @@
+"""The channels that apprise reaches: mail, Slack and some hundred others. The one importer of apprise.
+
+An apprise address holds secrets, and apprise writes addresses, tokens and payloads to its log. That log therefore goes
+nowhere; what it says of a failure is taken out of it, masked, and becomes the reason that the outbox keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from detector.domain import Severity
+from detector.errors import ConfigError, DeliveryError
+from detector.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from detector.notify.message import Message
+
+_REASON_LIMIT = 500
+# What remains unmasked of an address is short enough to occur in any text.
+_SHORTEST_SECRET = 4
+_SEPARATORS = re.compile(r"[/:@?&=,;#\s]+")
+# The values of headers and parameters that are handed on to a web hook.
+_EXTRA = re.compile(r"[?&][+:-][^=&]*=([^&]*)")
+# The details of a failure, which apprise logs at debug level beside a warning that says little.
+_DETAIL = re.compile(r"(?:[\w /]* Exception|Response Details):\s*(?P<detail>.*)", re.DOTALL)
+# Repeats the address, its secrets shortened to their ends.
+_NOT_LOADED = "Could not load "
+
+
+class AppriseNotifier:
+    """One channel at an apprise address.
+
+    Args:
+        name: of the channel, for messages.
+        url: the address; never shown.
+        timeout_seconds: the longest to wait for a connection, and then for an answer.
+
+    Raises:
+        ConfigError: apprise does not understand the address.
+    """
+
+    def __init__(self, name: str, url: str, timeout_seconds: float) -> None:
+        _LOG.silence()
+        import apprise
+
+        self._name = name
+        self._patience_seconds = 2 * timeout_seconds
+        asset = apprise.AppriseAsset(
+            app_id="detector",
+            app_desc="Anomaly detection for bastion hosts",
+            app_url="",
+            # Icons would be fetched from a third party by whoever reads the message.
+            image_url_mask="",
+            image_url_logo="",
+            # A redirect would carry the secrets of the address to wherever it points.
+            http_redirects=False,
+            # Everything happens in the calling thread.
+            async_mode=False,
+            service_timeout=0,
+            pgp_autogen=False,
+            pem_autogen=False,
+        )
+        with _LOG.heard() as told:
+            plugin: Any = apprise.Apprise.instantiate(url, asset=asset)
+        if plugin is None or told:
+            # A warning is a part of the address that was passed over, a recipient perhaps.
+            reason = _masked((each for each in told if not each.startswith(_NOT_LOADED)), _words(url) - _public(url))
+            raise ConfigError(
+                f"channel {name!r}: its address cannot be used" + (f": {reason}" if reason else ""),
+                hint="see https://appriseit.com/services/ for the addresses of each service",
+            )
+        # What apprise itself shows of an address is public; but for a web hook it shows the path and the parameters.
+        shown = _words(plugin.url(privacy=True)) | _public(url)
+        self._secrets = (_words(url) - shown) | _words(plugin.fullpath) | _words(" ".join(_EXTRA.findall(url)))
+        plugin.socket_connect_timeout = plugin.socket_read_timeout = timeout_seconds
+        # The outbox repeats what failed, and has to know that it did, whatever the address asks for.
+        plugin.retry, plugin.optional = 0, False
+        # Waiting between messages would hold up the other channels. A service that is asked too often refuses, and the
+        # outbox comes back later.
+        plugin.request_rate_per_sec = 0
+        # What is too long for the service would be refused: its first lines say what matters.
+        plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
+        # A service whose own format is HTML, and which has subjects, is mail; chats take but a few tags of it.
+        self._sends_html = plugin.resolve_format(None) == apprise.NotifyFormat.HTML and plugin.title_maxlen > 0
+        if not self._sends_html and apprise.NotifyFormat.TEXT in _native_formats(plugin):
+            # Whatever the address asks for: plain text cannot be turned into markup by the names in it. (On the way
+            # from text to Markdown to Slack, a "<" stays as it is.)
+            plugin.notify_format = apprise.NotifyFormat.TEXT
+        self._formats = apprise.NotifyFormat
+        self._types = {
+            Severity.INFORMATIONAL: apprise.NotifyType.INFO,
+            Severity.LOW: apprise.NotifyType.INFO,
+            Severity.MEDIUM: apprise.NotifyType.WARNING,
+            Severity.HIGH: apprise.NotifyType.FAILURE,
+            Severity.CRITICAL: apprise.NotifyType.FAILURE,
+        }
+        self._sender: Any = apprise.Apprise(asset=asset)
+        self._sender.add(plugin)
+
+    def send(self, message: Message) -> None:
+        """Hands `message` over, once.
+
+        Raises:
+            DeliveryError: it was refused, or there was no answer in time (it may have arrived even so).
+        """
+        answer: SimpleQueue[str | None] = SimpleQueue()
+        # In a thread, since neither the look-up of a name nor an answer that trickles in is bounded by a timeout of
+        # sockets. One that never ends must not keep the process from ending.
+        threading.Thread(
+            target=lambda: answer.put(self._attempt(message)), name=f"notify-{self._name}", daemon=True
+        ).start()
+        try:
+            reason = answer.get(timeout=self._patience_seconds)
+        except Empty:
+            raise DeliveryError(f"no answer within {self._patience_seconds:g} s") from None
+        if reason is not None:
+            raise DeliveryError(reason)
+
+    def _attempt(self, message: Message) -> str | None:
+        """None when the message was taken, else why not."""
+        with _LOG.heard() as told:
+            taken = self._sender.notify(
+                # "=?" begins an encoded word in the subject of a mail, which may say anything once it is decoded.
+                title=message.title.replace("=?", "= ?"),
+                body=message.html if self._sends_html else message.text,
+                body_format=self._formats.HTML if self._sends_html else self._formats.TEXT,
+                notify_type=self._types[message.severity],
+            )
+        return None if taken else _masked(told, self._secrets) or "refused without a reason"
+
+
+class _Log(logging.Filter):
+    """Lets nothing that apprise logs pass, and keeps what a thread asks to hear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listening = threading.local()
+
+    def silence(self) -> None:
+        """From here on apprise's log goes nowhere, whatever handlers there are."""
+        logger = logging.getLogger("apprise")
+        logger.addFilter(self)
+        # The reasons of failures are told at debug level.
+        logger.setLevel(logging.DEBUG)
+        # At debug level it tells the path of each request, and for many services the path is the secret.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+    @contextmanager
+    def heard(self) -> Iterator[list[str]]:
+        """What apprise warns of in this thread, and the details of failures, each once."""
+        told: list[str] = []
+        self._listening.told = told
+        try:
+            yield told
+        finally:
+            del self._listening.told
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always false."""
+        told: list[str] | None = getattr(self._listening, "told", None)
+        if told is None:
+            return False
+        text = record.getMessage()
+        if record.levelno < logging.WARNING:
+            detail = _DETAIL.match(text)
+            text = detail["detail"] if detail else ""
+        if text and text not in told:
+            told.append(text)
+        return False
+
+
+_LOG = _Log()
+
+
+def _native_formats(plugin: Any) -> tuple[str, ...]:
+    formats = type(plugin).notify_format
+    return formats if isinstance(formats, tuple) else (formats,)
+
+
+def _words(url: str) -> set[str]:
+    """The words of an address, as they stand there and as they may stand in a message about it."""
+    words = {url, *_SEPARATORS.split(url)}
+    words |= {unquote(word) for word in words}
+    words |= {quote(word, safe="") for word in words}
+    return {word for word in words if len(word) >= _SHORTEST_SECRET}
+
+
+def _public(url: str) -> set[str]:
+    """The words that name what the others are: the scheme and the names of parameters."""
+    return {*re.findall(r"^[a-z0-9]+(?=://)", url), *re.findall(r"[?&]([^=&]+)=", url)}
+
+
+def _masked(told: Iterable[str], secrets: set[str]) -> str:
+    text = "; ".join(each.strip().rstrip(".:") for each in told)
+    # The longest first: a secret may contain another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return visible(text, _REASON_LIMIT)

@@ -1,0 +1,151 @@
+"""An alert as plain text, HTML and a block for the terminal."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.domain import Severity
+from detector.notify.message import render, trial
+from tests.builders import START
+from tests.hostile import TEXT
+from tests.notify.samples import alert
+
+
+class Tags(HTMLParser):
+    """What a reader of HTML sees: the tags with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes a tag."""
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        """Notes text."""
+        self.text += data
+
+
+def test_the_message_says_it_all() -> None:
+    """A subject, the summary first, then the facts, then what to do next."""
+    message = render(alert(), "opened")
+    assert message.title == "[high] bastion-1: Vertical port scan"
+    assert message.text.splitlines() == [
+        "root, via /usr/bin/nc.openbsd, tried 300 ports on 127.0.0.1 in 20 s, 300 refused.",
+        "Rule: Vertical port scan (vertical_scan)",
+        "Severity: high",
+        "Host: bastion-1",
+        "When: 2026-03-02 09:00:00 to 09:00:20 UTC",
+        "Connects: 300 attempted, 300 refused",
+        "Spread: 1 address, 300 ports",
+        "Anomaly score: 0.9987 of 1",
+        "In common: user root, remote_address 127.0.0.1",
+        "Sent because: opened",
+        "What is unusual:",
+        "- root was never at 127.0.0.1 before",
+        "- 300 connects; 2 are usual",
+        "Look closer:",
+        "  detector alerts show 12",
+        "  detector query --host bastion-1 --since '2026-03-02 09:00:00+00:00' --until '2026-03-02 09:00:20+00:00'",
+        "  detector rules list",
+    ]
+
+
+def test_html_says_the_same_as_text() -> None:
+    """Line by line, the HTML part holds what the plain text holds."""
+    message = render(alert(), "opened")
+    shown = Tags(message.html).text
+    for line in message.text.splitlines():
+        assert line.strip().removeprefix("- ") in shown
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    """No score, no group, one explanation (it stands in the summary): no lines for them."""
+    text = render(alert(score=None, group={}, explanations=("only one",)), "opened").text
+    assert "score" not in text
+    assert "In common" not in text
+    assert "unusual" not in text
+
+
+def test_an_alert_told_again_says_why() -> None:
+    """The subject tells a second message from the first."""
+    message = render(alert(), "grown tenfold")
+    assert message.title == "[high] bastion-1: Vertical port scan (grown tenfold)"
+    assert "Sent because: grown tenfold" in message.text
+
+
+def test_a_period_over_midnight_names_both_days() -> None:
+    """Only a second date on the same day is left out."""
+    text = render(alert(end=START + timedelta(days=1)), "opened").text
+    assert "When: 2026-03-02 09:00:00 to 2026-03-03 09:00:00 UTC" in text
+
+
+def test_the_block_for_the_terminal() -> None:
+    """The title stands out, the text is indented below."""
+    lines = render(alert(), "opened").block.splitlines()
+    assert lines[0] == "== [high] bastion-1: Vertical port scan =="
+    assert lines[1].startswith("  root, via /usr/bin/nc.openbsd, tried 300 ports")
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
+def test_a_test_message_says_that_it_is_one() -> None:
+    """It names the channel and the host."""
+    message = trial("mail", "bastion-1")
+    assert message.title.startswith("[test] bastion-1")
+    assert "through the channel mail" in message.text
+    assert "through the channel mail" in Tags(message.html).text
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_every_severity_has_a_message(severity: Severity) -> None:
+    """The subject begins with the severity."""
+    assert render(alert(severity=severity), "opened").title.startswith(f"[{severity.value}]")
+
+
+@given(TEXT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3))
+def test_hostile_text_changes_nothing_but_itself(
+    host: str, title: str, summary: str, explanation: str, group: dict[str, str]
+) -> None:
+    """Whatever names say, the message has the same lines and tags, and everything in it prints and is bounded."""
+    hostile = alert(host=host, rule_title=title, summary=summary, group=group, explanations=(explanation, "second"))
+    harmless = replace(
+        hostile,
+        host="h",
+        rule_title="t",
+        summary="s",
+        group={"g": "g"} if group else {},
+        explanations=("first", "second"),
+    )
+    message, plain = render(hostile, "opened"), render(harmless, "opened")
+    assert message.title.isprintable()
+    assert len(message.title) <= 150
+    assert len(message.text.splitlines()) == len(plain.text.splitlines())
+    assert message.text.replace("\n", "").isprintable()
+    assert len(message.text) < 3000
+    seen, expected = Tags(message.html), Tags(plain.html)
+    assert seen.tags == expected.tags
+    assert seen.attributes == expected.attributes == {"style"}
+
+
+@given(TEXT)
+def test_a_command_can_be_pasted_whatever_the_host_is_called(host: str) -> None:
+    """A command consists of our own words and times; a host that is not a plain name is left out."""
+    commands = render(alert(host=host), "opened").text.splitlines()[-3:]
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "detector"
+        assert all(re.fullmatch(r"[A-Za-z0-9._:+ -]+", word) for word in words)

@@ -1,0 +1,148 @@
+"""Delivery of what is due: every notification, in order, whatever a channel does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from detector.domain import NotificationState
+from detector.notify.outbox import deliver_due
+from detector.store.outbox import StoredOutbox
+from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from detector.notify.message import Message
+    from detector.notify.outbox import DeliveryReport, Notifier
+
+
+def deliver(engine: Engine, clock: Clock, **notifiers: Notifier) -> DeliveryReport:
+    """One pass over the outbox; everything is made anew, as after a restart."""
+    return deliver_due(StoredOutbox(engine), notifiers, clock=clock, policy=POLICY)
+
+
+def test_all_that_is_due_is_sent_in_order(engine: Engine) -> None:
+    """Each channel gets each alert once, the oldest first."""
+    enqueue(engine, channels=("mail", "slack"), titles=("one", "two", "three"))
+    mail, slack = Receiver(), Receiver()
+    report = deliver(engine, Clock(), mail=mail, slack=slack)
+    expected = [f"[high] bastion-1: {title}" for title in ("one", "two", "three")]
+    assert mail.titles == slack.titles == expected
+    assert (report.delivered, report.failures) == (6, ())
+    assert deliver(engine, Clock(), mail=mail, slack=slack).delivered == 0
+    assert {(each.state, each.attempts) for each in entries(engine)} == {(NotificationState.DELIVERED, 1)}
+
+
+def test_a_failing_channel_holds_up_no_other(engine: Engine) -> None:
+    """It is asked once a pass; the others get everything."""
+    enqueue(engine, channels=("broken", "mail"), titles=("one", "two", "three"))
+    broken, mail = Receiver(error="away"), Receiver()
+    report = deliver(engine, Clock(), broken=broken, mail=mail)
+    assert len(mail.titles) == 3
+    assert broken.attempts == 1
+    (failure,) = report.failures
+    assert (failure.notification.channel, failure.error, failure.dead) == ("broken", "away", False)
+
+
+def test_what_failed_comes_again_in_order(engine: Engine) -> None:
+    """Nothing is tried before its time; when the channel is back, all come in the order in which they were written."""
+    enqueue(engine, titles=("one", "two"))
+    mail, clock = Receiver(error="away"), Clock()
+    assert len(deliver(engine, clock, mail=mail).failures) == 1
+    clock.pass_time(seconds=5)
+    assert deliver(engine, clock, mail=mail).failures == ()
+    clock.pass_time(seconds=10)
+    assert len(deliver(engine, clock, mail=mail).failures) == 1
+    mail.error = None
+    clock.pass_time(seconds=30)
+    assert deliver(engine, clock, mail=mail).delivered == 2
+    assert mail.titles == ["[high] bastion-1: one", "[high] bastion-1: two"]
+    assert [each.attempts for each in entries(engine)] == [3, 1]
+
+
+def test_one_bad_message_does_not_stop_a_channel(engine: Engine) -> None:
+    """A message that the channel refuses for ever is overtaken after some failures."""
+    enqueue(engine, titles=("refused", "good"))
+    clock = Clock()
+
+    class Picky(Receiver):
+        def send(self, message: Message) -> None:
+            self.error = "400 Bad Request" if "refused" in message.title else None
+            super().send(message)
+
+    picky = Picky()
+    for _ in range(POLICY.patience):
+        assert picky.titles == []
+        deliver(engine, clock, mail=picky)
+        clock.pass_time(hours=1)
+    deliver(engine, clock, mail=picky)
+    deliver(engine, clock, mail=picky)
+    assert picky.titles == ["[high] bastion-1: good"]
+
+
+def test_after_the_stated_time_it_is_dead(engine: Engine) -> None:
+    """It is tried for as long as the policy says, then kept as dead with its last error."""
+    enqueue(engine)
+    mail, clock = Receiver(error="550 no such user"), Clock()
+    deaths = []
+    for _ in range(80):
+        deaths += [each for each in deliver(engine, clock, mail=mail).failures if each.dead]
+        clock.pass_time(hours=1)
+    (entry,) = entries(engine)
+    assert (entry.state, entry.last_error) == (NotificationState.DEAD, "550 no such user")
+    assert [each.notification.notification_id for each in deaths] == [entry.notification_id]
+    assert 70 <= entry.attempts <= 75
+    assert mail.attempts == entry.attempts
+
+
+def test_a_channel_that_is_gone_is_a_failure_with_that_reason(engine: Engine) -> None:
+    """A notification for a channel that the configuration no longer names says so, and waits for it."""
+    enqueue(engine, channels=("old",))
+    clock = Clock()
+    assert [each.error for each in deliver(engine, clock).failures] == [
+        "there is no channel 'old' in the configuration"
+    ]
+    clock.pass_time(minutes=1)
+    assert deliver(engine, clock, old=Receiver()).delivered == 1
+
+
+def test_an_alert_that_grew_while_it_waited_is_told_as_it_is_now(engine: Engine) -> None:
+    """A late message tells the present state of the alert, and why it was sent."""
+    clock, mail = Clock(), Receiver(error="away")
+    enqueue(engine, fingerprint="f" * 32)
+    deliver(engine, clock, mail=mail)
+    enqueue(engine, fingerprint="f" * 32)
+    mail.error = None
+    clock.pass_time(seconds=15)
+    assert deliver(engine, clock, mail=mail).delivered == 1
+    (text,) = mail.texts
+    assert "made 2 connects to 10.0.4.12:22 in 30 s, 2 established." in text
+    assert "Sent because: opened" in text
+
+
+def test_a_pass_ends_early_when_told(engine: Engine) -> None:
+    """Stopping is asked before each attempt; what was not sent stays due."""
+    enqueue(engine, titles=("one", "two", "three"))
+    mail = Receiver()
+    report = deliver_due(
+        StoredOutbox(engine), {"mail": mail}, clock=Clock(), policy=POLICY, stopping=lambda: mail.attempts >= 2
+    )
+    assert report.delivered == 2
+    assert deliver(engine, Clock(), mail=mail).delivered == 1
+
+
+def test_slow_delivery_does_not_outlive_its_lease(engine: Engine) -> None:
+    """Each claim's lease counts from the moment of the claim, not from the beginning of the pass."""
+    enqueue(engine, titles=("one", "two"))
+    clock = Clock()
+    leases = []
+
+    class Slow(Receiver):
+        def send(self, message: Message) -> None:
+            leases.append(max(each.next_attempt_at for each in entries(engine)) - clock.now)
+            clock.pass_time(minutes=10)
+            super().send(message)
+
+    deliver(engine, clock, mail=Slow())
+    assert leases == [timedelta(minutes=2)] * 2

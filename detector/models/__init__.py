@@ -1,0 +1,1 @@
+"""Learned models: features, baselines, calibration, the isolation forest."""

@@ -1,0 +1,272 @@
+"""What the models look at in an observation.
+
+A *subject* is something whose past matters: a destination, a port, a user with an executable … The state of each is
+learnt (see `state`); this module says which subjects a row has and what the isolation forest reads from them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, ip_network
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.domain import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import numpy.typing as npt
+
+    from detector.domain import ConnectionKey, IPAddress, StoredCount
+    from detector.models.state import Subjects
+
+COMMON_PORTS = frozenset({53, 80, 123, 443, 853, 8080, 8443})
+"""Ports that any host comes to use. Source: docs/models.md, "Novelty"."""
+
+LOOPBACK, PRIVATE, PUBLIC = 0, 1, 2
+"""Address classes."""
+
+_CREDITED = 0.2  # of the largest row; docs/models.md, "Volume": the share of the host's volume that a row answers for
+_FAMILIAR = (
+    "user",
+    "executable",
+    "user_executable",
+    "executable_port",
+    "user_network",
+    "executable_class",
+    "user_clock_hour",
+)
+_FAMILIAR_ENDPOINTS = ("pair", "destination", "port")
+_PLAIN = (
+    "inbound",
+    "address_class",
+    "port_number",
+    "clock_sine",
+    "clock_cosine",
+    "switched_user",
+    "root",
+    "login",
+    "container",
+    "failed_share",
+)
+FEATURES: tuple[str, ...] = (*_PLAIN, *_FAMILIAR, *_FAMILIAR_ENDPOINTS)
+"""The columns of the isolation forest's input. From `user` on each is the surprise (-log10 of the share of observed
+hours) of meeting that thing or combination. The size of a count is left to the volume channel on purpose: outside the
+range of its training a forest cannot tell sizes apart (docs/models.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an address lies: its 16 or 4 bytes, its /24 (IPv6: /64) and its class."""
+
+    packed: bytes
+    network: bytes
+    address_class: int
+
+
+_LOCAL_NETWORKS = (
+    (LOOPBACK, ("127.0.0.0/8", "::1/128")),
+    (PRIVATE, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")),  # RFC 1918, RFC 4193
+    (PRIVATE, ("169.254.0.0/16", "fe80::/10")),  # link-local: RFC 3927, RFC 4291
+    (PRIVATE, ("100.64.0.0/10",)),  # shared by a carrier's customers: RFC 6598
+)
+_LOCAL_RANGES = tuple(
+    (network.version, int(network[0]), int(network[-1]), address_class)
+    for address_class, texts in _LOCAL_NETWORKS
+    for network in map(ip_network, texts)
+)
+
+
+@lru_cache(maxsize=65_536)
+def place(address: IPAddress) -> Place:
+    """Classifies an address: loopback; private, link-local and shared; everything else is public."""
+    number, version, packed = int(address), address.version, address.packed
+    address_class = PUBLIC
+    for of_version, lowest, highest, local_class in _LOCAL_RANGES:
+        if of_version == version and lowest <= number <= highest:
+            address_class = local_class
+            break
+    return Place(packed, packed[:3] if isinstance(address, IPv4Address) else packed[:8], address_class)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The far end of connections, and the port that they share.
+
+    Outbound: a destination and its port. Inbound: the network that connections come from and the local port, since
+    single sources of an internet-facing port are without number.
+    """
+
+    outbound: bool
+    address: IPAddress
+    place: Place
+    port: int
+
+    @property
+    def subject(self) -> bytes:
+        """What stands for the far end: the address, or the network of an inbound connection."""
+        return self.place.packed if self.outbound else self.place.network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arranged:
+    """The rows of a snapshot (n) by their endpoints (m)."""
+
+    endpoints: tuple[Endpoint, ...]
+    endpoint_of: npt.NDArray[np.int64]
+    """(n,) the number of each row's endpoint."""
+    connects: npt.NDArray[np.float64]
+    """(m,) connects to or from each endpoint."""
+    credited: npt.NDArray[np.bool_]
+    """(n,) whether the row answers for its endpoint's volume: it made at least a fifth of what the largest row did."""
+
+
+def connects_of(stored: StoredCount) -> int:
+    """How many connects a row counts: attempts going out, accepted connections coming in."""
+    count = stored.count
+    return count.attempted if count.key.direction is Direction.OUTBOUND else count.established
+
+
+def arrange(counts: Sequence[StoredCount]) -> Arranged:
+    """Groups rows by endpoint."""
+    numbers: dict[tuple[bool, bytes, int], int] = {}
+    endpoints: list[Endpoint] = []
+    endpoint_of = np.zeros(len(counts), dtype=np.int64)
+    of_row = np.array([connects_of(stored) for stored in counts], dtype=np.float64)
+    for row, stored in enumerate(counts):
+        key = stored.count.key
+        outbound, where = key.direction is Direction.OUTBOUND, place(key.remote_address)
+        port = (key.remote_port if outbound else key.local_port) or 0
+        name = (outbound, where.packed if outbound else where.network, port)
+        if name not in numbers:
+            numbers[name] = len(endpoints)
+            endpoints.append(Endpoint(outbound=outbound, address=key.remote_address, place=where, port=port))
+        endpoint_of[row] = numbers[name]
+    largest = np.zeros(len(endpoints))
+    np.maximum.at(largest, endpoint_of, of_row)
+    return Arranged(
+        endpoints=tuple(endpoints),
+        endpoint_of=endpoint_of,
+        connects=np.bincount(endpoint_of, weights=of_row, minlength=len(endpoints)).astype(np.float64),
+        credited=of_row >= _CREDITED * largest[endpoint_of],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSubjects:
+    """The numbers of the subjects of m endpoints, each (m,)."""
+
+    pair: npt.NDArray[np.int64]
+    destination: npt.NDArray[np.int64]
+    network: npt.NDArray[np.int64]
+    port: npt.NDArray[np.int64]
+    address_class: npt.NDArray[np.int64]
+
+    @property
+    def columns(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """All five, in the order above."""
+        return (self.pair, self.destination, self.network, self.port, self.address_class)
+
+
+def number_endpoints(subjects: Subjects, endpoints: Sequence[Endpoint]) -> EndpointSubjects:
+    """Numbers what is learnt of endpoints."""
+    numbers = np.array(
+        [
+            (
+                subjects.number("pair", each.outbound, each.subject, each.port),
+                subjects.number("destination", each.outbound, each.subject),
+                subjects.number("network", each.outbound, each.place.network),
+                subjects.number("port", each.outbound, each.port),
+                subjects.number("address_class", each.outbound, each.place.address_class),
+            )
+            for each in endpoints
+        ],
+        dtype=np.int64,
+    ).reshape(len(endpoints), 5)
+    return EndpointSubjects(
+        pair=numbers[:, 0],
+        destination=numbers[:, 1],
+        network=numbers[:, 2],
+        port=numbers[:, 3],
+        address_class=numbers[:, 4],
+    )
+
+
+def number_actors(
+    subjects: Subjects, counts: Sequence[StoredCount], arranged: Arranged, moment: datetime
+) -> npt.NDArray[np.int64]:
+    """Numbers what is learnt of who connects; (n, 7), columns as FEATURES names them.
+
+    The person is the login user where there is one: it stays the same through sudo and su.
+    """
+    numbers = [
+        _actor(subjects, stored.count.key, arranged.endpoints[endpoint], moment.hour)
+        for stored, endpoint in zip(counts, arranged.endpoint_of.tolist(), strict=True)
+    ]
+    return np.array(numbers, dtype=np.int64).reshape(len(counts), len(_FAMILIAR))
+
+
+def _actor(subjects: Subjects, key: ConnectionKey, endpoint: Endpoint, clock_hour: int) -> tuple[int, ...]:
+    person = key.user if key.login_user is None else key.login_user
+    outbound, where = endpoint.outbound, endpoint.place
+    return (
+        subjects.number("user", outbound, person),
+        subjects.number("executable", outbound, key.executable),
+        subjects.number("user_executable", outbound, person, key.executable),
+        subjects.number("executable_port", outbound, key.executable, endpoint.port),
+        subjects.number("user_network", outbound, person, where.network),
+        subjects.number("executable_class", outbound, key.executable, where.address_class),
+        subjects.number("user_clock_hour", outbound, person, clock_hour),
+    )
+
+
+def matrix(
+    counts: Sequence[StoredCount],
+    arranged: Arranged,
+    subjects: Subjects,
+    endpoint_subjects: EndpointSubjects,
+    actors: npt.NDArray[np.int64],
+    *,
+    moment: datetime,
+    observed_hours: float,
+) -> npt.NDArray[np.float32]:
+    """The isolation forest's input, (n, len(FEATURES)), as things stood before this snapshot."""
+    angle = 2 * math.pi * (moment.hour + moment.minute / 60) / 24
+    sine, cosine = math.sin(angle), math.cos(angle)
+    plain = np.array(
+        [
+            _plain(stored, arranged.endpoints[endpoint], sine, cosine)
+            for stored, endpoint in zip(counts, arranged.endpoint_of.tolist(), strict=True)
+        ],
+        dtype=np.float64,
+    ).reshape(len(counts), len(_PLAIN))
+    ends = np.stack([endpoint_subjects.pair, endpoint_subjects.destination, endpoint_subjects.port], axis=1)
+    hours = subjects.values["hours"][np.concatenate([actors, ends[arranged.endpoint_of]], axis=1)]
+    possible = np.full(hours.shape[1], observed_hours)
+    possible[_FAMILIAR.index("user_clock_hour")] /= 24
+    familiar = -np.log10((hours + 0.5) / (possible + 1.0))
+    return np.concatenate([plain, familiar], axis=1).astype(np.float32)
+
+
+def _plain(stored: StoredCount, endpoint: Endpoint, sine: float, cosine: float) -> tuple[float, ...]:
+    count = stored.count
+    key = count.key
+    unsuccessful = count.refused + count.timed_out + count.failed
+    ended = count.established + unsuccessful
+    return (
+        float(not endpoint.outbound),
+        float(endpoint.place.address_class),
+        math.log1p(endpoint.port),
+        sine,
+        cosine,
+        float(key.login_user is not None and key.user != key.login_user),
+        float(key.user in ("root", "0")),
+        float(key.login_user is not None),
+        float(key.container is not None),
+        unsuccessful / ended if ended else 0.0,
+    )

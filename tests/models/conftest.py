@@ -1,0 +1,103 @@
+"""Hosts with a past, for the tests of the models."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detector.config import Models
+from detector.models.scorer import HostScorer
+from detector.store import snapshots
+from detector.store.engine import open_store, upgrade, writing
+from tests.builders import Recorder, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from detector.domain import ConnectionCount, Learning, Observation
+
+
+class _UndoneError(Exception):
+    pass
+
+
+@dataclass
+class Watched:
+    """A host whose snapshots are written and scored, one after another."""
+
+    engine: Engine
+    settings: Models = field(default_factory=Models)
+    host: str = "bastion-1"
+    interval: timedelta = timedelta(minutes=5)
+    recorder: Recorder = field(init=False)
+    scorer: HostScorer = field(init=False)
+    learning: Learning = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorder = Recorder(self.engine, host=self.host, interval=self.interval)
+        self.restart()
+
+    def restart(self) -> None:
+        """Another worker takes over."""
+        self.scorer = HostScorer(self.settings)
+
+    def snapshot(self, *counts: ConnectionCount) -> list[Observation]:
+        """Writes the next snapshot and scores it."""
+        return self._score(counts, undo=False)
+
+    def would_say(self, *counts: ConnectionCount) -> list[Observation]:
+        """What the next snapshot would score; nothing is learnt from it."""
+        now = self.recorder.now
+        observed = self._score(counts, undo=True)
+        self.recorder.now = now
+        return observed
+
+    def _score(self, counts: tuple[ConnectionCount, ...], *, undo: bool) -> list[Observation]:
+        ref = self.recorder.snapshot(*counts)
+        observed: list[Observation] = []
+        with suppress(_UndoneError), writing(self.engine) as connection:
+            stored = snapshots.read_counts(connection, ref)
+            observed, self.learning = self.scorer.score(connection, ref, stored)
+            if undo:
+                raise _UndoneError
+        return observed
+
+
+def usual(hour_fraction: int = 0) -> tuple[ConnectionCount, ...]:
+    """What the quiet host does in a snapshot: three logins onward and a check, and every hour an update."""
+    ssh = count("10.0.4.12", 22, attempted=3, established=3)
+    update = count("151.101.2.132", 443, executable="/usr/bin/apt", user="root", login_user=None)
+    check = count("10.0.8.1", 443, executable="/usr/bin/check", user="monitor", login_user=None)
+    return (ssh, check, update) if hour_fraction % 12 == 0 else (ssh, check)
+
+
+@pytest.fixture(scope="session")
+def _quiet_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "quiet.db"
+    engine = open_store(f"sqlite:///{path}")
+    upgrade(engine)
+    watched = Watched(engine)
+    for number in range(24 * 12):
+        watched.snapshot(*usual(number))
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def quiet(_quiet_day: Path, tmp_path: Path) -> Iterator[Watched]:
+    """A host after a quiet day: burn-in is just over, and a forest is in force."""
+    path = tmp_path / "quiet.db"
+    shutil.copy(_quiet_day, path)
+    engine = open_store(f"sqlite:///{path}")
+    watched = Watched(engine, Models(train_every_hours=720))
+    watched.recorder.pass_time(hours=24)
+    yield watched
+    engine.dispose()

@@ -1,0 +1,97 @@
+"""What is usual for an endpoint."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detector.domain import StoredCount
+from detector.models import baseline, features
+from detector.models.state import Subjects
+from detector.store.engine import writing
+from tests.builders import START, count
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from detector.domain import ConnectionCount
+    from detector.models.baseline import Volumes
+
+
+def _take_in(engine: Engine, now: float, duration: float, *counts: ConnectionCount) -> Volumes:
+    with writing(engine) as connection:
+        subjects = Subjects(connection, 1)
+        arranged = features.arrange([StoredCount(key_id=n, count=c, first_seen=START) for n, c in enumerate(counts)])
+        numbers = features.number_endpoints(subjects, arranged.endpoints)
+        hosts = baseline.number_hosts(subjects, arranged)
+        subjects.load()
+        volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=now)
+        subjects.touch(numbers.pair, hour=int(now // 3600), now_seconds=now)
+        baseline.learn(subjects, numbers, hosts, volumes, now_seconds=now, duration_seconds=duration)
+        subjects.save()
+    return volumes
+
+
+def test_an_unknown_endpoint_is_expected_to_make_one_connect(sqlite_engine: Engine) -> None:
+    """On a host that is not known yet, an endpoint's usual count is one."""
+    volumes = _take_in(sqlite_engine, 0, 60, count(attempted=7))
+    assert volumes.usual[0] == pytest.approx(math.log(2))
+    assert volumes.excess[0] == pytest.approx(math.log(8) - math.log(2))
+    assert (volumes.young[0], volumes.hour_young[0]) == (True, True)
+
+
+def test_the_usual_follows_what_is_seen(sqlite_engine: Engine) -> None:
+    """After many snapshots of nine connects nine are usual, and no longer a new endpoint's business."""
+    for number in range(100):
+        volumes = _take_in(sqlite_engine, number * 300.0, 300, count(attempted=9))
+    assert volumes.usual[0] == pytest.approx(math.log(10), rel=0.02)
+    assert volumes.excess[0] < 0.05
+    assert (volumes.young[0], volumes.hour_young[0]) == (False, False)
+
+
+def test_the_hour_is_a_fading_sum(sqlite_engine: Engine) -> None:
+    """Connects count for the hour they were made in, fading with e to the minus an hour."""
+    _take_in(sqlite_engine, 0, 60, count(attempted=100))
+    assert _take_in(sqlite_engine, 3600, 60, count(attempted=1)).hour_connects[0] == pytest.approx(100 / math.e + 1)
+
+
+def test_a_burst_is_learnt_slowly(sqlite_engine: Engine) -> None:
+    """A snapshot moves the mean by at most a tenth of one, whatever its size."""
+    for number in range(50):
+        before = _take_in(sqlite_engine, number * 60.0, 60, count(attempted=1)).usual[0]
+    _take_in(sqlite_engine, 3000, 60, count(attempted=1_000_000))
+    after = _take_in(sqlite_engine, 3060, 60, count(attempted=1)).usual[0]
+    assert 0 < after - before < 0.12
+
+
+def test_short_snapshots_are_learnt_in_proportion(sqlite_engine: Engine) -> None:
+    """Six snapshots of ten seconds move the mean about as far as one of a minute."""
+    steps = []
+    for offset, (length, times) in enumerate(((60, 1), (10, 6))):
+        port = 22 + offset
+        for number in range(200):
+            _take_in(sqlite_engine, number * 60.0, 60, count(port=port, attempted=1))
+        for number in range(times):
+            _take_in(sqlite_engine, 12_000 + number * length, length, count(port=port, attempted=50))
+        usual = _take_in(sqlite_engine, 12_100, length, count(port=port, attempted=1)).usual[0]
+        steps.append(usual - math.log(2))
+    assert steps[1] == pytest.approx(steps[0], rel=0.2)
+
+
+def test_the_order_of_rows_does_not_matter(sqlite_engine: Engine) -> None:
+    """The host's mean is the same whichever row comes first."""
+    rows = [count(f"10.0.4.{n}", attempted=n * n + 1) for n in range(1, 30)]
+    usual = []
+    for port, ordered in ((22, rows), (22, rows[::-1])):
+        with writing(sqlite_engine) as connection:
+            subjects = Subjects(connection, port)
+            arranged = features.arrange([StoredCount(key_id=0, count=c, first_seen=START) for c in ordered])
+            numbers = features.number_endpoints(subjects, arranged.endpoints)
+            hosts = baseline.number_hosts(subjects, arranged)
+            subjects.load()
+            volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=0)
+            baseline.learn(subjects, numbers, hosts, volumes, now_seconds=0, duration_seconds=60)
+            usual.append(float(subjects.values["mean"][hosts[0]]))
+    assert usual[0] == usual[1]

@@ -1,0 +1,169 @@
+"""Forests kept in the store."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED
+
+import numpy as np
+import pytest
+from sklearn.ensemble import IsolationForest
+from skops import io
+from sqlalchemy import select, update
+
+from detector.errors import ModelError
+from detector.models import isolation_forest, registry
+from detector.models.features import FEATURES
+from detector.store import snapshots
+from detector.store.engine import reading, writing
+from detector.store.tables import models
+from tests.builders import START, count
+from tests.models.conftest import Watched, usual
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from sqlalchemy import Engine
+
+
+def _rows(seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(400, len(FEATURES))).astype(np.float32)
+
+
+def _stored(engine: Engine, forest: isolation_forest.Forest) -> int:
+    with writing(engine) as connection:
+        host_id = snapshots.host_number(connection, "bastion-1", START)
+        registry.store(connection, host_id, forest, trained_at=START, rows=400)
+    return host_id
+
+
+def _load(engine: Engine, host_id: int) -> isolation_forest.Forest:
+    with reading(engine) as connection:
+        model = registry.newest(connection, host_id)
+        assert model is not None
+        return registry.load(connection, host_id, model)
+
+
+def _plant(engine: Engine, host_id: int, thing: Any) -> None:
+    """Replaces the newest model's content, with a digest to match: whoever can write the store can do that."""
+    content = io.dumps(thing, compression=ZIP_DEFLATED)
+    with writing(engine) as connection:
+        model = registry.newest(connection, host_id)
+        assert model is not None
+        digest = registry.digest(content, model.features, model.parameters)
+        connection.execute(
+            update(models)
+            .where(models.c.host_id == host_id, models.c.version == model.version)
+            .values(content=content, digest=digest)
+        )
+
+
+def test_a_forest_comes_back_the_same(engine: Engine) -> None:
+    """A stored and loaded forest scores exactly as before, and its version says what it was trained with."""
+    forest = isolation_forest.train(_rows())
+    host_id = _stored(engine, forest)
+    loaded = _load(engine, host_id)
+    assert isolation_forest.anomaly(loaded, _rows(1)).tolist() == isolation_forest.anomaly(forest, _rows(1)).tolist()
+    assert loaded.typical.tolist() == forest.typical.tolist()
+    with reading(engine) as connection:
+        (version,) = registry.versions(connection, host_id)
+    assert (version.version, version.trained_at, version.rows, version.fault) == (1, START, 400, None)
+    assert version.features == FEATURES
+    assert version.parameters["contamination"] == "auto"
+
+
+def test_three_versions_are_kept(sqlite_engine: Engine) -> None:
+    """The newest forest is in force; the two before it are kept."""
+    forest = isolation_forest.train(_rows())
+    for _ in range(5):
+        host_id = _stored(sqlite_engine, forest)
+    with reading(sqlite_engine) as connection:
+        assert [each.version for each in registry.versions(connection, host_id)] == [5, 4, 3]
+
+
+def test_other_types_are_refused(sqlite_engine: Engine) -> None:
+    """Content that would make anything but the named types is refused before it is made."""
+    host_id = _stored(sqlite_engine, isolation_forest.train(_rows()))
+    _plant(sqlite_engine, host_id, functools.partial(print, "made"))
+    with pytest.raises(ModelError, match="cannot be loaded: Untrusted types"):
+        _load(sqlite_engine, host_id)
+
+
+@pytest.mark.parametrize("thing", [{"a": 1}, [1.0], np.zeros(3)])
+def test_what_is_no_forest_is_refused(sqlite_engine: Engine, thing: Any) -> None:
+    """Content of harmless types that is no forest is refused."""
+    host_id = _stored(sqlite_engine, isolation_forest.train(_rows()))
+    _plant(sqlite_engine, host_id, thing)
+    with pytest.raises(ModelError, match="not an isolation forest"):
+        _load(sqlite_engine, host_id)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("left_child", 10**9), ("right_child", 0), ("feature", 10**6), ("left_child", -5)]
+)
+def test_trees_that_lead_nowhere_are_refused(sqlite_engine: Engine, field: str, value: int) -> None:
+    """A tree whose nodes point outside of it, or in a circle, is refused: following it would read foreign memory."""
+    forest = isolation_forest.train(_rows())
+    tree = forest.estimator.estimators_[7].tree_
+    state = tree.__getstate__()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+    host_id = _stored(sqlite_engine, forest)
+    with pytest.raises(ModelError, match="not an isolation forest"):
+        _load(sqlite_engine, host_id)
+
+
+def test_a_forest_of_another_shape_is_refused(sqlite_engine: Engine) -> None:
+    """A forest with other features or fewer trees than trained here is refused."""
+    forest = isolation_forest.train(_rows())
+    narrow = IsolationForest(n_estimators=100, random_state=0).fit(_rows()[:, :3])
+    small = IsolationForest(n_estimators=5, random_state=0).fit(_rows())
+    host_id = _stored(sqlite_engine, forest)
+    for other in (narrow, small):
+        _plant(sqlite_engine, host_id, other)
+        with pytest.raises(ModelError, match="not an isolation forest"):
+            _load(sqlite_engine, host_id)
+    with writing(sqlite_engine) as connection:
+        connection.execute(update(models).values(features=["port"]))
+    with pytest.raises(ModelError, match="trained on other features"):
+        _load(sqlite_engine, host_id)
+
+
+def test_damaged_content_is_refused(engine: Engine) -> None:
+    """Content that was changed after it was stored is refused without looking into it."""
+    host_id = _stored(engine, isolation_forest.train(_rows()))
+    with writing(engine) as connection:
+        content = bytes(connection.scalars(select(models.c.content)).one())
+        connection.execute(update(models).values(content=content[:-100] + bytes(100)))
+    with pytest.raises(ModelError, match="was changed since it was stored"):
+        _load(engine, host_id)
+
+
+def test_a_forest_of_another_library_version_is_refused(sqlite_engine: Engine) -> None:
+    """A forest that another scikit-learn trained is not trusted to mean the same."""
+    host_id = _stored(sqlite_engine, isolation_forest.train(_rows()))
+    with writing(sqlite_engine) as connection:
+        (version,) = registry.versions(connection, host_id)
+        connection.execute(update(models).values(parameters={**version.parameters, "library": "0.24"}))
+    with pytest.raises(ModelError, match="was not trained by scikit-learn"):
+        _load(sqlite_engine, host_id)
+
+
+def test_detection_goes_on_without_a_refused_forest_and_says_so(
+    quiet: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tampered forest is left out of scoring; the fault is logged, kept with the version, and mended."""
+    with writing(quiet.engine) as connection:
+        connection.execute(update(models).values(content=b"PK\x03\x04 not what was stored"))
+    with caplog.at_level(logging.ERROR):
+        observed = quiet.snapshot(*usual(), count("10.0.9.7", 22))
+    assert [each.p_forest for each in observed] == [None] * len(observed)
+    assert max(each.score or 0 for each in observed) > 0.99
+    assert "was changed since it was stored" in caplog.text
+    with reading(quiet.engine) as connection:
+        mended, refused = registry.versions(connection, 1)
+    assert refused.fault is not None
+    assert "was changed since it was stored" in refused.fault
+    assert mended.fault is None
+    assert all(each.p_forest is not None for each in quiet.snapshot(*usual()))

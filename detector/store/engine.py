@@ -236,5 +236,7 @@ def _make_folder(engine: Engine) -> None:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         # Created before SQLite does, so that it is never readable by others, whatever the umask.
         path.touch(mode=0o640, exist_ok=True)
+    except FileExistsError as fault:
+        raise StoreError(f"{path.parent} is not a folder", hint="choose another place under [database] url") from fault
     except OSError as fault:
         raise StoreError(f"{path}: {fault.strerror}", hint="choose another place under [database] url") from fault

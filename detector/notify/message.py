@@ -124,8 +124,9 @@ def _facts(alert: Alert, reason: str) -> list[tuple[str, str]]:
     ]
     if alert.score is not None:
         facts.append(("Anomaly score", f"{alert.score:.4f} of 1"))
-    if alert.group:
-        common = ", ".join(f"{_name(key)} {_name(value)}" for key, value in alert.group.items())
+    # Rows may have in common that something is unknown, which tells a reader nothing.
+    common = ", ".join(f"{_name(key)} {_name(value)}" for key, value in alert.group.items() if value is not None)
+    if common:
         facts.append(("In common", visible(common, _LINE_LIMIT)))
     facts.append(("Sent because", visible(reason, _NAME_LIMIT)))
     return facts

@@ -81,6 +81,13 @@ def test_what_is_unknown_is_left_out() -> None:
     assert "unusual" not in text
 
 
+def test_what_rows_have_in_common_leaves_out_what_is_unknown() -> None:
+    """That nobody is known to have logged in is no fact to read at night."""
+    text = render(alert(group={"login_user": None, "user": "root"}), "opened").text
+    assert "In common: user root\n" in text
+    assert "None" not in text
+
+
 def test_an_alert_told_again_says_why() -> None:
     """The subject tells a second message from the first."""
     message = render(alert(), "grown tenfold")

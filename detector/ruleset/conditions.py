@@ -1,0 +1,166 @@
+"""What a rule's detection section says, between Sigma's text and SQL: comparisons joined by and, or and not.
+
+An event is one connect, and a stored row stands for many: what a row is worth to a correlation depends on the
+outcomes that the rule names. So a condition is rendered once for each thing that may be counted ("ways"): the
+attempts, or the connects of one outcome.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, case, false, func, not_, or_
+
+from detector.ruleset.fields import OUTCOMES
+from detector.store.tables import connection_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from detector.ruleset.documents import Place
+
+_ATTEMPTED = "attempted"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One field against one value, or a list of plain ones."""
+
+    expression: ColumnElement[bool]
+    values: int = 1
+    """How many values are bound to the statement."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutcomeIs:
+    """The connect ended in one of `outcomes`; "attempted" is true of every connect."""
+
+    outcomes: frozenset[str]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AllOf:
+    """Every part holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnyOf:
+    """At least one part holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Not:
+    """The part does not hold; true where a field that it names is missing."""
+
+    part: Condition
+
+
+Condition = Comparison | OutcomeIs | AllOf | AnyOf | Not
+
+
+def leaves(condition: Condition, *, negated: bool = False) -> Iterator[tuple[Comparison | OutcomeIs, bool]]:
+    """All comparisons, each with whether a `not` stands over it."""
+    if isinstance(condition, Comparison | OutcomeIs):
+        yield condition, negated
+    elif isinstance(condition, Not):
+        yield from leaves(condition.part, negated=True)
+    else:
+        for part in condition.parts:
+            yield from leaves(part, negated=negated)
+
+
+def depth(condition: Condition) -> int:
+    """How deeply and, or and not are nested."""
+    if isinstance(condition, Comparison | OutcomeIs):
+        return 0
+    parts = (condition.part,) if isinstance(condition, Not) else condition.parts
+    return 1 + max(depth(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matching:
+    """Which rows match, by what is counted of them: the SQL condition for each column of counts that may be."""
+
+    ways: tuple[tuple[str, ColumnElement[bool]], ...]
+    comparisons: int
+    """How many comparisons stand in one condition."""
+    values: int
+    """How many values they are made with."""
+
+    @classmethod
+    def of(cls, condition: Condition) -> Matching:
+        """Every way in which rows can match; none when no connect can meet the condition.
+
+        No OutcomeIs may stand under a Not.
+        """
+        found = [leaf for leaf, _ in leaves(condition)]
+        named = {each for leaf in found if isinstance(leaf, OutcomeIs) for each in leaf.outcomes}
+        columns = (_ATTEMPTED, *(each for each in OUTCOMES if each in named and each != _ATTEMPTED))
+        rendered = ((column, _render(condition, column)) for column in columns)
+        return cls(
+            ways=tuple((column, expression) for column, expression in rendered if expression is not None),
+            comparisons=len(found),
+            values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
+        )
+
+    @classmethod
+    def any_of(cls, several: Sequence[Matching]) -> Matching:
+        """The rows of all of `several`; a connect that more than one of them matches counts once."""
+        found: dict[str, list[ColumnElement[bool]]] = {}
+        for matching in several:
+            for column, expression in matching.ways:
+                found.setdefault(column, []).append(expression)
+        return cls(
+            ways=tuple((column, or_(*expressions)) for column, expressions in found.items()),
+            comparisons=sum(matching.comparisons for matching in several),
+            values=sum(matching.values for matching in several),
+        )
+
+    @property
+    def rows(self) -> ColumnElement[bool]:
+        """Whether a row holds a connect that matches."""
+        return or_(*(expression for _, expression in self.ways))
+
+    @property
+    def weight(self) -> ColumnElement[Any]:
+        """How many connects of a matching row match."""
+        column_of = connection_counts.c
+        if len(self.ways) == 1:
+            return column_of[self.ways[0][0]]
+        ways = dict(self.ways)
+        attempts = ways.pop(_ATTEMPTED, None)
+        each = (case((expression, column_of[column]), else_=0) for column, expression in ways.items())
+        total: ColumnElement[Any] = reduce(operator.add, each)
+        # Where every attempt matches, its outcome must not be counted a second time.
+        return total if attempts is None else case((attempts, column_of[_ATTEMPTED]), else_=total)
+
+
+def _render(condition: Condition, counted: str) -> ColumnElement[bool] | None:
+    """The condition as SQL for connects of which `counted` is true; None when they can never meet it.
+
+    A comparison with a missing value is NULL, which `and` and `or` treat as Sigma wants it, and `not` must not see.
+    """
+    if isinstance(condition, Comparison):
+        return condition.expression
+    if isinstance(condition, OutcomeIs):
+        # An outcome implies the attempt, but the attempt may have been counted in an earlier snapshot.
+        possible = counted in condition.outcomes or _ATTEMPTED in condition.outcomes
+        return connection_counts.c[counted] > 0 if possible else None
+    if isinstance(condition, Not):
+        part = _render(condition.part, counted)
+        return not_(func.coalesce(false() if part is None else part, false()))
+    parts = [_render(part, counted) for part in condition.parts]
+    possible_parts = [part for part in parts if part is not None]
+    if isinstance(condition, AllOf):
+        return and_(*possible_parts) if len(possible_parts) == len(parts) else None
+    return or_(*possible_parts) if possible_parts else None

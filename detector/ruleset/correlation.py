@@ -1,0 +1,191 @@
+"""Reads the correlation section of a rule: what is counted, over which rules, in which window and groups."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from sigma.correlations import SigmaCorrelationTimespan
+
+from detector.ruleset import compare
+from detector.ruleset.fields import FIELDS, Field
+from detector.ruleset.lint import mapping_of
+from detector.ruleset.wording import nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.ruleset.documents import Faults
+
+_SECTION = "correlation"
+_REQUIRED = {
+    "type": "event_count",
+    "rules": "name of the rule that it counts",
+    "group-by": "[User, DestinationIp]",
+    "timespan": "5m",
+    "condition": "{gte: 20}",
+}
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {**compare.COMPARE, "eq": operator.eq}
+"""How a count is compared with the threshold, by Sigma's names."""
+
+_LONGEST = timedelta(days=31)
+_MOST = 2**63 - 1
+
+CountType = Literal["event_count", "value_count"]
+_TYPES: tuple[CountType, ...] = ("event_count", "value_count")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Correlation:
+    """A correlation as it is written; its rules are still names or ids."""
+
+    type: CountType
+    rules: tuple[str, ...]
+    group_by: tuple[Field, ...]
+    timespan: timedelta
+    operator: str
+    """gt, gte, lt, lte or eq."""
+    threshold: int
+    counted: Field | None
+    """The field whose distinct values are counted; None for event_count."""
+    generate: bool
+    """Whether the base rules produce findings of their own as well."""
+
+
+def read_correlation(section: Any, faults: Faults) -> Correlation | None:
+    """The rule's `correlation` section; None when anything in it is refused."""
+    before = len(faults.found)
+    if section is None:
+        return None
+    if not isinstance(section, dict):
+        faults.add("correlation is no mapping; write type, rules, group-by, timespan and condition", _SECTION)
+        return None
+    if "aliases" in section:
+        advice = "all rules see the same fields; name them in group-by"
+        faults.add(f"aliases are not needed here; {advice}", _SECTION, "aliases")
+    mapping_of(section, (*_REQUIRED, "generate", "aliases"), faults, _SECTION)
+    for key, example in _REQUIRED.items():
+        if key not in section:
+            faults.add(f"the correlation has no {key}; add '{key}: {example}'", _SECTION)
+    kind = _type(section.get("type"), faults)
+    rules = _names(section.get("rules"), "rules", faults)
+    group_by = read_group_by(section.get("group-by"), faults, _SECTION, "group-by")
+    timespan = _timespan(section.get("timespan"), faults)
+    comparison, threshold, counted = _condition(section.get("condition"), kind, faults)
+    generate = section.get("generate", False)
+    if not isinstance(generate, bool) and generate is not None:
+        faults.add(f"generate is true or false, not {shown(generate)}; write true or false", _SECTION, "generate")
+    if len(faults.found) > before or None in section.values() or kind is None or timespan is None or not comparison:
+        return None
+    return Correlation(
+        type=kind,
+        rules=rules,
+        group_by=group_by,
+        timespan=timespan,
+        operator=comparison,
+        threshold=threshold,
+        counted=counted,
+        generate=generate,
+    )
+
+
+def read_group_by(value: Any, faults: Faults, *place: str) -> tuple[Field, ...]:
+    """The fields that matches are grouped by, each once."""
+    found: dict[str, Field] = {}
+    for index, name in enumerate([value] if isinstance(value, str) else value if isinstance(value, list) else []):
+        at: tuple[str | int, ...] = (*place, index)
+        if name is None:
+            continue
+        if field := grouping_field(name, faults, *at):
+            if name in found:
+                faults.add(f"{name} stands there twice; keep one", *at)
+            found[name] = field
+    if value is not None and not isinstance(value, str | list):
+        faults.add(f"{place[-1]} is not a list of fields; write one such as [User, DestinationIp]", *place)
+    if {"DestinationIp", "SourceIp"} <= found.keys():
+        faults.add("a connection has a DestinationIp or a SourceIp, never both; keep one in the group", *place)
+    return tuple(found.values())
+
+
+def grouping_field(name: Any, faults: Faults, *place: str | int) -> Field | None:
+    """The field called `name`, if it is one that says who or what."""
+    known = [each.name for each in FIELDS.values() if each.groups]
+    if name in known:
+        return FIELDS[name]
+    what = "is a measure, no group" if str(name) in FIELDS else "is no field"
+    faults.add(f"{shown(name)} {what}; {nearest(str(name), known)}", *place)
+    return None
+
+
+def _type(value: Any, faults: Faults) -> CountType | None:
+    for each in _TYPES:
+        if value == each:
+            return each
+    if value is not None:
+        faults.add(f"the type {shown(value)} is not known; {nearest(str(value), _TYPES)}", _SECTION, "type")
+    return None
+
+
+def _names(value: Any, key: str, faults: Faults) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(each is None or isinstance(each, str) for each in names):
+        return tuple(each for each in names if each is not None)
+    if value is not None:
+        faults.add(f"{key} is not a list of names; write the name or id of each rule after a dash", _SECTION, key)
+    return ()
+
+
+def _timespan(value: Any, faults: Faults) -> timedelta | None:
+    if value is None:
+        return None
+    fault = "is not understood; write one such as 30s, 5m or 2h"
+    try:
+        seconds = SigmaCorrelationTimespan(value).seconds
+        if seconds <= _LONGEST.total_seconds():
+            return timedelta(seconds=seconds)
+        fault = f"is longer than {_LONGEST.days} days; shorten it"
+    except ValueError:
+        # Sigma's own error is one, and so is that of a number of thousands of digits.
+        pass
+    faults.add(f"the timespan {shown(value)} {fault}", _SECTION, "timespan")
+    return None
+
+
+def _condition(value: Any, kind: CountType | None, faults: Faults) -> tuple[str, int, Field | None]:
+    refused = ("", 0, None)
+    place = (_SECTION, "condition")
+    written = mapping_of(value, (*OPERATORS, "field"), faults, *place)
+    if written is None:
+        return refused
+    operators = [key for key in written if key in OPERATORS]
+    if len(operators) != 1:
+        if written.keys() <= {*OPERATORS, "field"}:
+            faults.add(f"the condition needs one of {', '.join(OPERATORS)}; write 'gte: 20'", *place)
+        return refused
+    comparison, threshold = operators[0], written[operators[0]]
+    if threshold is None:
+        return refused
+    if fault := _never_decides(comparison, threshold):
+        faults.add(fault, *place, comparison)
+        return refused
+    if kind == "event_count" and "field" in written:
+        faults.add("an event_count has no field; remove it, or write value_count", *place, "field")
+    if kind == "value_count" and "field" not in written:
+        faults.add("a value_count needs the field whose values it counts; add 'field: DestinationPort'", *place)
+    name = written.get("field")
+    counted = grouping_field(name, faults, *place, "field") if kind == "value_count" and name is not None else None
+    return comparison, threshold, counted
+
+
+def _never_decides(comparison: str, threshold: Any) -> str | None:
+    """Groups without a match are never looked at, so each count that is compared is at least one."""
+    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 0 <= threshold <= _MOST:
+        return f"{comparison} is a whole number, not {shown(threshold)}; write one such as 20"
+    if comparison in ("gt", "gte") and threshold == 0:
+        return f"{comparison}: {threshold} holds for every match; write a larger number, or a single-event rule"
+    if (comparison in ("lte", "eq") and threshold == 0) or (comparison == "lt" and threshold <= 1):
+        return f"{comparison}: {threshold} never holds, since only what happened is counted; write a larger number"
+    return None

@@ -1,0 +1,76 @@
+"""Rules in force, and the findings that they make of a snapshot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Literal
+
+from detector.domain import Finding
+from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Connection
+
+    from detector.domain import Scalar, Severity, SnapshotRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule that was read, checked and compiled."""
+
+    rule_id: str
+    """The Sigma `id`: a UUID in lower case."""
+    title: str
+    severity: Severity
+    description: str
+    false_positives: tuple[str, ...]
+    path: str
+    line: int
+    produces_findings: bool
+    """False for a rule that only feeds correlations (their `generate` is false)."""
+    matcher: EventMatcher | CorrelationMatcher
+
+    @property
+    def kind(self) -> Literal["event", "correlation"]:
+        """Whether the rule looks at one snapshot's rows or counts over a window."""
+        return "correlation" if isinstance(self.matcher, CorrelationMatcher) else "event"
+
+
+class RuleSet:
+    """The rules in force. Keeps no state: all it knows of the past is in the database."""
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
+
+    def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
+        """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
+
+        Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
+        gives what looking at once would have given.
+        """
+        findings = [
+            Finding(
+                rule_id=rule.rule_id,
+                rule_title=rule.title,
+                severity=rule.severity,
+                fingerprint=fingerprint(rule.rule_id, snapshot.host, match.group),
+                group=match.group,
+                start=match.start,
+                end=match.end,
+                evidence=match.evidence,
+            )
+            for rule in self.rules
+            if rule.produces_findings
+            for match in rule.matcher.matches(connection, snapshot)
+        ]
+        return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
+
+
+def fingerprint(rule_id: str, host: str, group: Mapping[str, Scalar]) -> str:
+    """What all findings of one incident share: 32 hex digits, BLAKE2b-128 of the rule, the host and the group."""
+    canonical = json.dumps([rule_id, host, sorted(group.items())], separators=(",", ":"))
+    return blake2b(canonical.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,197 @@
+"""A second evaluator of rules, as plain as can be: Python over dictionaries, one connect after another in thought.
+
+It shares nothing with the code it judges: no SQL, no pySigma, its own reading of wildcards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from detector.domain import IPAddress, StoredCount
+
+OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
+
+Row = dict[str, Any]
+Tree = tuple[Any, ...]
+"""A condition: ("name", selection), ("1 of", pattern), ("all of", pattern), ("and", a, b), ("or", a, b), ("not", a)."""
+
+
+def row_of(seq: int, stored: StoredCount, observation: Mapping[str, Any], host: str) -> Row:
+    """A stored count under Sigma's names; what is missing is None."""
+    count, key = stored.count, stored.count.key
+    outbound = key.direction == "outbound"
+    return {
+        "_id": (seq, stored.key_id, count.session),
+        **{outcome: getattr(count, outcome) for outcome in OUTCOMES},
+        "Host": host,
+        "Initiated": outbound,
+        "Image": key.executable,
+        "Command": key.command,
+        "User": key.user,
+        "LoginUser": key.login_user,
+        "Unit": key.unit,
+        "Container": key.container,
+        "Session": count.session,
+        "Protocol": key.protocol.value,
+        "DestinationIp": key.remote_address if outbound else None,
+        "SourceIp": None if outbound else key.remote_address,
+        "DestinationPort": key.remote_port if outbound else key.local_port,
+        "Attempted": count.attempted,
+        "Established": count.established,
+        "Refused": count.refused,
+        "TimedOut": count.timed_out,
+        "Failed": count.failed,
+        "HandshakeUsMax": count.handshake_us_max,
+        "AnomalyScore": observation.get("score"),
+        "Novelty": observation.get("novelty"),
+    }
+
+
+def rows_matching(selections: Mapping[str, Any], tree: Tree, rows: Iterable[Row]) -> dict[tuple[int, ...], int]:
+    """The rows that hold a connect which matches, with how many of their connects do."""
+    found = {}
+    for row in rows:
+        named = {value for _, value in _outcomes(selections)}
+        if _holds(selections, tree, row, "attempted"):
+            found[row["_id"]] = row["attempted"]
+        elif ways := [o for o in named - {"attempted"} if row[o] > 0 and _holds(selections, tree, row, o)]:
+            found[row["_id"]] = sum(row[outcome] for outcome in ways)
+    return found
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A correlation in plain values."""
+
+    group_by: Sequence[str]
+    timespan: timedelta
+    operator: str
+    threshold: int
+    field: str | None
+
+
+def groups_passing(
+    counting: Counting,
+    weights: Mapping[tuple[int, ...], int],
+    rows: Sequence[Row],
+    ends: Mapping[int, datetime],
+    seq: int,
+) -> set[tuple[tuple[Any, ...], frozenset[tuple[int, ...]]]]:
+    """The groups that pass at snapshot `seq`, each with the rows behind it."""
+    now = ends[seq]
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        end = ends[row["_id"][0]]
+        if row["_id"] in weights and now - counting.timespan < end <= now and row["_id"][0] <= seq:
+            direction = row["Initiated"] if "DestinationPort" in counting.group_by else None
+            groups[(*(row[name] for name in counting.group_by), direction)].append(row)
+    passing = set()
+    for group, members in groups.items():
+        if counting.field is None:
+            number = sum(weights[row["_id"]] for row in members)
+        else:
+            number = len({row[counting.field] for row in members} - {None})
+        decided = {
+            "gt": number > counting.threshold,
+            "gte": number >= counting.threshold,
+            "lt": number < counting.threshold,
+            "lte": number <= counting.threshold,
+            "eq": number == counting.threshold,
+        }[counting.operator]
+        if decided and any(row["_id"][0] == seq for row in members):
+            passing.add((group, frozenset(row["_id"] for row in members)))
+    return passing
+
+
+def _outcomes(definition: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(definition, dict):
+        for key, value in definition.items():
+            if key == "Outcome":
+                yield from ((key, each) for each in (value if isinstance(value, list) else [value]))
+            else:
+                yield from _outcomes(value)
+    elif isinstance(definition, list):
+        for each in definition:
+            yield from _outcomes(each)
+
+
+def _holds(selections: Mapping[str, Any], tree: Tree, row: Row, outcome: str) -> bool:
+    kind, *rest = tree
+    if kind == "name":
+        return _selected(selections[rest[0]], row, outcome)
+    if kind in ("1 of", "all of"):
+        pattern = ".*" if rest[0] == "them" else rest[0].replace("*", ".*")
+        names = [name for name in selections if re.fullmatch(pattern, name)]
+        held = [_selected(selections[name], row, outcome) for name in names]
+        return any(held) if kind == "1 of" else all(held)
+    parts = [_holds(selections, part, row, outcome) for part in rest]
+    return {"and": all(parts), "or": any(parts), "not": not parts[0]}[kind]
+
+
+def _selected(definition: Any, row: Row, outcome: str) -> bool:
+    if isinstance(definition, list):
+        return any(_selected(each, row, outcome) for each in definition)
+    return all(_item(key, value, row, outcome) for key, value in definition.items())
+
+
+def _item(key: str, value: Any, row: Row, outcome: str) -> bool:
+    name, *modifiers = key.split("|")
+    values = value if isinstance(value, list) else [value]
+    if name == "Outcome":
+        if "attempted" in values and row["attempted" if outcome == "attempted" else outcome] > 0:
+            return True
+        return outcome in values and row[outcome] > 0
+    held = [_compared(row[name], modifiers, each) for each in values]
+    return all(held) if "all" in modifiers else any(held)
+
+
+def _compared(stored: Any, modifiers: Sequence[str], value: Any) -> bool:
+    if stored is None:
+        return False
+    for modifier in modifiers:
+        match modifier:
+            case "gt":
+                return bool(stored > value)
+            case "gte":
+                return bool(stored >= value)
+            case "lt":
+                return bool(stored < value)
+            case "lte":
+                return bool(stored <= value)
+            case "cidr":
+                return _in_network(ip_address(str(stored)), value)
+    if isinstance(stored, bool):
+        return stored == (str(value).lower() == "true")
+    if isinstance(stored, str):
+        before = ".*" if {"contains", "endswith"} & set(modifiers) else ""
+        after = ".*" if {"contains", "startswith"} & set(modifiers) else ""
+        return re.fullmatch(before + _pattern(_lower(value)) + after, _lower(stored), re.DOTALL) is not None
+    if isinstance(stored, int | float):
+        return bool(stored == float(value))
+    return bool(stored == ip_address(value))
+
+
+def _in_network(address: IPAddress, written: str) -> bool:
+    network = ip_network(written)
+    if isinstance(network, IPv6Network) and network[0].ipv4_mapped and network.prefixlen >= 96:
+        network = ip_network((network[0].ipv4_mapped, network.prefixlen - 96))
+    return address in network
+
+
+def _lower(text: str) -> str:
+    return re.sub("[A-Z]", lambda found: chr(ord(found.group()) + 32), text)
+
+
+def _pattern(text: str) -> str:
+    """Sigma's escapes: a backslash before *, ? or a backslash takes their meaning away; elsewhere it is itself."""
+    found = re.findall(r"\\[*?\\]|[*?]|(?s:.)", text)
+    meaning = {"*": ".*", "?": "."}
+    return "".join(meaning.get(each) or re.escape(each[-1]) for each in found)

@@ -1,0 +1,81 @@
+"""Replays recorded snapshots through rules: each folder of tests/replay is a case.
+
+A case holds `snapshots.jsonl`, one snapshot a line (`start`, `end`, and `counts` under the system's own field names,
+with what the models said of a row among them), and `findings.json`, all findings expected of them: the number of the
+snapshot, the title of the rule, the group and the number of rows. The rules are those of the case's `rule.yml`, or all
+that ship: a case of one rule so proves as well that the others are silent.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from detector import shipped
+from detector.domain import ConnectionCount, ConnectionKey, Direction, Protocol, Snapshot
+from detector.ruleset.load import load_rules
+from detector.store import snapshots
+from detector.store.engine import reading, writing
+from detector.store.snapshots import SnapshotWriter
+from tests.builders import observe
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_CASES = Path(__file__).parents[1] / "replay"
+_NAMES = sorted(path.name for path in _CASES.iterdir())
+_MODELS = ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest")
+_COUNTS = ("session", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
+
+
+def _count(written: dict[str, Any]) -> ConnectionCount:
+    key = {name: value for name, value in written.items() if name not in (*_COUNTS, *_MODELS)}
+    key["direction"] = Direction(key.get("direction", "outbound"))
+    key["protocol"] = Protocol(key.get("protocol", "tcp"))
+    key["remote_address"] = ip_address(key["remote_address"])
+    counts = {name: written[name] for name in _COUNTS if name in written}
+    return ConnectionCount(key=ConnectionKey(**key), **counts)
+
+
+def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
+    folder = _CASES / case
+    loaded = load_rules([folder / "rule.yml" if (folder / "rule.yml").exists() else shipped.folder("rules")])
+    assert loaded.faults == ()
+    writer = SnapshotWriter(case)
+    findings = []
+    for line in (folder / "snapshots.jsonl").read_text(encoding="utf-8").splitlines():
+        written = json.loads(line)
+        start, end = (datetime.fromisoformat(written[key]) for key in ("start", "end"))
+        counts = [(_count(each), {name: each.get(name) for name in _MODELS}) for each in written["counts"]]
+        snapshot = Snapshot(host=case, start=start, end=end, counts=tuple(count for count, _ in counts))
+        with writing(engine) as connection:
+            ref = writer.write(connection, snapshot)
+            numbers = {each.count.key: each.key_id for each in snapshots.read_counts(connection, ref)}
+        observe(engine, ref, {numbers[count.key]: said for count, said in counts})
+        with reading(engine) as connection:
+            for finding in loaded.ruleset.evaluate(connection, ref):
+                said = {"snapshot": ref.seq, "rule": finding.rule_title, "group": dict(finding.group)}
+                findings.append({**said, "rows": len(finding.evidence)})
+    return sorted(findings, key=str)
+
+
+def _expected(case: str) -> list[dict[str, Any]]:
+    findings: list[dict[str, Any]] = json.loads((_CASES / case / "findings.json").read_text(encoding="utf-8"))
+    return sorted(findings, key=str)
+
+
+@pytest.mark.parametrize("case", _NAMES)
+def test_a_case_gives_the_findings_that_are_written_down(case: str, sqlite_engine: Engine) -> None:
+    """Every shipped rule fires on what it is for and is silent on what it is not for."""
+    assert _replayed(sqlite_engine, case) == _expected(case)
+
+
+@pytest.mark.postgres
+def test_postgres_gives_the_same_findings(postgres_engine: Engine) -> None:
+    """All cases, each a host of one database, give on Postgres what is written down."""
+    assert {case: _replayed(postgres_engine, case) for case in _NAMES} == {case: _expected(case) for case in _NAMES}

@@ -166,7 +166,8 @@ class Settings(_Section, frozen=True):
         if self.rules.folders:
             return tuple(Path(folder) for folder in self.rules.folders)
         local = SYSTEM_FILE.parent / "rules"
-        return (shipped.folder("rules"), *((local,) if _exists(local) else ()))
+        more = (local,) if _exists(local) else ()
+        return (shipped.folder("rules"), *more)
 
 
 def read_secret(path: Path, key: str) -> str:

@@ -9,8 +9,16 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def checkout() -> Path | None:
     """The source checkout this code runs from, or None when it is installed."""
+    return _CHECKOUT
+
+
+def _find_checkout() -> Path | None:
     root = _PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() and (root / "migrations").is_dir() else None
+
+
+# Found while the code is being read: a process that gives up its privileges may not see its folder afterwards.
+_CHECKOUT = _find_checkout()
 
 
 def folder(name: str) -> Path:

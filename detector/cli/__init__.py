@@ -1,0 +1,37 @@
+"""The command line: `detector VERB`. One verb group a file, loaded when it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli import terminal
+from detector.cli.program import program
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `detector` with `arguments` (default: the process's own) and returns its exit code.
+
+    The only place where a fault becomes text. Verbs raise DetectorError for what an operator can mend, click's
+    exceptions for what was mistyped, and call `ctx.exit(code)` for an exit code of their own.
+    """
+    terminal.prepare()
+    try:
+        # Ends the process by itself, quietly, when the reader of its output (head, less) has seen enough.
+        code = program.main(arguments, prog_name="detector", standalone_mode=False)
+    except DetectorError as fault:
+        terminal.complain(fault)
+        return fault.exit_code
+    except click.ClickException as fault:
+        fault.show()
+        return fault.exit_code
+    except click.Abort:
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,138 @@
+"""`detector doctor`: what this machine and configuration lack, each with its remedy."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli import terminal
+from detector.errors import DetectorError
+from detector.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from detector.config import Settings
+
+
+class Verdict(StrEnum):
+    """Bad keeps something from working; doubtful may be meant."""
+
+    GOOD = "good"
+    DOUBTFUL = "doubtful"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the examination."""
+
+    subject: str
+    verdict: Verdict
+    finding: str
+    remedy: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: subject, verdict, finding, remedy of each.")
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Say what this machine lacks, each with its remedy.
+
+    Looks at the kernel, the database, the rules and the channels, and changes nothing. The exit status is 1 when
+    anything is bad, so that a script can ask.
+
+    \b
+    Examples:
+      detector doctor
+      detector doctor --json | jq '.[] | select(.verdict == "bad")'
+    """
+    checks = list(examine(ctx.obj))
+    if as_json:
+        terminal.print_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            click.echo(visible(f"{check.verdict:<9} {check.subject}: {check.finding}"))
+            if check.remedy:
+                click.echo(visible(f"{'':<9} remedy: {check.remedy}"))
+    if any(check.verdict is Verdict.BAD for check in checks):
+        ctx.exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks, in the order of the data's way."""
+    yield from _capture()
+    yield from _database(settings)
+    yield from _rules(settings)
+    yield from _channels(settings)
+
+
+def _capture() -> Iterator[Check]:
+    from detector.bpf import preflight
+    from detector.bpf.program import PROGRAMS
+
+    faults = preflight.faults()
+    for fault, remedy in faults:
+        yield Check("capture", Verdict.BAD, fault, remedy)
+    if not faults:
+        yield Check("capture", Verdict.GOOD, f"can be started here, on {', '.join(PROGRAMS)}")
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    from detector.models.scorer import learning
+    from detector.store.engine import check_current, open_store, place, reading
+    from detector.store.history import known_hosts
+
+    try:
+        engine = open_store(settings.database_url)
+        check_current(engine)
+        where = place(engine)
+        with reading(engine) as connection:
+            hosts = known_hosts(connection)
+            states = {host: learning(connection, host_id, settings.models) for host_id, host in hosts.items()}
+    except DetectorError as fault:
+        yield Check("database", Verdict.BAD, fault.message, fault.hint)
+        return
+    yield Check("database", Verdict.GOOD, f"{where} answers and has the current schema")
+    from detector.cli.run import learning_text
+
+    for host, state in states.items():
+        if not state.finished:
+            yield Check("models", Verdict.DOUBTFUL, f"{host}: {learning_text(state)}")
+        else:
+            yield Check("models", Verdict.GOOD, f"{host} is learnt")
+
+
+def _rules(settings: Settings) -> Iterator[Check]:
+    from detector.ruleset.load import load_rules
+
+    loaded = load_rules(settings.rule_folders)
+    for fault in loaded.faults:
+        yield Check("rules", Verdict.BAD, str(fault), "detector rules check")
+    if loaded.ruleset.rules:
+        yield Check("rules", Verdict.GOOD, f"{len(loaded.ruleset.rules)} in force")
+    elif not loaded.faults:
+        yield Check("rules", Verdict.BAD, "there are none, so nothing can alert", "set [rules] folders")
+
+
+def _channels(settings: Settings) -> Iterator[Check]:
+    from detector.notify.channels import CONSOLE, open_channels
+
+    try:
+        names = [name for name in open_channels(settings, sys.stdout) if name != CONSOLE]
+    except DetectorError as fault:
+        yield Check("channels", Verdict.BAD, fault.message, fault.hint)
+        return
+    if names:
+        yield Check("channels", Verdict.GOOD, f"{', '.join(names)}: understood; try them with: detector notify test")
+    else:
+        yield Check(
+            "channels",
+            Verdict.DOUBTFUL,
+            "none is configured: alerts reach nobody who is not at this terminal",
+            "add [[channels]] to the configuration",
+        )

@@ -1,0 +1,63 @@
+"""Values on the command line: each is checked where it is written, and a bad one refused with what would be right."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+import click
+
+from detector.cli.when import parse_moment
+
+LIMIT = click.IntRange(1, 1_000_000)
+"""How many rows are asked for: all are held in memory until they are printed."""
+
+_MAX_PORT = 65_535
+
+
+class Moment(click.ParamType[datetime]):
+    """A time (see `when`); gives an aware datetime."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Parses against the present."""
+        try:
+            return parse_moment(value, datetime.now(UTC))
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Network(click.ParamType[IPv4Network | IPv6Network]):
+    """An address or a network in CIDR notation; gives a network."""
+
+    name = "address|cidr"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IPv4Network | IPv6Network:
+        """Bits beyond the prefix are ignored: 10.1.2.3/8 is 10.0.0.0/8."""
+        try:
+            return ip_network(value, strict=False)
+        except ValueError:
+            self.fail(f"{value!r} is not an address or network; write 10.0.4.12, 10.0.0.0/8 or fd00::/8", param, ctx)
+
+
+class Ports(click.ParamType[tuple[range, ...]]):
+    """Ports and spans of ports; gives a range for each."""
+
+    name = "port[,port|from-to]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[range, ...]:
+        """`22,80,8000-8080`."""
+        return tuple(self._range(part, param, ctx) for part in value.split(","))
+
+    def _range(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        low, dash, high = text.strip().partition("-")
+        numbers = [low, high] if dash else [low]
+        if not all(number.isascii() and number.isdecimal() and int(number) <= _MAX_PORT for number in numbers):
+            self.fail(f"{text!r} is not a port (0 to {_MAX_PORT}); write 22, 22,80 or 8000-8080", param, ctx)
+        if int(numbers[-1]) < int(low):
+            self.fail(f"{text!r} ends before it begins; write {high}-{low}", param, ctx)
+        return range(int(low), int(numbers[-1]) + 1)

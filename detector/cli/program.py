@@ -1,0 +1,100 @@
+"""The program `detector` and its verbs, each by the place where its code is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+
+from detector import __version__, config
+from detector.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command that is imported when it is called: `collect` must not pay for what `query` needs."""
+
+    place: str
+    """module:attribute of the click command."""
+    summary: str
+    """The line that `detector --help` shows, without importing the command."""
+
+    def load(self) -> click.Command:
+        """The command itself."""
+        module, _, attribute = self.place.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{self.place} is not a command"  # noqa: S101 - a fault of ours
+        return command
+
+
+class Program(click.Group):
+    """The group of all verbs."""
+
+    verbs: ClassVar[dict[str, Verb]] = {
+        "run": Verb("detector.cli.run:run", "Capture and detect: both roles, in the foreground."),
+        "collect": Verb("detector.cli.run:collect", "Count connects in the kernel and store snapshots of them."),
+        "detect": Verb("detector.cli.run:detect", "Score stored snapshots, apply the rules, send the alerts."),
+        "doctor": Verb("detector.cli.doctor:doctor", "Say what this machine lacks, each with its remedy."),
+        "query": Verb("detector.cli.query:query", "Show who connected where, and when."),
+        "alerts": Verb("detector.cli.alerts:alerts", "List alerts, and show one with all that is behind it."),
+        "rules": Verb("detector.cli.rules:rules", "List the rules in force, and check rule files."),
+        "notify": Verb("detector.cli.notify:notify", "Try the channels that alerts are sent to."),
+        "db": Verb("detector.cli.db:db", "Look after the database."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All verbs, in the order in which a person meets them."""
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb, imported now; None when there is none of that name."""
+        verb = self.verbs.get(cmd_name)
+        return verb.load() if verb else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The table of verbs, from the summaries alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.summary) for name, verb in self.verbs.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Reads the configuration into `ctx.obj`, then calls the verb.
+
+        Raises:
+            ConfigError: see `config.load`.
+        """
+        try:
+            ctx.obj = config.load(ctx.params["config_file"])
+        except ConfigError:
+            # A broken configuration must not stand between a person and the help.
+            if not set(ctx.args) & set(ctx.help_option_names):
+                raise
+        return super().invoke(ctx)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""
+\b
+Completion of verbs and options in the shell:
+  bash: eval "$(_DETECTOR_COMPLETE=bash_source detector)"   in ~/.bashrc
+  zsh:  eval "$(_DETECTOR_COMPLETE=zsh_source detector)"    in ~/.zshrc
+  fish: _DETECTOR_COMPLETE=fish_source detector | source    in ~/.config/fish/completions/detector.fish
+""",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this configuration file. Default: $DETECTOR_CONFIG, else /etc/detector/detector.toml if it exists.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def program(config_file: Path | None) -> None:
+    """Watch who connects where from this host, and say so when it is unusual.
+
+    `detector VERB --help` explains each verb, with examples.
+    """

@@ -1,0 +1,32 @@
+"""Opens the store for a verb that only reads."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from detector.store.engine import check_current, open_store, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+    from detector.config import Settings
+
+
+@contextmanager
+def stored(settings: Settings) -> Iterator[Connection]:
+    """One transaction that reads the configured database; a database that is not there is not made.
+
+    Raises:
+        ConfigError: the address cannot be read or understood.
+        StoreError: the database is away, missing, or of another version; with the remedy.
+    """
+    engine = open_store(settings.database_url)
+    try:
+        check_current(engine)
+        with reading(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -1,0 +1,114 @@
+"""What leaves for a terminal: text made safe, tables, JSON, and messages on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from detector.errors import RuleError
+from detector.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from detector.errors import DetectorError
+
+# Wider than any row: what goes to a pipe or a file is never folded or cut.
+_UNFOLDED = 100_000
+# The narrowest that tables fold to; narrower terminals break the lines themselves.
+_NARROWEST = 80
+_OFFSET_AT = len("2026-11-20 14:00:00")
+
+
+def prepare() -> None:
+    """Lets any text be written, whatever the encoding of the terminal."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """One line on standard output."""
+    click.echo(visible(text))
+
+
+def note(text: str) -> None:
+    """A remark on standard error, where it does not mix with what a script reads."""
+    click.echo(visible(text), err=True)
+
+
+def complain(fault: DetectorError) -> None:
+    """A fault and its remedy on standard error; faults in rules as compilers print theirs, `path:line: …` first."""
+    if isinstance(fault, RuleError):
+        lines = [*map(str, fault.faults), f"detector: {fault.hint}"]
+    else:
+        lines = f"detector: {fault.message}".split("\n") + [f"  {line}" for line in fault.hint.splitlines()]
+    for line in lines:
+        note(line)
+
+
+def print_json(objects: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
+    """`objects` as JSON in printable ASCII, which keeps any terminal safe: times in UTC, addresses as text."""
+    # JSON leaves the one control character above the others as it is; it can only stand within a string.
+    click.echo(json.dumps(objects, ensure_ascii=True, indent=2, default=_as_json).replace("\x7f", "\\u007f"))
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, IPv4Address | IPv6Address):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; `right` for numbers."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    fold: bool = False
+    """May be broken over lines on a narrow terminal."""
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output, each cell escaped; folded to the terminal, never cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify=column.align,
+            overflow="fold",
+            no_wrap=not column.fold,
+            min_width=len(column.title),
+            header_style="bold",
+        )
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    console = Console(file=sys.stdout)
+    console.width = max(console.width, _NARROWEST) if sys.stdout.isatty() else _UNFOLDED
+    console.print(table)
+
+
+def local(moment: datetime) -> str:
+    """`moment` in the local zone, to the second, in a form that `--since` reads: 2026-11-20 14:00:00+01:00."""
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def local_column(title: str, moments: Sequence[datetime]) -> tuple[Column, list[str]]:
+    """A column of times in the local zone. Its offset stands in the title, unless it changed in between."""
+    texts = [local(moment) for moment in moments]
+    offsets = {text[_OFFSET_AT:] for text in texts}
+    if len(offsets) != 1:
+        return Column(title), texts
+    return Column(f"{title} ({offsets.pop()})"), [text[:_OFFSET_AT] for text in texts]

@@ -1,0 +1,96 @@
+"""The whole detection flow as one straight line, and what it needs of its stages.
+
+Counts become observations, observations findings, findings alerts and outbox entries; all of one snapshot, and the
+advance of the cursor past it, in one transaction: a crash at any point loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from detector.store import observations, snapshots
+from detector.store.engine import reading, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from detector.domain import Finding, Learning, Observation, SnapshotRef, StoredCount
+
+
+class Scorer(Protocol):
+    """Knows what is normal. All its state is in the database, advanced within the transaction it is given."""
+
+    def score(
+        self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]
+    ) -> tuple[Sequence[Observation], Learning]:
+        """One observation for each count, in order; learns from them afterwards."""
+
+
+class RuleSet(Protocol):
+    """Decides what deserves a person."""
+
+    def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> Sequence[Finding]:
+        """The findings that the snapshot's stored observations give rise to."""
+
+
+class AlertBook(Protocol):
+    """Groups findings into alerts and writes what is to be sent to the outbox."""
+
+    def record(self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding]) -> None:
+        """Stores findings, alerts and notifications."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """What stands between a stored snapshot and the outbox."""
+
+    scorer: Scorer
+    ruleset: RuleSet
+    alert_book: AlertBook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """What detection made of one snapshot."""
+
+    snapshot: SnapshotRef
+    observations: int
+    findings: int
+    learning: Learning
+
+
+def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
+    """Takes the host's next snapshot through all stages; None when there is none to take.
+
+    Raises:
+        StoreError: the database is away; nothing of the snapshot is kept, and it comes next again.
+    """
+    with writing(engine) as connection:
+        snapshot = snapshots.next_snapshot(connection, host_id)
+        if snapshot is None:
+            return None
+        counts = snapshots.read_counts(connection, snapshot)
+        observed, learning = stages.scorer.score(connection, snapshot, counts)
+        observations.write(connection, snapshot, observed)
+        findings = stages.ruleset.evaluate(connection, snapshot)
+        stages.alert_book.record(connection, snapshot, findings)
+        snapshots.advance_cursor(connection, snapshot)
+    return Detected(snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning)
+
+
+def hosts_behind(engine: Engine) -> list[int]:
+    """The hosts with snapshots that detection has not seen, each with a cursor to lock.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    with reading(engine) as connection:
+        behind = snapshots.hosts_behind(connection)
+        unknown = snapshots.hosts_without_cursor(connection)
+    if unknown:
+        with writing(engine) as connection:
+            snapshots.create_cursors(connection)
+    return behind

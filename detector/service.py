@@ -1,0 +1,227 @@
+"""The long-running roles, until they are told to stop: `collect` writes snapshots, `detect` works through them."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Protocol
+
+from detector import pipeline
+from detector.bpf import preflight
+from detector.bpf.capture import Capture
+from detector.collector.backlog import Backlog
+from detector.collector.live import LiveCollector
+from detector.errors import CaptureError, ConfigError, RuleError, StoreError
+from detector.notify.channels import CONSOLE, open_channels
+from detector.notify.outbox import deliver_due
+from detector.notify.retry import RetryPolicy
+from detector.store.engine import check_current, open_store, writing
+from detector.store.outbox import StoredOutbox
+from detector.store.snapshots import SnapshotWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from threading import Event
+
+    from sqlalchemy import Engine
+
+    from detector.config import Settings
+    from detector.domain import Snapshot, SnapshotRef
+    from detector.notify.outbox import Notifier
+    from detector.pipeline import Detected
+
+# How soon detection notices a new snapshot, and delivery a new notification.
+_POLL_SECONDS = 0.25
+_STORE_AWAY_SECONDS = 2.0
+_LAST_DELIVERY_SECONDS = 1.0
+
+
+class Reporter(Protocol):
+    """Where a role says what it does."""
+
+    def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
+        """A snapshot was stored."""
+
+    def detected(self, detected: Detected) -> None:
+        """Detection is through with a snapshot."""
+
+    def fault(self, message: str) -> None:
+        """Something is wrong, or right again; the role goes on."""
+
+
+def collect(settings: Settings, stop: Event, report: Reporter) -> None:
+    """Captures and stores one snapshot each interval, and a last one at the end.
+
+    While the database is away, snapshots wait in memory (see `Backlog`).
+
+    Raises:
+        PreflightError: this machine lacks something that capture needs.
+        CaptureError: the kernel programs cannot be loaded or read, or another collector runs here.
+        StoreError: the database cannot be used at the start, or the last snapshots not be stored at the end.
+    """
+    preflight.require()
+    engine = open_store(settings.database_url)
+    check_current(engine)
+    writer = _BacklogWriter(engine, settings.host_name, report)
+    with _only_one(settings.state), Capture(map_entries=settings.collector.map_entries) as capture:
+        collector = LiveCollector(capture, settings.host_name, exclude_loopback=settings.collector.exclude_loopback)
+        due = time.monotonic()
+        stopping = False
+        while not stopping:
+            due = max(due + settings.collector.interval_seconds, time.monotonic())
+            stopping = stop.wait(due - time.monotonic())
+            writer.write(collector.take())
+    if writer.waiting:
+        raise StoreError(
+            f"{writer.waiting} snapshots could not be stored before the end and are lost",
+            hint="stop collect before the database",
+        )
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    """Two collectors on one host would store every connect twice."""
+    path = state / "collect.lock"
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with path.open("w", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise CaptureError("another collect is running on this host", hint="stop it first") from None
+    except PermissionError as fault:
+        raise ConfigError(f"{path}: {fault.strerror}", hint="set state_folder, or mend its permissions") from fault
+
+
+class _BacklogWriter:
+    def __init__(self, engine: Engine, host: str, report: Reporter) -> None:
+        self._engine = engine
+        self._writer = SnapshotWriter(host)
+        self._backlog = Backlog()
+        self._report = report
+        self._away = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._backlog)
+
+    def write(self, snapshot: Snapshot) -> None:
+        self._backlog.add(snapshot)
+        try:
+            while (oldest := self._backlog.oldest()) is not None:
+                with writing(self._engine) as connection:
+                    ref = self._writer.write(connection, oldest)
+                self._backlog.written()
+                self._report.snapshot(ref, oldest)
+        except StoreError as fault:
+            # What the transaction had numbered is rolled back with it.
+            self._writer.forget()
+            self._report.fault(f"{fault.message}; {self.waiting} snapshots wait in memory")
+            self._away = True
+        else:
+            if self._away:
+                self._report.fault("the database is back; all waiting snapshots are stored")
+            self._away = False
+
+
+def detect(settings: Settings, stop: Event, report: Reporter) -> None:
+    """Takes each stored snapshot through models, rules and alerts, oldest first, and delivers what is to be sent.
+
+    Starts where it stopped. Rule files with faults are left out, and named.
+
+    Raises:
+        ConfigError: a channel cannot be used.
+        RuleError: no rule is left to work with.
+        StoreError: the database cannot be used at the start.
+    """
+    engine = open_store(settings.database_url)
+    check_current(engine)
+    stages = build_stages(settings, report)
+    delivery = Thread(
+        target=_deliver,
+        name="delivery",
+        # A channel that hangs must not hold up the end: what was under way stays in the outbox, and is sent again.
+        daemon=True,
+        args=(
+            StoredOutbox(engine),
+            open_channels(settings, sys.stdout),
+            RetryPolicy.from_settings(settings.notify),
+            stop,
+            report,
+        ),
+    )
+    delivery.start()
+    try:
+        while not stop.is_set():
+            try:
+                if not _detect_waiting(engine, stages, stop, report):
+                    stop.wait(_POLL_SECONDS)
+            except StoreError as fault:
+                report.fault(f"{fault.message}; detection waits")
+                stop.wait(_STORE_AWAY_SECONDS)
+    finally:
+        # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
+        stop.set()
+        delivery.join(_LAST_DELIVERY_SECONDS)
+
+
+def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:
+    """The stages of detection as configured.
+
+    Raises:
+        RuleError: no rule is left to work with.
+    """
+    from detector.alerts.book import AlertBook, ChannelPolicy
+    from detector.domain import Severity
+    from detector.models.scorer import HostScorer
+    from detector.ruleset.load import load_rules
+
+    loaded = load_rules(settings.rule_folders)
+    if loaded.faults and not loaded.ruleset.rules:
+        raise RuleError(loaded.faults)
+    for fault in loaded.faults:
+        report.fault(f"rule refused: {fault}")
+    channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
+    if settings.notify.console:
+        channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
+    return pipeline.Stages(
+        scorer=HostScorer(settings.models),
+        ruleset=loaded.ruleset,
+        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+    )
+
+
+def _detect_waiting(engine: Engine, stages: pipeline.Stages, stop: Event, report: Reporter) -> bool:
+    worked = False
+    for host_id in pipeline.hosts_behind(engine):
+        while not stop.is_set():
+            detected = pipeline.detect_next(engine, host_id, stages)
+            if detected is None:
+                break
+            report.detected(detected)
+            worked = True
+    return worked
+
+
+def _deliver(
+    outbox: StoredOutbox, channels: Mapping[str, Notifier], policy: RetryPolicy, stop: Event, report: Reporter
+) -> None:
+    while not stop.is_set():
+        try:
+            done = deliver_due(outbox, channels, clock=lambda: datetime.now(UTC), policy=policy, stopping=stop.is_set)
+        except StoreError as fault:
+            report.fault(f"{fault.message}; delivery waits")
+            stop.wait(_STORE_AWAY_SECONDS)
+            continue
+        for failure in done.failures:
+            fate = "given up" if failure.dead else "it is tried again"
+            report.fault(
+                f"alert {failure.notification.alert_id} could not be sent to {failure.notification.channel}: "
+                f"{failure.error}; {fate}"
+            )
+        stop.wait(_POLL_SECONDS)

@@ -1,0 +1,123 @@
+"""Starts the roles as processes of their own, watches them, and restarts what dies."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 60.0
+# A role that ran this long was well: its next death starts with the first wait again.
+_WELL_AFTER_SECONDS = 60.0
+_STOP_SECONDS = 5.0
+_WATCH_SECONDS = 0.1
+# sysexits(3): a restart mends neither input, nor a missing service, nor a bad configuration.
+_HOPELESS = frozenset({os.EX_DATAERR, os.EX_UNAVAILABLE, os.EX_CONFIG})
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class RoleEndedError(DetectorError):
+    """A role ended with a fault that a restart cannot mend; it has said itself what is wrong."""
+
+    def __init__(self, role: str, code: int) -> None:
+        super().__init__(f"{role} failed, and starting it again would not help", hint="see above")
+        self.exit_code = code
+
+
+def catch_signals() -> Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+def end_with_parent(parent: int) -> None:
+    """Has the kernel end this process when the process `parent`, which started it, ends in whatever way."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # It may have ended before this was said.
+    if os.getppid() != parent:
+        raise SystemExit(os.EX_TEMPFAIL)
+
+
+@dataclass
+class _Role:
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    wait_seconds: float = _FIRST_WAIT_SECONDS
+    start_at: float = 0.0
+
+
+def call(verb: Sequence[str], arguments: Sequence[str]) -> int:
+    """Runs `detector [arguments] VERB` to its end, and returns its exit code; when it fails it has said why."""
+    return subprocess.call(_command(arguments, verb))  # noqa: S603  ourselves
+
+
+def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: Callable[[str], None]) -> None:
+    """Runs `detector [arguments] ROLE` for each role until `stop`, then ends them all.
+
+    Raises:
+        RoleEndedError: a role ended with a fault that a restart cannot mend.
+    """
+    running = [_Role(name) for name in roles]
+    try:
+        while not stop.is_set():
+            for role in running:
+                _watch(role, arguments, say)
+            stop.wait(_WATCH_SECONDS)
+    finally:
+        _end(running, say)
+
+
+def _command(arguments: Sequence[str], verb: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "detector", *arguments, *verb]
+
+
+def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) -> None:
+    now = time.monotonic()
+    if role.process is None:
+        if now >= role.start_at:
+            command = _command(arguments, (role.name, "--parent", str(os.getpid())))
+            role.process, role.started = subprocess.Popen(command), now  # noqa: S603  ourselves
+        return
+    code = role.process.poll()
+    if code is None:
+        return
+    role.process = None
+    if code in _HOPELESS:
+        raise RoleEndedError(role.name, code)
+    if now - role.started > _WELL_AFTER_SECONDS:
+        role.wait_seconds = _FIRST_WAIT_SECONDS
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    say(f"{role.name} {how}; starting it again in {role.wait_seconds:.0f} s")
+    role.start_at = now + role.wait_seconds
+    role.wait_seconds = min(2 * role.wait_seconds, _LONGEST_WAIT_SECONDS)
+
+
+def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> None:
+    processes = {role.name: role.process for role in roles if role.process is not None}
+    for process in processes.values():
+        process.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for name, process in processes.items():
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"{name} did not end in {_STOP_SECONDS:.0f} s and is killed; the store holds whole snapshots only")
+            process.kill()
+            process.wait()

@@ -1,0 +1,74 @@
+# The two commands for a newcomer: `make run` and `make test`. Both install what is missing (Debian, as root).
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# bcc is the distribution's, for the distribution's Python.
+PYTHON := /usr/bin/python3
+
+# Set by callers for tools of their own; not ours.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help run test lint format bench wheel lock clean
+
+help:
+	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
+	@echo 'make test     lint, types, import contracts, tests (real kernel, Postgres, SMTP)'
+	@echo 'make lint     the first three of these'
+	@echo 'make format   format the code'
+	@echo 'make bench    measure; prints one table for each benchmark'
+	@echo 'make wheel    build the wheel into dist/'
+	@echo 'make lock     bring requirements/*.txt up to date with pyproject.toml'
+	@echo 'make clean    remove what these made'
+
+run: machine-run $(VENV)/runtime.stamp
+	@exec $(BIN)/detector run
+
+test: machine-test lint
+	$(BIN)/pytest --cov
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: machine-bench $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks
+
+wheel: $(VENV)/dev.stamp
+	$(BIN)/uv build --wheel --out-dir dist
+
+lock: $(VENV)/dev.stamp
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+MACHINES := machine-run machine-test machine-bench
+.PHONY: $(MACHINES)
+$(MACHINES): machine-%:
+	@packaging/prepare-machine $*
+
+# The environment is made once, and again when the locked versions change. It sees the distribution's packages, for bcc.
+$(VENV)/bin/python:
+	@$(MAKE) --no-print-directory machine-run
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+
+$(VENV)/runtime.stamp: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
+	@echo 'preparing the Python environment (once) …'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
+	@echo 'preparing the tools for development (once) …'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,88 @@
+"""Detection killed at any point loses nothing and repeats nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from detector.store.engine import open_store, reading, upgrade
+from detector.store.tables import alerts, detection_cursors, evidence, findings, notifications, observations
+from tests.builders import Recorder, count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from detector.domain import ConnectionCount
+
+_DRIVER = Path(__file__).with_name("killed_detect.py")
+_SNAPSHOTS = 400
+
+
+def _traffic(random: Random, number: int) -> list[ConnectionCount]:
+    """A minute of a host: its usual connects, now and then something new, a scan, a burst."""
+    rows = [
+        count(f"10.0.0.{index}", 443, attempted=n, established=n, executable=f"/usr/bin/tool{index % 3}")
+        for index in range(8)
+        if (n := random.randrange(6))
+    ]
+    if random.random() < 0.1:
+        rows.append(count(f"198.51.100.{random.randrange(250)}", random.choice((22, 443, 9001))))
+    if number % 97 == 60:
+        rows += [count("10.0.4.12", port, attempted=1, refused=1, executable="/usr/bin/nc") for port in range(1, 80)]
+    if number % 120 == 100:
+        rows.append(count("10.0.0.3", 443, attempted=900, established=900))
+    return rows
+
+
+def _run(folder: Path, times: int) -> dict[str, Sequence[Any]]:
+    """What is in the database after `detect` was killed so often, while snapshots were written all the time."""
+    folder.mkdir()
+    config = folder / "detector.toml"
+    config.write_text(
+        f'state_folder = "{folder}"\n[models]\nburn_in_hours = 1\ntrain_every_hours = 1\n[notify]\nconsole = false\n'
+        '[[channels]]\nname = "nobody"\nurl = "json://127.0.0.1:9/"\nmin_severity = "informational"\n'
+    )
+    config.chmod(0o600)
+    engine = open_store(f"sqlite:///{folder / 'detector.db'}")
+    upgrade(engine)
+    recorder = Recorder(engine, interval=timedelta(seconds=60))
+    random = Random(3)
+    with subprocess.Popen([sys.executable, str(_DRIVER), str(config), str(times)]) as driver:
+        for number in range(_SNAPSHOTS):
+            recorder.snapshot(*_traffic(random, number))
+        (folder / "written").touch()
+        assert driver.wait(200) == 0
+    plain = [column for column in alerts.c if column.name != "alert_id"]
+    queries = {
+        "cursor": select(detection_cursors),
+        "findings": select(findings).order_by(*findings.primary_key),
+        "observations": select(observations).order_by(*observations.primary_key),
+        "evidence": select(evidence).order_by(*evidence.primary_key),
+        "alerts": select(*plain).order_by(alerts.c.alert_id),
+        "notifications": select(
+            notifications.c.alert_id, notifications.c.channel, notifications.c.reason, notifications.c.created_at
+        ).order_by(notifications.c.notification_id),
+    }
+    with reading(engine) as connection:
+        found = {name: connection.execute(query).all() for name, query in queries.items()}
+    engine.dispose()
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_findings_after_fifty_kills_equal_those_of_an_undisturbed_run(tmp_path: Path) -> None:
+    """kill -9 fifty times under load: findings, alerts, scores and outbox are the same to the last digit."""
+    undisturbed = _run(tmp_path / "undisturbed", 0)
+    killed = _run(tmp_path / "killed", 50)
+    assert len(undisturbed["findings"]) > 10
+    assert len(undisturbed["notifications"]) > 3
+    assert any(row.score is not None for row in undisturbed["observations"])
+    for name, rows in undisturbed.items():
+        assert killed[name] == rows, name

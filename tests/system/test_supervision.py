@@ -1,0 +1,130 @@
+"""`detector run` keeps both roles alive, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.kernel
+
+_DETECTOR = [sys.executable, "-m", "detector"]
+
+
+class Service:
+    """A running `detector run`."""
+
+    def __init__(self, state: Path) -> None:
+        self.output = state / "output"
+        environment = {
+            **os.environ,
+            "DETECTOR_STATE_FOLDER": str(state),
+            "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1",
+        }
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen([*_DETECTOR, "run"], env=environment, stdout=file, stderr=file)
+
+    @property
+    def text(self) -> str:
+        """What it said so far."""
+        return self.output.read_text(encoding="utf-8")
+
+    def roles(self) -> dict[str, int]:
+        """The processes of the roles, by name."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        found = {}
+        for child in children:
+            arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            found.update({role: int(child) for role in ("collect", "detect") if role.encode() in arguments})
+        return found
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """`detector run`, with its first snapshot taken and both roles at work."""
+    started = Service(tmp_path)
+    try:
+        _until(lambda: "snapshot 1 " in started.text and "learning" in started.text, started)
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+def _until(condition: Callable[[], object], service: Service) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, service.text
+        time.sleep(0.05)  # waits for other processes, which have no other way to tell
+
+
+@pytest.mark.parametrize("role", ["collect", "detect"])
+def test_a_role_that_dies_is_started_again_and_that_is_said(service: Service, role: str) -> None:
+    """kill -9: named with its signal, and a new process at work within seconds."""
+    before = service.roles()
+    os.kill(before[role], signal.SIGKILL)
+    _until(lambda: service.roles().get(role, before[role]) != before[role], service)
+    assert f"{role} was killed by SIGKILL; starting it again in 1 s" in service.text
+    seen = service.text.count("snapshot")
+    _until(lambda: service.text.count("snapshot") > seen, service)
+
+
+def test_both_roles_end_with_the_process_that_watches_them(service: Service) -> None:
+    """Even when that is killed: no collector is left to count twice."""
+    roles = service.roles()
+    service.process.kill()
+    service.process.wait()
+    _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in roles.values()), service)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_within_two_seconds_with_a_last_snapshot_and_no_noise(service: Service, number: signal.Signals) -> None:
+    """Ctrl-C: exit code 0, both roles gone, no traceback."""
+    roles = service.roles()
+    subprocess.run(["nc", "-z", "127.0.0.1", "41"], check=False)
+    for pid in (service.process.pid, *roles.values()):
+        # A terminal sends it to all of them.
+        os.kill(pid, number)
+    asked = time.monotonic()
+    assert service.process.wait(10) == 0
+    assert time.monotonic() - asked < 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in roles.values())
+    assert "1 connect (1 refused)" in service.text
+    assert "Traceback" not in service.text
+
+
+def test_snapshots_wait_while_the_database_is_locked_and_none_is_lost(service: Service, tmp_path: Path) -> None:
+    """Another program holds SQLite's write lock: what was counted meanwhile is there afterwards."""
+    import sqlite3
+
+    holder = sqlite3.connect(tmp_path / "detector.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for port in (51, 52, 53):
+        subprocess.run(["nc", "-z", "127.0.0.1", str(port)], check=False)
+    time.sleep(2.5)  # at least two snapshots fall into this
+    holder.execute("ROLLBACK")
+    counted = "SELECT count(*) FROM connection_keys WHERE remote_port IN (51, 52, 53)"
+    _until(lambda: holder.execute(counted).fetchone()[0] == 3, service)
+    holder.close()
+    assert "LOST" not in service.text
+
+
+def test_run_refuses_a_database_that_cannot_be_made(tmp_path: Path) -> None:
+    """One message with the reason, a non-zero exit, and no role left running."""
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "DETECTOR_DATABASE_URL": f"sqlite:///{tmp_path}/file/detector.db"}
+    done = subprocess.run([*_DETECTOR, "run"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"{tmp_path}/file is not a folder" in done.stderr
+    assert done.stderr.count("detector:") == 1
+    assert "Traceback" not in done.stderr

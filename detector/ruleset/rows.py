@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Column, Integer, and_, bindparam, select
 from sqlalchemy.sql import visitors
 
-from detector.store.tables import UtcDateTime, connection_counts, connection_keys, hosts, observations, snapshots
+from detector.store.columns import UtcDateTime
+from detector.store.tables import connection_counts, connection_keys, hosts, observations, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

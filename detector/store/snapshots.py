@@ -10,7 +10,8 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, SnapshotRef, StoredCount
-from detector.store.tables import connection_counts, connection_keys, detection_cursors, hosts, packed, snapshots
+from detector.store.columns import packed
+from detector.store.tables import connection_counts, connection_keys, detection_cursors, hosts, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -55,7 +55,7 @@ class Collector(_Section, frozen=True):
     interval_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
     """Length of a snapshot."""
     map_entries: Annotated[int, msgspec.Meta(ge=64, le=4_194_304)] = 65_536
-    """Distinct keys that one snapshot can hold; kernel memory is about 0.4 kB for each."""
+    """Distinct keys that one snapshot can hold; kernel memory is about 0.5 kB for each."""
     exclude_loopback: bool = False
     """Leave connections with 127.0.0.0/8 and ::1 out."""
 

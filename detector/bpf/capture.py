@@ -37,7 +37,6 @@ UNKNOWN_ID = 0xFFFFFFFF
 
 # The kernel's table of paths holds twice as many; at this point the names are taken over and it starts anew.
 _PATHS_KEPT = 8192
-_PENDING_SHARE = 1
 _LOAD_TIMEOUT_SECONDS = 60.0
 
 
@@ -88,7 +87,7 @@ class Capture:
     """
 
     def __init__(self, *, map_entries: int, pending_entries: int | None = None) -> None:
-        sizes = Sizes(counts=map_entries, pending=pending_entries or _PENDING_SHARE * map_entries)
+        sizes = Sizes(counts=map_entries, pending=pending_entries or map_entries)
         self._fds = _load_apart(sizes)
         self._in_use = 0
         self._lost = Losses()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -156,7 +157,10 @@ def _several(alert: Alert) -> bool:
 def _commands(alert: Alert) -> list[str]:
     # Names from outside could be commands of their own once they are pasted into a shell.
     host = f" --host {alert.host}" if _PLAIN_HOST.fullmatch(alert.host) else ""
-    period = f"--since '{alert.start.isoformat(sep=' ')}' --until '{alert.end.isoformat(sep=' ')}'"
+    # Whole seconds around it: a person reads this, and may type it.
+    since = alert.start.replace(microsecond=0)
+    until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
+    period = f"--since '{since.isoformat(sep=' ')}' --until '{until.isoformat(sep=' ')}'"
     return [f"detector alerts show {alert.alert_id}", f"detector query{host} {period}", "detector rules list"]
 
 

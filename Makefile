@@ -3,11 +3,15 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # bcc is the distribution's, for the distribution's Python.
 PYTHON := /usr/bin/python3
 
 # Set by callers for tools of their own; not ours.
 unexport PYTHONPATH PYTHONHOME
+
+# Two steps that install packages must not meet.
+.NOTPARALLEL:
 
 .PHONY: help run test lint format bench wheel lock clean
 
@@ -43,11 +47,11 @@ bench: machine-bench $(VENV)/dev.stamp
 wheel: $(VENV)/dev.stamp
 	$(BIN)/uv build --wheel --out-dir dist
 
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(VENV)/dev.stamp
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --group build -o requirements/build.txt
+	$(LOCK) pyproject.toml --group build --group dev -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -62,13 +66,13 @@ $(VENV)/bin/python:
 	@$(MAKE) --no-print-directory machine-run
 	$(PYTHON) -m venv --system-site-packages $(VENV)
 
-$(VENV)/runtime.stamp: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
+$(VENV)/runtime.stamp: $(VENV)/bin/python requirements/runtime.txt requirements/build.txt pyproject.toml
 	@echo 'preparing the Python environment (once) …'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/runtime.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --editable .
+	@$(PIP) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
 	@echo 'preparing the tools for development (once) …'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -88,9 +88,10 @@ def hosts_behind(engine: Engine) -> list[int]:
         StoreError: the database is away.
     """
     with reading(engine) as connection:
-        behind = snapshots.hosts_behind(connection)
         unknown = snapshots.hosts_without_cursor(connection)
-    if unknown:
-        with writing(engine) as connection:
-            snapshots.create_cursors(connection)
-    return behind
+        behind = snapshots.hosts_behind(connection)
+    if not unknown:
+        return behind
+    with writing(engine) as connection:
+        snapshots.create_cursors(connection)
+        return snapshots.hosts_behind(connection)

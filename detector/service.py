@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from detector.bpf import preflight
 from detector.bpf.capture import Capture
 from detector.collector.backlog import Backlog
 from detector.collector.live import LiveCollector
-from detector.errors import CaptureError, ConfigError, RuleError, StoreError
+from detector.errors import CaptureError, ConfigError, DeliveryError, RuleError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # How soon detection notices a new snapshot, and delivery a new notification.
 _POLL_SECONDS = 0.25
+_TURN_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
 _LAST_DELIVERY_SECONDS = 1.0
 
@@ -85,17 +87,22 @@ def collect(settings: Settings, stop: Event, report: Reporter) -> None:
 
 @contextmanager
 def _only_one(state: Path) -> Iterator[None]:
-    """Two collectors on one host would store every connect twice."""
+    """Two collectors that share a state folder would store every connect twice."""
     path = state / "collect.lock"
     try:
         state.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with path.open("w", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise CaptureError("another collect is running on this host", hint="stop it first") from None
-    except PermissionError as fault:
+        # For its owner alone: whoever can open it could hold it, and keep capture from starting.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
         raise ConfigError(f"{path}: {fault.strerror}", hint="set state_folder, or mend its permissions") from fault
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CaptureError("another collect is running on this host", hint="stop it first") from None
+        yield
+    finally:
+        os.close(lock)
 
 
 class _BacklogWriter:
@@ -136,6 +143,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
 
     Raises:
         ConfigError: a channel cannot be used.
+        DeliveryError: the thread that delivers has ended.
         RuleError: no rule is left to work with.
         StoreError: the database cannot be used at the start.
     """
@@ -158,9 +166,11 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     delivery.start()
     try:
         while not stop.is_set():
+            if not delivery.is_alive():
+                raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
             try:
-                if not _detect_waiting(engine, stages, stop, report):
-                    stop.wait(_POLL_SECONDS)
+                _detect_waiting(engine, stages, stop, report)
+                stop.wait(_POLL_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 stop.wait(_STORE_AWAY_SECONDS)
@@ -196,16 +206,19 @@ def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:
     )
 
 
-def _detect_waiting(engine: Engine, stages: pipeline.Stages, stop: Event, report: Reporter) -> bool:
-    worked = False
+def _detect_waiting(engine: Engine, stages: pipeline.Stages, stop: Event, report: Reporter) -> None:
+    """Works through what waits, for about a second at a time: then collect and delivery have their turn.
+
+    Whoever waits for SQLite's lock looks for it every 100 ms only, and would never find it free between one snapshot
+    and the next.
+    """
+    until = time.monotonic() + _TURN_SECONDS
     for host_id in pipeline.hosts_behind(engine):
-        while not stop.is_set():
+        while not stop.is_set() and time.monotonic() < until:
             detected = pipeline.detect_next(engine, host_id, stages)
             if detected is None:
                 break
             report.detected(detected)
-            worked = True
-    return worked
 
 
 def _deliver(

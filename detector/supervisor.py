@@ -25,6 +25,8 @@ _STOP_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
 # sysexits(3): a restart mends neither input, nor a missing service, nor a bad configuration.
 _HOPELESS = frozenset({os.EX_DATAERR, os.EX_UNAVAILABLE, os.EX_CONFIG})
+READER_GONE = 128 + signal.SIGPIPE
+"""Exit code of a role whose output nobody reads any more: the wish of whoever closed it, and the end."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,9 +41,9 @@ class RoleEndedError(DetectorError):
 
 
 def catch_signals() -> Event:
-    """An event that SIGINT and SIGTERM set."""
+    """An event that SIGINT, SIGTERM and SIGHUP (the terminal is gone) set."""
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: stop.set())
     return stop
 
@@ -61,11 +63,14 @@ class _Role:
     started: float = 0.0
     wait_seconds: float = _FIRST_WAIT_SECONDS
     start_at: float = 0.0
+    was_well: bool = False
 
 
 def call(verb: Sequence[str], arguments: Sequence[str]) -> int:
     """Runs `detector [arguments] VERB` to its end, and returns its exit code; when it fails it has said why."""
-    return subprocess.call(_command(arguments, verb))  # noqa: S603  ourselves
+    code = subprocess.call(_command(arguments, verb))  # noqa: S603  ourselves
+    # Killed by a signal: as shells count.
+    return 128 - code if code < 0 else code
 
 
 def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: Callable[[str], None]) -> None:
@@ -99,11 +104,15 @@ def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) ->
     if code is None:
         return
     role.process = None
-    if code in _HOPELESS:
-        raise RoleEndedError(role.name, code)
     if now - role.started > _WELL_AFTER_SECONDS:
+        role.was_well = True
         role.wait_seconds = _FIRST_WAIT_SECONDS
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code == READER_GONE or (code in _HOPELESS and not role.was_well):
+        raise RoleEndedError(role.name, code)
+    if code in _HOPELESS:
+        # What was right when it was started is wrong now (a rule, a secret's file): the other role goes on.
+        role.wait_seconds = _LONGEST_WAIT_SECONDS
+    how = f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
     say(f"{role.name} {how}; starting it again in {role.wait_seconds:.0f} s")
     role.start_at = now + role.wait_seconds
     role.wait_seconds = min(2 * role.wait_seconds, _LONGEST_WAIT_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from detector.alerts.standing import Standing
     from detector.domain import Finding, SnapshotRef
+
+_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,8 @@ class AlertBook:
                 "state": NotificationState.PENDING,
                 "attempts": 0,
                 "created_at": snapshot.end,
-                "next_attempt_at": snapshot.end,
+                # Not the end of the snapshot: a host whose clock is ahead would hold up its channel for all others.
+                "next_attempt_at": _AT_ONCE,
             }
             for alert_id, state in after.items()
             if decisions[alert_id].sends

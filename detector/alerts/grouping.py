@@ -87,7 +87,8 @@ def incidents(findings: Iterable[Finding]) -> list[Incident]:
 
 def continues(last_end: datetime, *, now: datetime, cooldown: timedelta) -> bool:
     """Whether a finding at `now` belongs to the alert whose last one ended at `last_end`."""
-    return now - last_end <= cooldown
+    # Either way: a clock that was ahead must not swallow what comes after it was put right.
+    return abs(now - last_end) <= cooldown
 
 
 def decide(*, before: Severity | None, severity: Severity, told_magnitude: int, magnitude: int) -> Decision:

@@ -71,7 +71,7 @@ def find(
                 alerts.c.host_id == snapshot.host_id,
                 alerts.c.fingerprint.in_(fingerprints),
                 # Leaves most of a long history out; `continues` decides.
-                alerts.c.end >= snapshot.end - cooldown,
+                alerts.c.end.between(snapshot.end - cooldown, snapshot.end + cooldown),
             )
             .order_by(alerts.c.end, alerts.c.alert_id)
         ).mappings()

@@ -123,9 +123,9 @@ class Capture:
             for keys, values in syscall.entries(full, _KEY.size, _VALUE.size, remove=True)
             for key, value in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True)
         ]
-        self._learn_names({key[5] for key, _ in raw if key[5]})
-        counts = tuple(self._count(key, value) for key, value in raw)
-        return Drained(counts=counts, losses=self._new_losses())
+        losses = self._new_losses()
+        self._learn_names({key[5] for key, _ in raw if key[5]}, table_full=losses.unnamed > 0)
+        return Drained(counts=tuple(self._count(key, value) for key, value in raw), losses=losses)
 
     def program_statistics(self) -> dict[str, tuple[int, int, int]]:
         """For each program, by its tracepoint: see `syscall.program_statistics`."""
@@ -141,11 +141,11 @@ class Capture:
     def _name(self, number: int) -> str | None:
         return self._names.get(number) or self._names_before.get(number)
 
-    def _learn_names(self, numbers: set[int]) -> None:
-        if all(number in self._names or number in self._names_before for number in numbers):
+    def _learn_names(self, numbers: set[int], *, table_full: bool) -> None:
+        if not table_full and all(number in self._names or number in self._names_before for number in numbers):
             return
         self._read_names(remove=False)
-        if len(self._names) >= _PATHS_KEPT:
+        if table_full or len(self._names) >= _PATHS_KEPT:
             # A table that only grows could be filled on purpose, and then nothing new would be named. The counts at
             # hand and the attempts under way still refer to old numbers, so those names live for one more turn.
             self._names_before, self._names = self._names, {}
@@ -189,6 +189,8 @@ def _load_apart(sizes: Sizes) -> dict[str, int]:
             loader = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", "detector.bpf.program", str(theirs.fileno()), json.dumps(asdict(sizes))],
                 pass_fds=[theirs.fileno()],
+                # Ctrl-C is for the process that waits for it.
+                start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

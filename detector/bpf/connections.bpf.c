@@ -242,6 +242,8 @@ static inline u32 executable_of(u64 task, bool started_now)
 			return *known;
 	}
 	u32 number = number_path(image.dentry, image.mount);
+	if (!number && !started_now)
+		add_one(LOST_UNNAMED);
 	images.update(&image, &number);
 	return number;
 }
@@ -281,8 +283,6 @@ static inline void count_attempt(u64 socket, struct connection_key *key)
 		add_one(LOST_UNREAD);
 #endif
 	key->executable = executable_of(task, false);
-	if (!key->executable)
-		add_one(LOST_UNNAMED);
 	bpf_get_current_comm(key->command, sizeof(key->command));
 
 	struct connection_value *value = count_of(key);

@@ -185,7 +185,7 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
                 each.reason,
                 each.state.value,
                 str(each.attempts),
-                local(each.delivered_at or each.next_attempt_at),
+                local(each.delivered_at or max(each.created_at, each.next_attempt_at)),
                 each.last_error or "-",
             )
             for each in sent

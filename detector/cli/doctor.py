@@ -83,17 +83,21 @@ def _capture() -> Iterator[Check]:
 
 
 def _database(settings: Settings) -> Iterator[Check]:
+    from detector.cli.store import stored
+    from detector.domain import NotificationState
+    from detector.models import registry
     from detector.models.scorer import learning
-    from detector.store.engine import check_current, open_store, place, reading
+    from detector.store.engine import open_store, place
     from detector.store.history import known_hosts
+    from detector.store.outbox import list_notifications
 
     try:
-        engine = open_store(settings.database_url)
-        check_current(engine)
-        where = place(engine)
-        with reading(engine) as connection:
+        with stored(settings) as connection:
             hosts = known_hosts(connection)
-            states = {host: learning(connection, host_id, settings.models) for host_id, host in hosts.items()}
+            states = {name: learning(connection, host_id, settings.models) for host_id, name in hosts.items()}
+            models = {name: registry.versions(connection, host_id) for host_id, name in hosts.items()}
+            dead = list_notifications(connection, state=NotificationState.DEAD)
+        where = place(open_store(settings.database_url))
     except DetectorError as fault:
         yield Check("database", Verdict.BAD, fault.message, fault.hint)
         return
@@ -103,8 +107,24 @@ def _database(settings: Settings) -> Iterator[Check]:
     for host, state in states.items():
         if not state.finished:
             yield Check("models", Verdict.DOUBTFUL, f"{host}: {learning_text(state)}")
+        elif models[host] and (refused := models[host][0].fault):
+            yield Check(
+                "models",
+                Verdict.DOUBTFUL,
+                f"{host} is scored without the isolation forest: {refused}",
+                "nothing to do: a new one is trained; if this stays, look at who writes the database",
+            )
         else:
-            yield Check("models", Verdict.GOOD, f"{host} is learnt")
+            forest = f", with version {models[host][0].version} of its isolation forest" if models[host] else ""
+            yield Check("models", Verdict.GOOD, f"{host} is learnt and scored{forest}")
+    if dead:
+        last = dead[0]
+        yield Check(
+            "outbox",
+            Verdict.BAD,
+            f"notifications were given up, the last one to {last.channel}: {last.last_error}",
+            f"mend the channel, try it with `detector notify test`, and read: detector alerts show {last.alert_id}",
+        )
 
 
 def _rules(settings: Settings) -> Iterator[Check]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,8 @@ from detector.cli import terminal
 from detector.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from detector.config import Settings
     from detector.domain import Learning, Snapshot, SnapshotRef
     from detector.pipeline import Detected
@@ -72,7 +77,8 @@ def collect(ctx: click.Context, parent: int | None) -> None:
     stop = supervisor.catch_signals()
     if parent:
         supervisor.end_with_parent(parent)
-    service.collect(ctx.obj, stop, LineReporter())
+    with _ending_when_nobody_reads(ctx):
+        service.collect(ctx.obj, stop, LineReporter())
 
 
 @click.command()
@@ -94,7 +100,21 @@ def detect(ctx: click.Context, parent: int | None) -> None:
     stop = supervisor.catch_signals()
     if parent:
         supervisor.end_with_parent(parent)
-    service.detect(ctx.obj, stop, LineReporter())
+    with _ending_when_nobody_reads(ctx):
+        service.detect(ctx.obj, stop, LineReporter())
+
+
+@contextmanager
+def _ending_when_nobody_reads(ctx: click.Context) -> Iterator[None]:
+    """Whoever closed the output (`| head`) has seen enough: a restart would only end in the same way."""
+    from detector.supervisor import READER_GONE
+
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would complain when it flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(READER_GONE)
 
 
 class LineReporter:

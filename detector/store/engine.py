@@ -56,6 +56,14 @@ def parse_url(url: str) -> URL:
         # ValueError: a port that is no number, which is what an unescaped "/" in a password looks like.
         raise ConfigError("database.url is not a database address", hint=hint) from None
     backend = parsed.get_backend_name()
+    if "@" in (parsed.host or ""):
+        # What follows the first "@" of a password would be taken for the host, and shown.
+        raise ConfigError("database.url has more than one @", hint="write an @ in a password as %40")
+    if backend == "sqlite" and parsed.host:
+        raise ConfigError(
+            "database.url names a host, which SQLite has not",
+            hint="write four slashes before an absolute path: sqlite:////var/lib/detector/detector.db",
+        )
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":

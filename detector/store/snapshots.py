@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, SnapshotRef, StoredCount
@@ -70,7 +70,16 @@ class SnapshotWriter:
             sqlalchemy.exc.IntegrityError: another collector writes for the same host at the same time.
         """
         host_id = host_number(connection, self._host, snapshot.end)
-        seq = 1 + (connection.scalar(select(func.max(snapshots.c.seq)).where(snapshots.c.host_id == host_id)) or 0)
+        newest = connection.execute(
+            select(snapshots.c.seq, snapshots.c.start, snapshots.c.end)
+            .where(snapshots.c.host_id == host_id)
+            .order_by(snapshots.c.seq.desc())
+            .limit(1)
+        ).first()
+        if newest is not None and (newest.start, newest.end) == (snapshot.start, snapshot.end):
+            # It was committed, and the answer was lost on the way.
+            return SnapshotRef(host_id=host_id, host=self._host, **newest._mapping)
+        seq = 1 + (newest.seq if newest is not None else 0)
         losses = {f"lost_{f.name}": getattr(snapshot.losses, f.name) for f in fields(Losses)}
         connection.execute(
             insert(snapshots),
@@ -171,17 +180,13 @@ def next_snapshot(connection: Connection, host_id: int) -> SnapshotRef | None:
 
 
 def hosts_behind(connection: Connection) -> list[int]:
-    """The hosts with snapshots that detection has not seen."""
-    newest = (
-        select(snapshots.c.host_id, func.max(snapshots.c.seq).label("seq")).group_by(snapshots.c.host_id).subquery()
+    """The hosts with snapshots that detection has not seen; each must have a cursor."""
+    waiting = exists().where(
+        snapshots.c.host_id == detection_cursors.c.host_id, snapshots.c.seq > detection_cursors.c.seq
     )
-    rows = connection.scalars(
-        select(newest.c.host_id)
-        .outerjoin(detection_cursors, detection_cursors.c.host_id == newest.c.host_id)
-        .where(newest.c.seq > func.coalesce(detection_cursors.c.seq, 0))
-        .order_by(newest.c.host_id)
+    return list(
+        connection.scalars(select(detection_cursors.c.host_id).where(waiting).order_by(detection_cursors.c.host_id))
     )
-    return list(rows)
 
 
 def hosts_without_cursor(connection: Connection) -> list[int]:

@@ -73,6 +73,31 @@ def entries(engine: Engine) -> list[Notification]:
         return list_notifications(connection)[::-1]
 
 
+def test_a_host_whose_clock_is_ahead_holds_up_nobody(engine: Engine) -> None:
+    """Its alert is of tomorrow; it and the next host's are sent at once."""
+    book = AlertBook([ChannelPolicy(name="mail", min_severity=Severity.LOW)], timedelta(hours=1))
+    for host, now in (("ahead", NOW + timedelta(days=1)), ("right", NOW)):
+        ref = Recorder(engine, host=host, now=now).snapshot(count())
+        found = Finding(
+            rule_id="r",
+            rule_title="t",
+            severity=Severity.HIGH,
+            fingerprint=host,
+            group={},
+            start=ref.start,
+            end=ref.end,
+            evidence=(EvidenceRef(seq=ref.seq, key_id=1, session=0),),
+        )
+        with writing(engine) as connection:
+            book.record(connection, ref, [found])
+    outbox = StoredOutbox(engine)
+    sent = []
+    while (claimed := outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3)) is not None:
+        sent.append(claimed[1].host)
+        outbox.mark_delivered(claimed[0].notification_id, attempts=1, now=NOW)
+    assert sent == ["ahead", "right"]
+
+
 def test_a_channels_notifications_come_in_order(engine: Engine) -> None:
     """The next one is only given out once the one before it is delivered."""
     one, two = fill(engine, ["mail", "mail"])

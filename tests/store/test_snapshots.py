@@ -307,3 +307,17 @@ def test_two_workers_do_not_take_the_same_host(postgres_engine: Engine) -> None:
         assert store.next_snapshot(connection, ref.host_id) == ref
         with writing(postgres_engine) as other:
             assert store.next_snapshot(other, ref.host_id) is None
+
+
+def test_a_snapshot_whose_commit_was_not_confirmed_is_stored_once(engine: Engine) -> None:
+    """The database had it, the answer was lost: writing it again gives the same snapshot back."""
+    recorder = Recorder(engine)
+    snapshot = Snapshot(host="bastion-1", start=START, end=START + timedelta(seconds=10), counts=(count(),))
+    with writing(engine) as connection:
+        first = recorder.writer.write(connection, snapshot)
+    recorder.writer.forget()
+    with writing(engine) as connection:
+        again = recorder.writer.write(connection, snapshot)
+    assert again == first
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(connection_counts)) == 1

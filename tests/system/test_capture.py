@@ -179,6 +179,27 @@ def test_executables_stay_named_when_more_run_than_the_kernel_table_holds(
     assert named == [{str(tmp_path / f"nc{turn}"), program} for turn in range(30)]
 
 
+def test_a_table_of_paths_filled_by_programs_that_never_connect_is_emptied(live: LiveCollector, tmp_path: Path) -> None:
+    """The first program after that may go unnamed, and that is said; the next are named again."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    shutil.copy("/bin/true", folder / "true")
+    # More than the kernel's table holds, each a path of its own.
+    start = "for i in $(seq 1 17000); do ln true t$i && ./t$i && rm t$i; done"
+    subprocess.run(["sh", "-c", start], cwd=folder, check=True)
+    named = []
+    for turn in range(3):
+        program = tmp_path / f"nc{turn}"
+        shutil.copy(os.path.realpath(shutil.which("nc") or ""), program)
+        subprocess.run([program, "-z", "127.0.0.1", "25"], check=False)
+        snapshot = live.take()
+        found = [count.key.executable for count in snapshot.counts if count.key.remote_port == 25]
+        named.append(found == [str(program)])
+        assert found in ([str(program)], [None])
+        assert (snapshot.losses.unnamed == 0) == named[-1]
+    assert named[1:] == [True, True]
+
+
 def test_the_login_user_survives_a_change_of_user(counted: Counted) -> None:
     """The audit login uid that pam_loginuid sets at login stays when the process becomes somebody else."""
     client = """

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.kernel
 
@@ -26,11 +24,16 @@ def _environment(state: Path) -> dict[str, str]:
     return {**inherited, "DETECTOR_STATE_FOLDER": str(state), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
 
 
-def _attached() -> set[int]:
-    """The numbers of all loaded programs of ours, whoever runs them."""
+def _loaded() -> set[int]:
+    """The numbers of all programs in the kernel, whoever loaded them."""
     shown = subprocess.run(["bpftool", "--json", "prog", "show"], check=True, capture_output=True).stdout
-    ours = ("count_state", "rescue_state", "number_exec")
-    return {program["id"] for program in json.loads(shown) if program.get("name", "").startswith(ours)}
+    return {program["id"] for program in json.loads(shown)}
+
+
+def _held_by(pid: int) -> set[int]:
+    """The numbers of the programs that a process holds."""
+    described = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return {int(found.group(1)) for text in described if (found := re.search(r"^prog_id:\s+(\d+)", text, re.MULTILINE))}
 
 
 def _upgraded(state: Path) -> None:
@@ -49,19 +52,19 @@ def _wait_for_snapshot(process: subprocess.Popen[str]) -> str:
 def test_nothing_stays_attached_however_collect_ends(tmp_path: Path, number: signal.Signals) -> None:
     """kill -9 included: the kernel detaches with the last descriptor."""
     _upgraded(tmp_path)
-    others = _attached()
     with subprocess.Popen(
         [*_DETECTOR, "collect"], env=_environment(tmp_path), stdout=subprocess.PIPE, text=True
     ) as process:
         _wait_for_snapshot(process)
-        attached = _attached() - others
-        assert len(attached) == 3
+        held = _held_by(process.pid)
+        assert len(held) == 3
+        assert held <= _loaded()
         process.send_signal(number)
         code = process.wait(5)
     deadline = time.monotonic() + 5
-    while attached & _attached() and time.monotonic() < deadline:
+    while held & _loaded() and time.monotonic() < deadline:
         time.sleep(0.05)  # the kernel frees programs after a grace period
-    assert not attached & _attached()
+    assert not held & _loaded()
     assert code == (-number if number == signal.SIGKILL else 0)
 
 

@@ -74,7 +74,7 @@ def test_a_role_that_dies_is_started_again_and_that_is_said(service: Service, ro
     before = service.roles()
     os.kill(before[role], signal.SIGKILL)
     _until(lambda: service.roles().get(role, before[role]) != before[role], service)
-    assert f"{role} was killed by SIGKILL; starting it again in 1 s" in service.text
+    assert f"{role} was ended by signal 9 (Killed); starting it again in 1 s" in service.text
     seen = service.text.count("snapshot")
     _until(lambda: service.text.count("snapshot") > seen, service)
 
@@ -128,3 +128,31 @@ def test_run_refuses_a_database_that_cannot_be_made(tmp_path: Path) -> None:
     assert f"{tmp_path}/file is not a folder" in done.stderr
     assert done.stderr.count("detector:") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_it_ends_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+    """`detector run | head`: not started again and again, with nothing counted in between."""
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
+    with subprocess.Popen(
+        [*_DETECTOR, "run"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) != 0
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 1.8])
+def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, seconds: float) -> None:
+    """Whatever it is doing, importing, migrating, compiling: no traceback, and nothing left running."""
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path)}
+    process = subprocess.Popen(
+        [*_DETECTOR, "run"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    time.sleep(seconds)  # into the middle of the start
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert "Traceback" not in output

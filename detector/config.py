@@ -27,6 +27,7 @@ SYSTEM_FILE = Path("/etc/detector/detector.toml")
 _SYSTEM_STATE = Path("/var/lib/detector")
 _FILE_VARIABLE = "DETECTOR_CONFIG"
 _PREFIX = "DETECTOR_"
+_IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,6 +159,8 @@ class Settings(_Section, frozen=True):
         """
         if self.database.url_file:
             return read_secret(Path(self.database.url_file), "database.url_file")
+        if self.database.url in _IN_MEMORY:
+            raise ConfigError("database.url names no file", hint="collect and detect meet in it: name one")
         return self.database.url or f"sqlite:///{self.state / 'detector.db'}"
 
     @property

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CHANNEL_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}\Z"
-HOST = r"^[^\x00-\x20\x7f-\xa0]{0,253}\Z"
+HOST = r"^[^\x00-\x20\x7f-\xa0\ud800-\udfff]{0,253}\Z"
 
 _MEANINGS = {
     "`object`": "a table",

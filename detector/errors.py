@@ -65,6 +65,12 @@ class CaptureError(DetectorError):
     exit_code = 71  # EX_OSERR
 
 
+class AlreadyRunningError(CaptureError):
+    """Another collector runs on this host."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
 class PreflightError(CaptureError):
     """The machine lacks something that capture needs; every fault is named at once, each with its remedy."""
 

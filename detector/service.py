@@ -16,7 +16,7 @@ from detector.bpf import preflight
 from detector.bpf.capture import Capture
 from detector.collector.backlog import Backlog
 from detector.collector.live import LiveCollector
-from detector.errors import CaptureError, ConfigError, DeliveryError, RuleError, StoreError
+from detector.errors import AlreadyRunningError, ConfigError, DeliveryError, RuleError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
@@ -63,7 +63,8 @@ def collect(settings: Settings, stop: Event, report: Reporter) -> None:
 
     Raises:
         PreflightError: this machine lacks something that capture needs.
-        CaptureError: the kernel programs cannot be loaded or read, or another collector runs here.
+        AlreadyRunningError: another collector runs here.
+        CaptureError: the kernel programs cannot be loaded or read.
         StoreError: the database cannot be used at the start, or the last snapshots not be stored at the end.
     """
     preflight.require()
@@ -81,7 +82,7 @@ def collect(settings: Settings, stop: Event, report: Reporter) -> None:
     if writer.waiting:
         raise StoreError(
             f"{writer.waiting} snapshots could not be stored before the end and are lost",
-            hint="stop collect before the database",
+            hint="look after the database first, and stop collect then",
         )
 
 
@@ -99,7 +100,7 @@ def _only_one(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CaptureError("another collect is running on this host", hint="stop it first") from None
+            raise AlreadyRunningError("another collect is running on this host", hint="stop it first") from None
         yield
     finally:
         os.close(lock)

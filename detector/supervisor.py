@@ -21,6 +21,8 @@ _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
 # A role that ran this long was well: its next death starts with the first wait again.
 _WELL_AFTER_SECONDS = 60.0
+# One that ran this long had what it needs to start.
+_STARTED_AFTER_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
 # sysexits(3): a restart mends neither input, nor a missing service, nor a bad configuration.
@@ -63,7 +65,7 @@ class _Role:
     started: float = 0.0
     wait_seconds: float = _FIRST_WAIT_SECONDS
     start_at: float = 0.0
-    was_well: bool = False
+    has_started: bool = False
 
 
 def call(verb: Sequence[str], arguments: Sequence[str]) -> int:
@@ -73,24 +75,29 @@ def call(verb: Sequence[str], arguments: Sequence[str]) -> int:
     return 128 - code if code < 0 else code
 
 
-def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: Callable[[str], None]) -> None:
+def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: Callable[[str], None]) -> int:
     """Runs `detector [arguments] ROLE` for each role until `stop`, then ends them all.
+
+    Returns the first exit code that was not 0 when they were told to end; each role has said why.
 
     Raises:
         RoleEndedError: a role ended with a fault that a restart cannot mend.
     """
     running = [_Role(name) for name in roles]
+    codes: list[int] = []
     try:
         while not stop.is_set():
             for role in running:
                 _watch(role, arguments, say)
             stop.wait(_WATCH_SECONDS)
     finally:
-        _end(running, say)
+        codes = _end(running, say)
+    return next((code for code in codes if code), 0)
 
 
 def _command(arguments: Sequence[str], verb: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "detector", *arguments, *verb]
+    # -P: without it `-m` looks for modules in the current folder first, which may be anybody's.
+    return [sys.executable, "-P", "-m", "detector", *arguments, *verb]
 
 
 def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) -> None:
@@ -104,10 +111,10 @@ def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) ->
     if code is None:
         return
     role.process = None
+    role.has_started |= now - role.started > _STARTED_AFTER_SECONDS
     if now - role.started > _WELL_AFTER_SECONDS:
-        role.was_well = True
         role.wait_seconds = _FIRST_WAIT_SECONDS
-    if code == READER_GONE or (code in _HOPELESS and not role.was_well):
+    if code == READER_GONE or (code in _HOPELESS and not role.has_started):
         raise RoleEndedError(role.name, code)
     if code in _HOPELESS:
         # What was right when it was started is wrong now (a rule, a secret's file): the other role goes on.
@@ -118,7 +125,7 @@ def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) ->
     role.wait_seconds = min(2 * role.wait_seconds, _LONGEST_WAIT_SECONDS)
 
 
-def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> None:
+def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> list[int]:
     processes = {role.name: role.process for role in roles if role.process is not None}
     for process in processes.values():
         process.terminate()
@@ -130,3 +137,5 @@ def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> None:
             say(f"{name} did not end in {_STOP_SECONDS:.0f} s and is killed; the store holds whole snapshots only")
             process.kill()
             process.wait()
+    # One that was still starting, and had no handler yet, ends by the signal itself.
+    return [0 if process.returncode == -signal.SIGTERM else process.returncode for process in processes.values()]

@@ -187,7 +187,7 @@ def _load_apart(sizes: Sizes) -> dict[str, int]:
     with ours, tempfile.TemporaryFile() as said:
         with theirs:
             loader = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-m", "detector.bpf.program", str(theirs.fileno()), json.dumps(asdict(sizes))],
+                [sys.executable, "-P", "-m", "detector.bpf.program", str(theirs.fileno()), json.dumps(asdict(sizes))],
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C is for the process that waits for it.
                 start_new_session=True,

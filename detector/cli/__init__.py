@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -34,4 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fault.exit_code
     except click.Abort:
         return _INTERRUPTED
+    except OSError as fault:
+        terminal.note(f"detector: {fault}")
+        return os.EX_IOERR
     return code if isinstance(code, int) else 0

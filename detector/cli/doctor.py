@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from detector.cli import terminal
+from detector.config import default_file
 from detector.errors import DetectorError
 from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from detector.config import Settings
 
@@ -51,7 +54,8 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
       detector doctor
       detector doctor --json | jq '.[] | select(.verdict == "bad")'
     """
-    checks = list(examine(ctx.obj))
+    path = ctx.find_root().params["config_file"] or default_file(os.environ)
+    checks = list(examine(ctx.obj, path))
     if as_json:
         terminal.print_json([asdict(check) for check in checks])
     else:
@@ -63,12 +67,12 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def examine(settings: Settings) -> Iterator[Check]:
-    """All checks, in the order of the data's way."""
+def examine(settings: Settings, path: Path | None) -> Iterator[Check]:
+    """All checks, in the order of the data's way; `path` is the configuration file, if there is one."""
     yield from _capture()
     yield from _database(settings)
     yield from _rules(settings)
-    yield from _channels(settings)
+    yield from _channels(settings, path)
 
 
 def _capture() -> Iterator[Check]:
@@ -139,7 +143,7 @@ def _rules(settings: Settings) -> Iterator[Check]:
         yield Check("rules", Verdict.BAD, "there are none, so nothing can alert", "set [rules] folders")
 
 
-def _channels(settings: Settings) -> Iterator[Check]:
+def _channels(settings: Settings, path: Path | None) -> Iterator[Check]:
     from detector.notify.channels import CONSOLE, open_channels
 
     try:
@@ -147,6 +151,8 @@ def _channels(settings: Settings) -> Iterator[Check]:
     except DetectorError as fault:
         yield Check("channels", Verdict.BAD, fault.message, fault.hint)
         return
+    if path is not None and any(channel.url for channel in settings.channels) and path.stat().st_mode & 0o007:
+        yield Check("channels", Verdict.DOUBTFUL, f"everyone can read the secrets in {path}", f"chmod 0640 {path}")
     if names:
         yield Check("channels", Verdict.GOOD, f"{', '.join(names)}: understood; try them with: detector notify test")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,9 @@ def run(ctx: click.Context) -> None:
     if upgrade and (code := supervisor.call(("db", "upgrade"), arguments)):
         ctx.exit(code)
     click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
-    supervisor.supervise(("collect", "detect"), arguments, stop, terminal.note)
+    code = supervisor.supervise(("collect", "detect"), arguments, stop, terminal.note)
     click.echo("ended")
+    ctx.exit(code)
 
 
 @click.command()
@@ -122,10 +123,11 @@ class LineReporter:
 
     def __init__(self) -> None:
         self._mentioned: dict[int, datetime] = {}
+        self._unwritable = False
 
     def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
         """One line: how much was seen, and what was lost."""
-        click.echo(snapshot_line(ref, snapshot))
+        self._say(snapshot_line(ref, snapshot))
 
     def detected(self, detected: Detected) -> None:
         """A line while the host is being learnt, now and then, and one when it is learnt."""
@@ -133,16 +135,30 @@ class LineReporter:
         before = self._mentioned.get(host_id)
         if detected.learning.finished:
             if before is not None:
-                click.echo(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
+                self._say(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
                 del self._mentioned[host_id]
             return
         if before is None or end - before >= _LEARNING_EVERY:
             self._mentioned[host_id] = end
-            click.echo(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
+            self._say(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
+
+    def _say(self, line: str) -> None:
+        try:
+            click.echo(line)
+        except BrokenPipeError:
+            raise
+        except OSError as fault:
+            # A full disk under the log is no reason to stop counting.
+            if not self._unwritable:
+                self.fault(f"standard output: {fault.strerror}; lines are left out")
+            self._unwritable = True
+        else:
+            self._unwritable = False
 
     def fault(self, message: str) -> None:
-        """One line on standard error."""
-        terminal.note(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {message}")
+        """One line on standard error, if that can be written."""
+        with suppress(OSError):
+            terminal.note(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {message}")
 
 
 def snapshot_line(ref: SnapshotRef, snapshot: Snapshot) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from base64 import b64encode
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,10 @@ class AppriseNotifier:
         # What apprise itself shows of an address is public; but for a web hook it shows the path and the parameters.
         shown = _words(plugin.url(privacy=True)) | _public(url)
         self._secrets = (_words(url) - shown) | _words(plugin.fullpath) | _words(" ".join(_EXTRA.findall(url)))
+        if plugin.password:
+            # As it stands in a request, which some services repeat when they refuse it.
+            basic = f"{plugin.user or ''}:{plugin.password}".encode()
+            self._secrets.add(b64encode(basic).decode())
         plugin.socket_connect_timeout = plugin.socket_read_timeout = timeout_seconds
         # The outbox repeats what failed, and has to know that it did, whatever the address asks for.
         plugin.retry, plugin.optional = 0, False

@@ -29,15 +29,20 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+    from sqlalchemy.pool import ConnectionPoolEntry
+
 # About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
 # for every snapshot.
 _STATEMENT_CACHE = 3000
 _SQLITE_BUSY_SECONDS = 30.0
 _HINTS = {
+    "file is not a database": "move the file away; `detector db upgrade` makes a new one",
+    "database disk image is malformed": "move the file away; `detector db upgrade` makes a new one",
     "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
     "open: start one, or run this as the user that owns the file",
     "database is locked": f"another process has been writing for {_SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
 }
+_OPENED_FILE = "opened_file"
 # Alembic's own record of what it has done.
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32)))
 
@@ -96,7 +101,9 @@ def place(engine: Engine) -> str:
     return bare.render_as_string()
 
 
-def _prepare_sqlite(raw: sqlite3.Connection, _record: object) -> None:
+def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    path = raw.execute("PRAGMA database_list").fetchone()[2]
+    record.info[_OPENED_FILE] = (path, Path(path).stat().st_ino) if path else None
     # The driver must not open transactions by itself: _begin_sqlite does.
     raw.isolation_level = None
     cursor = raw.cursor()
@@ -110,7 +117,21 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later would fail with SQLITE_BUSY_SNAPSHOT when another process
     # writes in between; taking the write lock at the start waits for it instead.
     writes = connection.get_execution_options().get("detector_writes", False)
+    if opened := connection.info[_OPENED_FILE]:
+        _check_same_file(connection, *opened)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _check_same_file(connection: Connection, path: str, inode: int) -> None:
+    """What is written to a file that was deleted or replaced would be gone with the process."""
+    try:
+        same = Path(path).stat().st_ino == inode
+    except FileNotFoundError:
+        same = False
+    if not same:
+        # The next attempt opens what is there by then.
+        connection.invalidate()
+        raise StoreError(f"database {path}: the file was removed or replaced", hint="put it back, or restart detector")
 
 
 @contextmanager

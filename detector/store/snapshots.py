@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, exists, func, insert, select, upda
 from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, SnapshotRef, StoredCount
+from detector.errors import StoreError
 from detector.store.columns import packed
 from detector.store.tables import connection_counts, connection_keys, detection_cursors, hosts, snapshots
 
@@ -60,6 +61,8 @@ class SnapshotWriter:
     def __init__(self, host: str) -> None:
         self._host = host
         self._key_ids: dict[ConnectionKey, int] = {}
+        # The last snapshot that is known to be ours.
+        self._last_seq: int | None = None
 
     def write(self, connection: Connection, snapshot: Snapshot) -> SnapshotRef:
         """Adds `snapshot` within the transaction of `connection`; the caller commits it, whole or not at all.
@@ -67,7 +70,8 @@ class SnapshotWriter:
         Should the transaction be rolled back, call `forget` before the next write.
 
         Raises:
-            sqlalchemy.exc.IntegrityError: another collector writes for the same host at the same time.
+            StoreError: another collector has written for the same host since the last time.
+            sqlalchemy.exc.IntegrityError: another collector writes for the same host at the same moment.
         """
         host_id = host_number(connection, self._host, snapshot.end)
         newest = connection.execute(
@@ -78,7 +82,13 @@ class SnapshotWriter:
         ).first()
         if newest is not None and (newest.start, newest.end) == (snapshot.start, snapshot.end):
             # It was committed, and the answer was lost on the way.
+            self._last_seq = newest.seq
             return SnapshotRef(host_id=host_id, host=self._host, **newest._mapping)
+        if newest is not None and self._last_seq is not None and newest.seq > self._last_seq:
+            raise StoreError(
+                f"another collector stores snapshots of {self._host}; every connect would be stored twice",
+                hint="stop one of them, or give each its own name: host in the configuration",
+            )
         seq = 1 + (newest.seq if newest is not None else 0)
         losses = {f"lost_{f.name}": getattr(snapshot.losses, f.name) for f in fields(Losses)}
         connection.execute(
@@ -100,7 +110,9 @@ class SnapshotWriter:
                     for (key, _), count in merged.items()
                 ],
             )
-        return SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
+        ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
+        self._last_seq = seq
+        return ref
 
     def forget(self) -> None:
         """Drops what is remembered of keys: their numbers may have been rolled back."""

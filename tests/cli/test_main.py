@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -228,13 +229,16 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     """An interrupted verb ends with 130 and without a traceback."""
     fifo = tmp_path / "config.toml"
     os.mkfifo(fifo)
-    process = subprocess.Popen([_PROGRAM, "--config", fifo, "query"], stderr=subprocess.PIPE, text=True)
-    # Once there is a reader, the program waits for its configuration.
-    writer = _opened_for_writing(fifo)
-    process.send_signal(signal.SIGINT)
-
-    _, err = process.communicate(timeout=20)
-    os.close(writer)
+    with subprocess.Popen([_PROGRAM, "--config", fifo, "query"], stderr=subprocess.PIPE, text=True) as process:
+        # Once there is a reader, the program waits for its configuration. A signal between its last look for signals
+        # and that wait is seen by the interpreter only when the wait ends: a person presses again.
+        writer = _opened_for_writing(fifo)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+        _, err = process.communicate()
+        os.close(writer)
 
     assert process.returncode == 130
     assert err.strip() == ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
+from detector.errors import StoreError
 from detector.store import snapshots as store
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter, digest, storable
@@ -321,3 +322,13 @@ def test_a_snapshot_whose_commit_was_not_confirmed_is_stored_once(engine: Engine
     assert again == first
     with reading(engine) as connection:
         assert connection.scalar(select(func.count()).select_from(connection_counts)) == 1
+
+
+def test_a_second_collector_of_the_same_host_is_noticed(engine: Engine) -> None:
+    """Two hosts of one name, or two collectors on one: the other is refused before anything is counted twice."""
+    first, second = Recorder(engine), Recorder(engine, now=START + timedelta(seconds=5))
+    first.snapshot(count())
+    second.snapshot(count(port=23))
+    with pytest.raises(StoreError, match="another collector stores snapshots of bastion-1"):
+        first.snapshot(count(port=24))
+    second.snapshot(count(port=25))

@@ -156,3 +156,48 @@ def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, seconds: float) -> None
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=10)
     assert "Traceback" not in output
+
+
+def test_modules_in_the_current_folder_are_not_run(tmp_path: Path) -> None:
+    """root types `detector run` where somebody else may write: what lies there is not imported."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("click", "detector", "sqlalchemy", "bcc", "json"):
+        (trap / f"{name}.py").write_text("open('sprung', 'w')\nraise SystemExit('sprung')\n")
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
+    program = Path(sys.executable).with_name("detector")
+    with subprocess.Popen([program, "run"], cwd=trap, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any("snapshot" in line for line in process.stdout)
+        process.terminate()
+        process.communicate()
+    assert not (trap / "sprung").exists()
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_counting(tmp_path: Path) -> None:
+    """The disk under standard output is full: said once, and every snapshot is stored."""
+    import sqlite3
+
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
+    subprocess.run([*_DETECTOR, "db", "upgrade"], check=True, env=environment, capture_output=True)
+    with (
+        open("/dev/full", "w", encoding="utf-8") as full,  # noqa: PTH123  a device
+        subprocess.Popen([*_DETECTOR, "collect"], env=environment, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        database = sqlite3.connect(tmp_path / "detector.db")
+        deadline = time.monotonic() + 20
+        while database.execute("SELECT count(*) FROM snapshots").fetchone()[0] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)  # waits for another process, which has no other way to tell
+        process.terminate()
+        _, said = process.communicate()
+        database.close()
+    assert said.count(b"standard output: No space left on device") == 1
+    assert b"Traceback" not in said
+
+
+def test_a_database_file_that_is_removed_is_noticed(service: Service, tmp_path: Path) -> None:
+    """What is written to an unlinked file would be gone with the process."""
+    for path in tmp_path.glob("detector.db*"):
+        path.unlink()
+    _until(lambda: "the file was removed or replaced" in service.text, service)

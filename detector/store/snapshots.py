@@ -63,6 +63,8 @@ class SnapshotWriter:
         self._key_ids: dict[ConnectionKey, int] = {}
         # The last snapshot that is known to be ours.
         self._last_seq: int | None = None
+        # What was written last, or was to be.
+        self._tried: Snapshot | None = None
 
     def write(self, connection: Connection, snapshot: Snapshot) -> SnapshotRef:
         """Adds `snapshot` within the transaction of `connection`; the caller commits it, whole or not at all.
@@ -80,7 +82,8 @@ class SnapshotWriter:
             .order_by(snapshots.c.seq.desc())
             .limit(1)
         ).first()
-        if newest is not None and (newest.start, newest.end) == (snapshot.start, snapshot.end):
+        tried_before, self._tried = self._tried is snapshot, snapshot
+        if tried_before and newest is not None and (newest.start, newest.end) == (snapshot.start, snapshot.end):
             # It was committed, and the answer was lost on the way.
             self._last_seq = newest.seq
             return SnapshotRef(host_id=host_id, host=self._host, **newest._mapping)

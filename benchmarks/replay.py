@@ -95,6 +95,7 @@ class Replay:
             observed, _ = self._scorer.score(connection, ref, stored)
         for each, observation in zip(stored, observed, strict=True):
             key = each.count.key
+            assert key.remote_address is not None
             place = (key.remote_address, key.remote_port or 0)
             yield _row(number, place, place in attacked, observation)
 

@@ -55,10 +55,17 @@ class Collector(_Section, frozen=True):
 
     interval_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
     """Length of a snapshot."""
-    map_entries: Annotated[int, msgspec.Meta(ge=64, le=4_194_304)] = 65_536
-    """Distinct keys that one snapshot can hold; kernel memory is about 0.5 kB for each."""
+    map_entries: Annotated[int, msgspec.Meta(ge=64, le=4_194_304)] = 32_768
+    """Distinct keys that one snapshot can hold; the rest is counted by process alone. Kernel memory is about 0.4 kB for
+    each."""
     exclude_loopback: bool = False
     """Leave connections with 127.0.0.0/8 and ::1 out."""
+    remembered_names: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 20_000
+    """Addresses whose names, learnt from DNS answers, are kept in memory. 0: none is learnt."""
+    country_file: str = ""
+    """A MaxMind-format file that tells addresses' countries (GeoLite2-Country.mmdb). Empty: not wanted."""
+    network_file: str = ""
+    """A MaxMind-format file that tells who owns an address's network (GeoLite2-ASN.mmdb). Empty: not wanted."""
 
 
 class Models(_Section, frozen=True):

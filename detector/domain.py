@@ -28,10 +28,17 @@ class Direction(StrEnum):
 
 
 class Protocol(StrEnum):
-    """Transport of a connection."""
+    """How a connection, or a flow of packets, travels.
+
+    `RAW` is an IP socket of another protocol or one that writes its own headers, `PACKET` one below IP (AF_PACKET).
+    """
 
     TCP = "tcp"
     SCTP = "sctp"
+    UDP = "udp"
+    ICMP = "icmp"
+    RAW = "raw"
+    PACKET = "packet"
 
 
 class Outcome(StrEnum):
@@ -63,16 +70,22 @@ class ConnectionKey:
     """Who connects where. What is unknown is None, never guessed.
 
     `user` is the account that the process ran as, `login_user` the one that logged in (it survives sudo and su);
-    both are names where the host knows one, else the number as text. Outbound keys have a remote port and no local
-    port; inbound keys have the listening port as `local_port` and no remote port.
+    both are names where the host knows one, else the number as text. Outbound keys have a remote port (if the protocol
+    has ports) and no local port; inbound keys have the listening port as `local_port`, no remote port, and say who
+    listens. `remote_address` is None where the kernel did not show it (AF_PACKET) and for what was counted only by its
+    process, since there were too many keys (see `Losses.folded`).
     """
 
     direction: Direction
     protocol: Protocol
-    remote_address: IPAddress
+    remote_address: IPAddress | None
     remote_port: int | None = None
     local_port: int | None = None
     executable: str | None = None
+    """Path of the program; one that was deleted or replaced since it started ends with " (deleted)"."""
+    script: str | None = None
+    """Path of the script that the executable was started to interpret (`#!`)."""
+    parent_executable: str | None = None
     command: str | None = None
     user: str | None = None
     login_user: str | None = None
@@ -85,11 +98,24 @@ class ConnectionCount:
     """What one key did in one snapshot, in one login session (`session` 0: none).
 
     An attempt and its outcome may fall into different snapshots, so `attempted` need not be the sum of the rest.
+    Of protocols without connections, `attempted` counts flows: sockets that sent to the key's address and port in this
+    snapshot, however many packets; `failed` the sends that the kernel refused (no route …).
     Handshake times are microseconds from the first SYN to the established connection.
+
+    `login_address` is where the login session came from; `login_source` says how that was learnt. `remote_name` is the
+    name last looked up on this host that had the remote address for an answer; `remote_name_source` says how it was
+    learnt ("udp answer of 10.0.0.2"). `remote_country` (ISO 3166 code) and `remote_network` (owner of the network)
+    come from files that the operator names.
     """
 
     key: ConnectionKey
     session: int = 0
+    login_address: IPAddress | None = None
+    login_source: str | None = None
+    remote_name: str | None = None
+    remote_name_source: str | None = None
+    remote_country: str | None = None
+    remote_network: str | None = None
     attempted: int = 0
     established: int = 0
     refused: int = 0
@@ -121,7 +147,13 @@ class Losses:
     unread: int = 0
     """Reads of kernel memory that failed."""
     missed: int = 0
-    """Changes of state that the kernel did not show: a program was running on that processor already."""
+    """Events that the kernel did not show: a program was running on that processor already."""
+    folded: int = 0
+    """Attempts and outcomes counted only by their process, without address and port: there were too many keys."""
+    unnumbered: int = 0
+    """Attempts whose process could not be recorded at all: the table of processes was full."""
+    names: int = 0
+    """DNS answers that could not be read, or were overwritten before they were."""
 
     def __add__(self, other: Losses) -> Losses:
         return Losses(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Losses)})
@@ -140,6 +172,37 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureHealth:
+    """How well a snapshot was taken, apart from what was lost in it. Seconds are 0 when all is well."""
+
+    self_test_passed: bool | None = None
+    """Whether the connect that the collector makes for every snapshot was counted; None: none was made."""
+    blind_since: datetime | None = None
+    """When the self-test last passed, or capture began, if it fails now."""
+    late_seconds: float = 0.0
+    """How much later than due the counts were drained."""
+    clock_step_seconds: float = 0.0
+    """How far the wall clock was set, forward (positive) or back, since the last snapshot."""
+    suspended_seconds: float = 0.0
+    """How long the machine was suspended since the last snapshot."""
+    unseen: tuple[str, ...] = ()
+    """What cannot be seen on this kernel, by the words of `detector doctor`: "connects refused by routing" …"""
+
+    def __add__(self, later: CaptureHealth) -> CaptureHealth:
+        """Of two snapshots that become one: as bad as the worse, and the sum of what adds up."""
+        tests = {self.self_test_passed, later.self_test_passed}
+        blind = [each.blind_since for each in (self, later) if each.blind_since is not None]
+        return CaptureHealth(
+            self_test_passed=next((result for result in (False, True) if result in tests), None),
+            blind_since=min(blind, default=None),
+            late_seconds=max(self.late_seconds, later.late_seconds),
+            clock_step_seconds=self.clock_step_seconds + later.clock_step_seconds,
+            suspended_seconds=self.suspended_seconds + later.suspended_seconds,
+            unseen=later.unseen,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All counts of one host over [start, end), with what was lost in it. Times are aware, in UTC."""
 
@@ -148,6 +211,7 @@ class Snapshot:
     end: datetime
     counts: tuple[ConnectionCount, ...]
     losses: Losses = field(default_factory=Losses)
+    health: CaptureHealth = field(default_factory=CaptureHealth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +272,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRef:
-    """Points to one stored count of the finding's host."""
+    """Points to one stored count of the finding's host; `key_id` 0: to the snapshot itself."""
 
     seq: int
     key_id: int

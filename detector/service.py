@@ -8,25 +8,29 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
 from detector.bpf import preflight
 from detector.bpf.capture import Capture
+from detector.collector import privileges
 from detector.collector.backlog import Backlog
+from detector.collector.listeners import listening
 from detector.collector.live import LiveCollector
+from detector.collector.names import Names
+from detector.collector.networks import Networks
 from detector.errors import AlreadyRunningError, ConfigError, DeliveryError, RuleError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
-from detector.store.engine import check_current, open_store, writing
+from detector.store.engine import check_current, database_file, open_store, writing
 from detector.store.outbox import StoredOutbox
 from detector.store.snapshots import SnapshotWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from threading import Event
 
     from sqlalchemy import Engine
@@ -41,6 +45,8 @@ _POLL_SECONDS = 0.25
 _TURN_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
 _LAST_DELIVERY_SECONDS = 1.0
+# A snapshot is late when it comes later than a busy machine explains.
+_LATE_SECONDS = 1.0
 
 
 class Reporter(Protocol):
@@ -71,19 +77,49 @@ def collect(settings: Settings, stop: Event, report: Reporter) -> None:
     engine = open_store(settings.database_url)
     check_current(engine)
     writer = _BacklogWriter(engine, settings.host_name, report)
-    with _only_one(settings.state), Capture(map_entries=settings.collector.map_entries) as capture:
-        collector = LiveCollector(capture, settings.host_name, exclude_loopback=settings.collector.exclude_loopback)
+    wanted = settings.collector
+    with (
+        _only_one(settings.state),
+        _networks(settings, report) as networks,
+        Capture(map_entries=wanted.map_entries) as capture,
+        LiveCollector(
+            capture,
+            settings.host_name,
+            exclude_loopback=wanted.exclude_loopback,
+            names=Names(wanted.remembered_names) if wanted.remembered_names else None,
+            networks=networks,
+        ) as collector,
+    ):
+        capture.add_listeners(listening())
+        for kept in privileges.drop(database_file(engine)):
+            report.fault(kept)
         due = time.monotonic()
         stopping = False
         while not stopping:
-            due = max(due + settings.collector.interval_seconds, time.monotonic())
-            stopping = stop.wait(due - time.monotonic())
-            writer.write(collector.take())
+            due += wanted.interval_seconds
+            stopping = stop.wait(max(0.0, due - time.monotonic()))
+            late = time.monotonic() - due
+            writer.write(collector.take(late_seconds=late if late > _LATE_SECONDS else 0.0))
+            # What was due meanwhile is in the next one.
+            due = max(due, time.monotonic() - wanted.interval_seconds)
     if writer.waiting:
         raise StoreError(
             f"{writer.waiting} snapshots could not be stored before the end and are lost",
             hint="look after the database first, and stop collect then",
         )
+
+
+@contextmanager
+def _networks(settings: Settings, report: Reporter) -> Iterator[Networks | None]:
+    country, network = settings.collector.country_file, settings.collector.network_file
+    if not country and not network:
+        yield None
+        return
+    networks = Networks(Path(country) if country else None, Path(network) if network else None, report=report.fault)
+    try:
+        yield networks
+    finally:
+        networks.close()
 
 
 @contextmanager

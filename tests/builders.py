@@ -7,7 +7,21 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Observation, Protocol, Snapshot
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import MetaData
+
+from detector import shipped
+from detector.domain import (
+    CaptureHealth,
+    ConnectionCount,
+    ConnectionKey,
+    Direction,
+    Losses,
+    Observation,
+    Protocol,
+    Snapshot,
+)
 from detector.store import observations, snapshots
 from detector.store.engine import writing
 from detector.store.snapshots import SnapshotWriter
@@ -31,11 +45,17 @@ _COUNTS = {
     "handshake_us_total",
     "handshake_us_max",
 }
+_LEARNT = {"login_address", "login_source", "remote_name", "remote_name_source", "remote_country", "remote_network"}
 
 
-def count(address: str = "10.0.4.12", port: int | None = 22, **values: Any) -> ConnectionCount:
-    """A count; key fields and counts by name. Defaults: one attempt of alice's /usr/bin/ssh, established."""
+def count(address: str | None = "10.0.4.12", port: int | None = 22, **values: Any) -> ConnectionCount:
+    """A count; fields of it and of its key by name, addresses as text. Defaults: one attempt of alice's /usr/bin/ssh,
+    established; a flow, if it is of a protocol without connections.
+    """
     counts = {name: values.pop(name) for name in list(values) if name in _COUNTS}
+    learnt = {name: values.pop(name) for name in list(values) if name in _LEARNT}
+    if (login_address := learnt.get("login_address")) is not None:
+        learnt["login_address"] = ip_address(login_address)
     direction = Direction(values.pop("direction", "outbound"))
     key: dict[str, Any] = {
         "executable": "/usr/bin/ssh",
@@ -49,15 +69,17 @@ def count(address: str = "10.0.4.12", port: int | None = 22, **values: Any) -> C
     else:
         key["remote_port"] = port
     key.update(values)
+    protocol = Protocol(key.pop("protocol", "tcp"))
     if not counts.keys() & _COUNTS - {"session"}:
-        counts |= {"attempted": 1, "established": 1}
+        counts |= {"attempted": 1, "established": int(protocol in (Protocol.TCP, Protocol.SCTP))}
     return ConnectionCount(
         key=ConnectionKey(
             direction=direction,
-            protocol=Protocol(key.pop("protocol", "tcp")),
-            remote_address=ip_address(address),
+            protocol=protocol,
+            remote_address=None if address is None else ip_address(address),
             **key,
         ),
+        **learnt,
         **counts,
     )
 
@@ -75,10 +97,17 @@ class Recorder:
     def __post_init__(self) -> None:
         self.writer = SnapshotWriter(self.host)
 
-    def snapshot(self, *counts: ConnectionCount, losses: Losses | None = None) -> SnapshotRef:
+    def snapshot(
+        self, *counts: ConnectionCount, losses: Losses | None = None, health: CaptureHealth | None = None
+    ) -> SnapshotRef:
         """Writes the next snapshot."""
         snapshot = Snapshot(
-            host=self.host, start=self.now, end=self.now + self.interval, counts=counts, losses=losses or Losses()
+            host=self.host,
+            start=self.now,
+            end=self.now + self.interval,
+            counts=counts,
+            losses=losses or Losses(),
+            health=health or CaptureHealth(),
         )
         self.now = snapshot.end
         with writing(self.engine) as connection:
@@ -113,3 +142,15 @@ def stored(engine: Engine, ref: SnapshotRef) -> Iterable[Any]:
     """The counts of a stored snapshot."""
     with writing(engine) as connection:
         return snapshots.read_counts(connection, ref)
+
+
+def take_back(engine: Engine, revision: str) -> None:
+    """Empties a database, and gives it the schema of an older release."""
+    config = Config()
+    config.set_main_option("script_location", str(shipped.folder("migrations")))
+    with engine.begin() as connection:
+        there = MetaData()
+        there.reflect(connection)
+        there.drop_all(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)

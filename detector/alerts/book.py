@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
 
-from detector.alerts import evidence, standing
+from detector.alerts import capture, evidence, standing
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Decision, Incident, decide, incidents
 from detector.domain import NotificationState, Severity
@@ -66,35 +66,38 @@ class AlertBook:
             connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, new_alerts
         )
         values = evidence.distinct(connection, list(by_alert))
+        about_capture = [alert_id for alert_id, each in by_alert.items() if each.about_capture]
+        health = capture.read(connection, snapshot, about_capture, values)
 
         after: dict[int, Standing] = {}
         decisions: dict[int, Decision] = {}
         for alert_id, incident in by_alert.items():
             _, state = before[incident.fingerprint]
-            grown = standing.grown(
+            grown, magnitude = standing.grown(
                 state,
                 incident,
                 totals=added.totals.get(alert_id, Totals()),
                 explanations=added.explanations.get(alert_id, ()),
                 values=values.get(alert_id, {}),
+                capture=health.get(alert_id),
             )
             decisions[alert_id] = decide(
                 before=None if alert_id in new_alerts else state.severity,
                 severity=incident.lead.severity,
                 told_magnitude=state.notified_magnitude,
-                magnitude=grown.totals.magnitude,
+                magnitude=magnitude,
             )
-            after[alert_id] = self._told(grown, snapshot) if decisions[alert_id].sends else grown
+            after[alert_id] = self._told(grown, magnitude, snapshot) if decisions[alert_id].sends else grown
 
         standing.write(connection, after)
         _write_findings(connection, snapshot, by_alert, decisions)
         self._notify(connection, snapshot, after, decisions)
 
-    def _told(self, state: Standing, snapshot: SnapshotRef) -> Standing:
+    def _told(self, state: Standing, magnitude: int, snapshot: SnapshotRef) -> Standing:
         heard = any(channel.accepts(state.severity) for channel in self._channels)
         return replace(
             state,
-            notified_magnitude=state.totals.magnitude,
+            notified_magnitude=magnitude,
             notified_at=snapshot.end if heard else state.notified_at,
         )
 

@@ -10,11 +10,22 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.alerts.facts import Distinct, Totals
-from detector.store.tables import alert_values, connection_counts, connection_keys, evidence, observations
+from detector.alerts.grouping import WHOLE
+from detector.domain import Protocol
+from detector.store.tables import (
+    alert_values,
+    connection_counts,
+    connection_keys,
+    destination_names,
+    evidence,
+    login_origins,
+    observations,
+    snapshots,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +38,30 @@ _ALERTS_PER_QUERY = 1000
 _LONGEST_VALUE = 256
 EXPLANATIONS = 3
 """How many explanations an alert carries."""
+
+_KEYS = connection_keys.c
+_CONNECTING = (Protocol.TCP.value, Protocol.SCTP.value)
+# A scan has few names but many addresses or many ports: made distinct together they would be many more.
+_OF_KEYS: tuple[dict[str, ColumnElement[Any]], ...] = (
+    {
+        "direction": _KEYS.direction,
+        "protocol": _KEYS.protocol,
+        "manner": case((_KEYS.protocol.in_(_CONNECTING), "connect"), else_="flow"),
+        "user": _KEYS.user,
+        "login_user": _KEYS.login_user,
+        "executable": _KEYS.executable,
+        "script": _KEYS.script,
+        "unaddressed": case((_KEYS.remote_address.is_(None), "1")),
+    },
+    {"address": _KEYS.remote_address},
+    {"port": func.coalesce(_KEYS.remote_port, _KEYS.local_port)},
+)
+_OF_COUNTS: dict[str, ColumnElement[Any]] = {
+    "login_address": login_origins.c.login_address,
+    "remote_name": destination_names.c.remote_name,
+}
+# What is said of all rows must be known of all: of these, not to know is a value as well.
+_KNOWN_OF_ALL = frozenset({"script", "login_address"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +96,11 @@ def add(
         return Added()
     _insert_missing(connection, evidence, rows)
     first_seq = min(row["seq"] for row in rows)
+    whole = any(row["key_id"] == WHOLE for row in rows)
     totals: dict[int, Totals] = {}
     explanations: dict[int, list[tuple[float, str]]] = {}
     for some in _batches(alert_ids):
-        new_rows = _NewRows(snapshot, some, first_seq)
+        new_rows = _NewRows(snapshot, some, first_seq, whole)
         totals |= new_rows.totals(connection)
         explanations |= new_rows.explanations(connection)
         _insert_missing(connection, alert_values, new_rows.values(connection))
@@ -72,7 +108,12 @@ def add(
 
 
 def distinct(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dict[str, Distinct]]:
-    """How many addresses, ports, users … the rows of each alert name, by alert and field."""
+    """How many addresses, ports, users … the rows of each alert name, by alert and field.
+
+    Fields: direction, protocol, manner ("connect", "flow"), user, login_user, login_address, executable, script,
+    address, unaddressed (there are rows without an address), remote_name, port. Of alerts about capture, executable
+    alone: the programs whose destinations were not counted.
+    """
     result: dict[int, dict[str, Distinct]] = defaultdict(dict)
     for alerts in _batches(alert_ids):
         rows = connection.execute(
@@ -81,17 +122,21 @@ def distinct(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dict
             .group_by(alert_values.c.alert_id, alert_values.c.field)
         )
         for alert_id, name, count, value in rows:
-            result[alert_id][name] = Distinct(count, value if count == 1 else None)
+            result[alert_id][name] = Distinct(count, value if count == 1 and value else None)
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _NewRows:
-    """Reads the rows that `snapshot` has added to some alerts, the oldest of them in the snapshot `first_seq`."""
+    """Reads the rows that `snapshot` has added to some alerts, the oldest of them in the snapshot `first_seq`.
+
+    `whole` says whether there are whole snapshots among them.
+    """
 
     snapshot: SnapshotRef
     alert_ids: Sequence[int]
     first_seq: int
+    whole: bool
 
     def totals(self, connection: Connection) -> dict[int, Totals]:
         """Their sums, by alert."""
@@ -137,37 +182,57 @@ class _NewRows:
 
     def values(self, connection: Connection) -> list[dict[str, Any]]:
         """Their addresses, ports and names, each once, as rows of `alert_values`."""
-        keys = connection_keys.c
-        # A scan has few names but many addresses or many ports: made distinct together they would be many more.
-        apart: list[dict[str, ColumnElement[Any]]] = [
-            {
-                "direction": keys.direction,
-                "user": keys.user,
-                "login_user": keys.login_user,
-                "executable": keys.executable,
-            },
-            {"address": keys.remote_address},
-            {"port": func.coalesce(keys.remote_port, keys.local_port)},
+        statements = [
+            *((tuple(columns), self._of_keys(columns)) for columns in _OF_KEYS),
+            (tuple(_OF_COUNTS), self._of_counts()),
+            *([(("executable",), self._of_snapshots())] if self.whole else []),
         ]
         found: set[tuple[int, str, str]] = set()
-        for columns in apart:
-            rows = connection.execute(
-                select(evidence.c.alert_id, *(column.label(name) for name, column in columns.items()))
-                .select_from(
-                    evidence.join(
-                        connection_keys, and_(keys.host_id == self.snapshot.host_id, keys.key_id == evidence.c.key_id)
-                    )
-                )
-                .where(self._new)
-                .distinct()
-            )
-            for alert_id, *values in rows:
+        for names, statement in statements:
+            for alert_id, *values in connection.execute(statement.where(self._new).distinct()):
                 found |= {
-                    (alert_id, name, _bounded(str(value)))
-                    for name, value in zip(columns, values, strict=True)
-                    if value is not None
+                    (alert_id, name, "" if value is None else _bounded(str(value)))
+                    for name, value in zip(names, values, strict=True)
+                    if value is not None or name in _KNOWN_OF_ALL
                 }
         return [{"alert_id": alert_id, "field": name, "value": value} for alert_id, name, value in sorted(found)]
+
+    def _of_keys(self, columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
+        return select(evidence.c.alert_id, *columns.values()).select_from(
+            evidence.join(
+                connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == evidence.c.key_id)
+            )
+        )
+
+    def _of_counts(self) -> Select[Any]:
+        """What differs from one count of a key to another."""
+        counts, origins, names = connection_counts.c, login_origins.c, destination_names.c
+        return select(evidence.c.alert_id, *_OF_COUNTS.values()).select_from(
+            evidence.join(connection_counts, self._same_row(connection_counts))
+            .outerjoin(login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id))
+            .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
+        )
+
+    def _of_snapshots(self) -> Select[Any]:
+        """The programs of whole snapshots whose destinations were folded. AF_PACKET never has a destination."""
+        counts = connection_counts.c
+        return (
+            select(evidence.c.alert_id, _KEYS.executable)
+            .select_from(
+                evidence.join(
+                    snapshots,
+                    and_(snapshots.c.host_id == self.snapshot.host_id, snapshots.c.seq == evidence.c.seq),
+                )
+                .join(connection_counts, and_(counts.host_id == snapshots.c.host_id, counts.seq == snapshots.c.seq))
+                .join(connection_keys, and_(_KEYS.host_id == counts.host_id, _KEYS.key_id == counts.key_id))
+            )
+            .where(
+                evidence.c.key_id == WHOLE,
+                snapshots.c.lost_folded > 0,
+                _KEYS.remote_address.is_(None),
+                _KEYS.protocol != Protocol.PACKET.value,
+            )
+        )
 
     @property
     def _new(self) -> ColumnElement[bool]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from detector.domain import Losses
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +52,59 @@ class Distinct:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureFacts:
+    """What the snapshots behind an alert about capture say."""
+
+    host: str
+    end: datetime
+    """Of the last of them, as are `blind_since`, `self_test_failed` and `unseen`. The rest is of all of them."""
+    blind_since: datetime | None = None
+    self_test_failed: bool = False
+    unseen: str = ""
+    losses: Losses = field(default_factory=Losses)
+    gaps: int = 0
+    gap_seconds: float = 0.0
+    """The sum of the gaps, without what the clock was set forward."""
+    gap_end: datetime | None = None
+    """Of the last of them."""
+    forward_seconds: float = 0.0
+    back_seconds: float = 0.0
+    """How far the clock was set back, as a positive number."""
+    late_seconds: float = 0.0
+    """The most of all."""
+    suspended_seconds: float = 0.0
+    programs: Distinct = field(default_factory=Distinct)
+    """Executables whose destinations were not counted."""
+
+    @property
+    def blind_seconds(self) -> float:
+        """For how long connects have not been counted."""
+        # The clock may have been set back since.
+        return max(0.0, (self.end - self.blind_since).total_seconds()) if self.blind_since is not None else 0.0
+
+    @property
+    def magnitude(self) -> int:
+        """How large the incident is: the events that were lost in any way, or the minutes that nobody watched."""
+        return max(sum(self.losses.nonzero().values()), int((self.blind_seconds + self.gap_seconds) // 60))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What an alert's sentence is made of."""
 
     duration: timedelta
     totals: Totals
     values: Mapping[str, Distinct] = field(default_factory=dict)
-    """By field: direction, user, login_user, executable, address, port."""
+    """By field: see `evidence`."""
     explanation: str | None = None
     """Of the strangest row."""
+    capture: CaptureFacts | None = None
+    """Of an alert about capture, which has no rows."""
+
+    @property
+    def magnitude(self) -> int:
+        """How large the incident is."""
+        return self.totals.magnitude if self.capture is None else self.capture.magnitude
 
     def of(self, name: str) -> Distinct:
         """The values of one field."""

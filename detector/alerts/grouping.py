@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from detector.domain import Finding, Severity
 
 Place = tuple[int, int, int]
-"""A stored count of the snapshot's host: seq, key_id, session."""
+"""A stored count of the snapshot's host: seq, key_id, session. With `WHOLE` for a key, the snapshot itself."""
+
+WHOLE = 0
+"""Keys are numbered from 1."""
 
 # An incident is told again when it has become this much larger than what was told.
 _GROWTH = 10
@@ -58,6 +61,11 @@ class Incident:
     def places(self) -> set[Place]:
         """The rows behind it, each once."""
         return {(ref.seq, ref.key_id, ref.session) for finding in self.findings for ref in finding.evidence}
+
+    @property
+    def about_capture(self) -> bool:
+        """Whether it is about how well snapshots were taken, and has no rows."""
+        return any(ref.key_id == WHOLE for finding in self.findings for ref in finding.evidence)
 
     @property
     def start(self) -> datetime:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from detector.alerts.facts import Distinct
+    from detector.alerts.facts import CaptureFacts, Distinct
     from detector.domain import Scalar, SnapshotRef
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
@@ -101,12 +101,14 @@ def grown(
     totals: Totals,
     explanations: Iterable[tuple[float, str]],
     values: Mapping[str, Distinct],
-) -> Standing:
-    """`state` with an incident added.
+    capture: CaptureFacts | None,
+) -> tuple[Standing, int]:
+    """`state` with an incident added, and how large it is now (see `Facts.magnitude`).
 
     Args:
         totals, explanations: of the rows that the incident adds.
         values: of all rows, these included.
+        capture: of an alert about capture, what all of its snapshots say.
     """
     lead = incident.lead
     if lead.severity.rank > state.severity.rank:
@@ -119,8 +121,14 @@ def grown(
         strangest[sentence] = max(surprise, strangest.get(sentence, surprise))
     ranked = sorted(strangest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
     start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
-    facts = Facts(duration=end - start, totals=sums, values=values, explanation=ranked[0][0] if ranked else None)
-    return replace(
+    facts = Facts(
+        duration=end - start,
+        totals=sums,
+        values=values,
+        explanation=ranked[0][0] if ranked else None,
+        capture=capture,
+    )
+    after = replace(
         state,
         **{each.name: getattr(sums, each.name) for each in fields(Totals)},
         start=start,
@@ -131,6 +139,7 @@ def grown(
         explanations=tuple((surprise, sentence) for sentence, surprise in ranked),
         summary=summary(facts),
     )
+    return after, facts.magnitude
 
 
 def write(connection: Connection, states: Mapping[int, Standing]) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detector.domain import Direction
+from detector.alerts import capture_wording
+from detector.alerts.phrases import humanised, named, numbered
+from detector.domain import Direction, Protocol
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from detector.alerts.facts import Facts, Totals
 
-# What needs no quotes in a sentence. A name with blanks or commas could go on telling the story in its own favour.
-_PLAIN = re.compile(r"[\w./:@%+=~#$-]+", re.ASCII)
-_NAME_LIMIT = 120
 _EXPLANATION_LIMIT = 300
+_LABELS = {
+    Protocol.SCTP: "SCTP ",
+    Protocol.UDP: "UDP ",
+    Protocol.ICMP: "ICMP ",
+    Protocol.RAW: "raw IP ",
+    Protocol.PACKET: "AF_PACKET ",
+}
 
 
 def summary(facts: Facts) -> str:
-    """One or two sentences on one line of printable text; names are quoted where they could be taken for prose."""
+    """A few sentences on one line of printable text; names are quoted where they could be taken for prose."""
+    if facts.capture is not None:
+        return capture_wording.summary(facts.capture, facts.duration)
     # Inbound connections are counted when established: to say how they ended adds nothing.
     inbound = facts.of("direction").sole == Direction.INBOUND
     told = _inbound(facts) if inbound else f"{_actor(facts)} {_outbound(facts)}"
@@ -30,53 +36,66 @@ def summary(facts: Facts) -> str:
     return f"{told}. {_unusual(facts)}".rstrip()
 
 
-def humanised(duration: timedelta) -> str:
-    """ "40 s", "2 min 30 s", "3 h 5 min", "2 d 4 h": the two largest units that are not zero."""
-    seconds = round(duration.total_seconds())
-    if seconds < 1:
-        return "less than a second"
-    parts: list[str] = []
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        amount, seconds = divmod(seconds, size)
-        if amount:
-            parts.append(f"{amount} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2])
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """What the rows count: connects, flows, or both."""
 
+    noun: str
+    plural: str
+    tried: str
+    made: str
+    through: str
+    label: str
+    number: int
 
-def numbered(count: int, noun: str, plural: str | None = None) -> str:
-    """ "1 port", "65,535 ports"."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+    @classmethod
+    def of(cls, facts: Facts) -> _Events:
+        manners, protocol = facts.of("manner"), facts.of("protocol").sole
+        label = _LABELS.get(Protocol(protocol), "") if protocol else ""
+        number = facts.totals.magnitude
+        if manners.count > 1:
+            return cls("connect or flow", "connects and flows", "tried", "made", "with", label, number)
+        if manners.sole == "flow":
+            # Each packet of a flow may be refused by itself.
+            number = facts.totals.attempted or number
+            return cls("flow", "flows", "sent to", "sent", "in", label, number)
+        return cls("connect", "connects", "tried", "made", "with", label, number)
 
+    @property
+    def counted(self) -> str:
+        """ "12 UDP flows" """
+        return numbered(self.number, f"{self.label}{self.noun}", f"{self.label}{self.plural}")
 
-def named(text: str) -> str:
-    """A name from outside as it may stand in a sentence: printable, bounded, quoted unless it is one plain word."""
-    shown = visible(text, _NAME_LIMIT)
-    if _PLAIN.fullmatch(shown):
-        return shown
-    inner = shown.replace('"', "'")
-    return f'"{inner}"'
+    def beyond(self, targets: int) -> str:
+        """How many there were, unless one to each of the targets."""
+        if self.number == targets:
+            return ""
+        return f" {self.through} {numbered(self.number, self.noun, self.plural)}"
 
 
 def _outbound(facts: Facts) -> str:
-    count = facts.totals.magnitude
+    events = _Events.of(facts)
     addresses, ports = facts.of("address"), facts.of("port")
+    several = numbered(addresses.count, "address", "addresses")
     if ports.count > 1 and addresses.count == 1:
-        told = f"tried {numbered(ports.count, 'port')} on {addresses.sole}"
-        return told if count == ports.count else f"{told} with {numbered(count, 'connect')}"
-    if addresses.count > 1 and ports.count == 1:
-        told = f"tried port {ports.sole} on {numbered(addresses.count, 'address', 'addresses')}"
-        return told if count == addresses.count else f"{told} with {numbered(count, 'connect')}"
-    told = f"made {numbered(count, 'connect')}"
-    if addresses.sole is not None:
-        return f"{told} to {_endpoint(addresses.sole, ports.sole)}"
-    return f"{told} to {numbered(addresses.count, 'address', 'addresses')} on {numbered(ports.count, 'port')}"
+        told = f"{events.tried} {numbered(ports.count, f'{events.label}port')} on {_address(facts)}"
+        told += events.beyond(ports.count)
+    elif ports.count == 1 and addresses.count > 1:
+        told = f"{events.tried} {events.label}port {ports.sole} on {several}{events.beyond(addresses.count)}"
+    elif addresses.count == 0:
+        return f"{events.made} {events.counted} to unknown destinations"
+    else:
+        told = f"{events.made} {events.counted} to "
+        if addresses.sole is not None:
+            told += _address(facts, ports.sole)
+        else:
+            told += several + (f" on {numbered(ports.count, 'port')}" if ports.count else "")
+    return f"{told}, some to unknown destinations," if facts.of("unaddressed").count else told
 
 
 def _inbound(facts: Facts) -> str:
     addresses, ports = facts.of("address"), facts.of("port")
-    source = addresses.sole or numbered(addresses.count, "address", "addresses")
+    source = _address(facts) if addresses.sole else numbered(addresses.count, "address", "addresses")
     target = f"port {ports.sole}" if ports.sole else numbered(ports.count, "port")
     told = f"{source} opened {numbered(facts.totals.magnitude, 'connection')} to {target}"
     if executable := _executable(facts):
@@ -92,25 +111,30 @@ def _actor(facts: Facts) -> str:
 
 
 def _who(facts: Facts) -> str:
-    users, logins = facts.of("user"), facts.of("login_user")
+    users, logins, origin = facts.of("user"), facts.of("login_user"), facts.of("login_address").sole
     user = named(users.sole) if users.sole is not None else (users.count and numbered(users.count, "user"))
     login = named(logins.sole) if logins.sole is not None else (logins.count and numbered(logins.count, "login user"))
+    if login and origin:
+        where = f"{login} (ssh from {origin})"
+        return f"{where}, as {user}" if user and user != login else where
     if user and login and user != login:
         return f"{login} as {user}"
     return str(user or login or "")
 
 
 def _executable(facts: Facts) -> str:
-    executables = facts.of("executable")
+    executables, script = facts.of("executable"), facts.of("script").sole
     if executables.sole is not None:
-        return named(executables.sole)
+        return named(executables.sole) + (f" running {named(script)}" if script else "")
     return numbered(executables.count, "executable") if executables.count else ""
 
 
-def _endpoint(address: str, port: str | None) -> str:
-    if port is None:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def _address(facts: Facts, port: str | None = None) -> str:
+    """The one address, with the port if there is one, and with its name if it has one."""
+    address, name = str(facts.of("address").sole), facts.of("remote_name").sole
+    if port is not None:
+        address = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{address} ({named(name)})" if name else address
 
 
 def _outcomes(totals: Totals) -> str:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detector.errors import CaptureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
 
@@ -71,26 +75,36 @@ class KernelTypes:
             position += _TRAILER.get(kind, 0) + _TRAILER_EACH.get(kind, 0) * entries
         return types
 
-    def offset(self, structure: str, member: str) -> int | None:
-        """Offset of `member` in bytes, through unnamed inner structures; None if the kernel has no such member."""
-        wanted = self._strings.find(b"\x00" + structure.encode() + b"\x00") + 1
-        named = structure.encode()
+    def offsets(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
+        """Offset in bytes of each (structure, member), through unnamed inner structures; None: the kernel has none."""
+        wanted = tuple(wanted)
+        # Strings are stored once as a rule, but the format does not promise it: all places are looked for.
+        names = {place: owner for owner in {owner for owner, _ in wanted} for place in self._places(owner)}
+        structures: dict[str, list[_Type]] = {}
         for each in self._types:
-            if each.kind == _KIND_STRUCT and each.members and self._is(each.name, named, wanted):
-                bits = self._member(each, member.encode())
-                if bits is not None:
-                    return bits // 8
-        return None
+            if each.kind == _KIND_STRUCT and each.members and each.name in names:
+                structures.setdefault(names[each.name], []).append(each)
+        found: dict[tuple[str, str], int | None] = {}
+        for owner, member in wanted:
+            bits = (self._member(each, member.encode()) for each in structures.get(owner, ()))
+            found[owner, member] = next((where // 8 for where in bits if where is not None), None)
+        return found
 
-    def _is(self, at: int, name: bytes, known_at: int) -> bool:
-        # Strings are stored once as a rule, so the first place is nearly always the one.
-        return at == known_at or self._strings[at : at + len(name) + 1] == name + b"\x00"
+    def _places(self, name: str) -> Iterator[int]:
+        string = b"\x00" + name.encode() + b"\x00"
+        at = self._strings.find(string)
+        while at >= 0:
+            yield at + 1
+            at = self._strings.find(string, at + 1)
+
+    def _is(self, at: int, name: bytes) -> bool:
+        return self._strings[at : at + len(name) + 1] == name + b"\x00"
 
     def _member(self, owner: _Type, wanted: bytes) -> int | None:
         for index in range(owner.members):
             name, target, where = _MEMBER.unpack_from(self._raw, owner.members_at + index * _MEMBER.size)
             bits: int = where & 0xFFFFFF if owner.bitfields else where
-            if name and self._is(name, wanted, -1):
+            if name and self._is(name, wanted):
                 return bits
             if not name:
                 inner = self._types[self._unmodified(target)]
@@ -106,18 +120,33 @@ class KernelTypes:
 
 
 _NEEDED = (
-    ("task_struct", "mm"), ("mm_struct", "exe_file"), ("file", "f_path"), ("path", "mnt"), ("path", "dentry"),
-    ("dentry", "d_parent"), ("dentry", "d_name"), ("qstr", "name"), ("qstr", "len"), ("vfsmount", "mnt_root"),
-    ("mount", "mnt"), ("mount", "mnt_parent"), ("mount", "mnt_mountpoint"), ("sock", "sk_err"), ("sock", "sk_protocol"),
-    ("sock_common", "skc_family"), ("sock_common", "skc_dport"), ("sock_common", "skc_num"),
-    ("sock_common", "skc_daddr"), ("sock_common", "skc_v6_daddr"),
+    *(("task_struct", name) for name in (
+        "mm", "tgid", "flags", "real_parent", "group_leader", "start_time", "files", "fs", "cred",
+    )),
+    ("cred", "euid"), ("mm_struct", "exe_file"), ("fs_struct", "pwd"), ("files_struct", "fdt"), ("fdtable", "fd"), ("fdtable", "max_fds"),
+    ("file", "f_path"), ("file", "f_inode"), ("file", "private_data"), ("inode", "i_mode"), ("inode", "i_ino"),
+    ("dentry", "d_parent"), ("dentry", "d_name"), ("dentry", "d_hash"), ("hlist_bl_node", "pprev"),
+    ("qstr", "name"), ("qstr", "len"),
+    ("vfsmount", "mnt_root"), ("mount", "mnt"), ("mount", "mnt_parent"), ("mount", "mnt_mountpoint"),
+    ("linux_binprm", "filename"), ("linux_binprm", "interp"),
+    ("socket", "sk"), ("socket_alloc", "vfs_inode"), ("msghdr", "msg_name"), ("net", "ns"), ("ns_common", "inum"),
+    *(("sock", name) for name in ("sk_err", "sk_protocol", "sk_type", "sk_socket")),
+    *(("sock_common", name) for name in (
+        "skc_family", "skc_state", "skc_dport", "skc_num", "skc_daddr", "skc_rcv_saddr", "skc_v6_daddr",
+        "skc_v6_rcv_saddr", "skc_net",
+    )),
 )  # fmt: skip
-# Absent from kernels built without audit.
-_OPTIONAL = (("task_struct", "loginuid"), ("task_struct", "sessionid"))
+# Absent from kernels built without audit, or without io_uring as it is since 6.13.
+_AUDIT = (("task_struct", "loginuid"), ("task_struct", "sessionid"))
+_IO_URING = (
+    ("io_async_msghdr", "msg"), ("io_kiocb", "async_data"), ("io_kiocb", "opcode"), ("io_kiocb", "work"),
+    ("io_kiocb", "flags"), ("io_kiocb", "file"), ("io_kiocb", "cqe"), ("io_connect", "addr"),
+    ("io_worker", "cur_work"), ("task_struct", "worker_private"),
+)  # fmt: skip
 
 
 def kernel_offsets(path: Path = KERNEL_TYPES) -> dict[str, int]:
-    """The offsets that the program is compiled with, as `<struct>_<member>` → bytes.
+    """The offsets that the programs are compiled with, as `<struct>_<member>` → bytes.
 
     Raises:
         CaptureError: the kernel has no BTF, or lacks a member that cannot be done without.
@@ -126,8 +155,10 @@ def kernel_offsets(path: Path = KERNEL_TYPES) -> dict[str, int]:
         types = KernelTypes(path.read_bytes())
     except OSError as fault:
         raise CaptureError(f"{path}: {fault.strerror}") from fault
-    found = {f"{owner}_{member}": types.offset(owner, member) for owner, member in (*_NEEDED, *_OPTIONAL)}
+    found = types.offsets((*_NEEDED, *_AUDIT, *_IO_URING))
     for owner, member in _NEEDED:
-        if found[f"{owner}_{member}"] is None:
+        if found[owner, member] is None:
             raise CaptureError(f"this kernel has no {owner}.{member}, which naming a process needs")
-    return {name: offset for name, offset in found.items() if offset is not None}
+    if any(found[each] is None for each in _IO_URING):
+        found = {name: offset for name, offset in found.items() if name not in _IO_URING}
+    return {f"{owner}_{member}": offset for (owner, member), offset in found.items() if offset is not None}

@@ -10,54 +10,53 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from detector.bpf import syscall
-from detector.bpf.program import PROGRAMS, Sizes
+from detector.bpf.answers import DnsAnswer, read_answers
+from detector.bpf.hooks import HookState
+from detector.bpf.processes import KernelProcess, Listener, Processes
+from detector.bpf.program import Sizes
 from detector.domain import Losses
 from detector.errors import CaptureError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
     from types import TracebackType
 
-# struct connection_key, connection_value, path, image of connections.bpf.c
-_KEY = struct.Struct("=16sQIIIIHHBBH16s")
+# struct connection_key and connection_value of common.bpf.c
+_KEY = struct.Struct("=16sIHHBBBB")
 _VALUE = struct.Struct("=7Q")
-_PATH_BYTES = 512
-_PATH_CUT = b"\x01"
 _NUMBER = struct.Struct("=I")
-_IMAGE_BYTES = 16
-_LOSS = struct.Struct("=Q")
+_COUNTER = struct.Struct("=Q")
+_INBOUND = 1
+_KEY_ADDRESS_UNKNOWN = 2
 
-_RawKey = tuple[bytes, int, int, int, int, int, int, int, int, int, int, bytes]
+# In the order of enum counter in common.bpf.c.
+_COUNTERS = (*(field.name for field in fields(Losses) if field.name != "missed"), "rescued")
 
-# In the order of enum loss in connections.bpf.c, and after them what was rescued of the events that were missed.
-_LOSS_KINDS = tuple(field.name for field in fields(Losses) if field.name != "missed")
-UNKNOWN_ID = 0xFFFFFFFF
-
-# The kernel's table of paths holds twice as many; at this point the names are taken over and it starts anew.
-_PATHS_KEPT = 8192
+# Processes whose counts found no room, each with one entry in which they are put together.
+_FOLDED_ENTRIES = 4096
 _LOAD_TIMEOUT_SECONDS = 60.0
+_RESCUE = "rescue_state_change"
+
+_Chunk = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class KernelCount:
-    """Counts of one key as the kernel numbers it. Addresses are 16 bytes, IPv4 mapped; UNKNOWN_ID means none.
+    """Counts of one key as the kernel holds them.
 
-    `executable` is a path; one that is longer than the kernel side keeps begins with "…/". None if unknown.
+    `remote_address` is 16 bytes, IPv4 mapped, or None where it is unknown; `protocol` IP's number, 255 for raw sockets
+    and 254 for those below IP; `process` None if nothing is known of it.
     """
 
-    remote_address: bytes
-    cgroup: int
-    uid: int
-    login_uid: int
-    session: int
-    executable: str | None
+    remote_address: bytes | None
+    process: KernelProcess | None
     remote_port: int
     local_port: int
     inbound: bool
     protocol: int
-    command: str
     attempted: int
     established: int
     refused: int
@@ -73,26 +72,39 @@ class Drained:
 
     counts: tuple[KernelCount, ...]
     losses: Losses
+    answers: tuple[DnsAnswer, ...]
 
 
 class Capture:
     """The attached programs. Use as a context manager, or call `close`; the kernel cleans up after a crash.
 
     Args:
-        map_entries: distinct keys that one drain can hold; what finds no room is counted as lost.
+        map_entries: distinct keys that one drain can hold; what finds no room is counted by its process alone.
         pending_entries: attempts under way at once; default as many as keys.
+        use_types: read the kernel's structures. False does without its type information even if there is any.
 
     Raises:
         CaptureError: the programs cannot be loaded; see preflight for the usual reasons.
     """
 
-    def __init__(self, *, map_entries: int, pending_entries: int | None = None) -> None:
-        sizes = Sizes(counts=map_entries, pending=pending_entries or map_entries)
-        self._fds = _load_apart(sizes)
-        self._in_use = 0
+    def __init__(
+        self,
+        *,
+        map_entries: int,
+        pending_entries: int | None = None,
+        folded_entries: int = _FOLDED_ENTRIES,
+        use_types: bool = True,
+    ) -> None:
+        sizes = Sizes(counts=map_entries, folded=folded_entries, pending=pending_entries or map_entries)
+        self._fds, answer = _load_apart({"sizes": asdict(sizes), "types": use_types})
+        self.hooks = tuple(HookState(**{**each, "in_use": tuple(each["in_use"])}) for each in answer["hooks"])
+        """What is attached, and what is not seen as a result."""
+        self.untyped: str = answer["untyped"]
+        """Why the kernel's structures cannot be read; empty if they can."""
+        self._pairs = (_Pair(self._fds, "active", "counts"), _Pair(self._fds, "active_folded", "folded"))
+        self._processes = Processes(self._fds)
+        self._generation = 0
         self._lost = Losses()
-        self._names: dict[int, str] = {}
-        self._names_before: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -107,87 +119,115 @@ class Capture:
         while self._fds:
             os.close(self._fds.popitem()[1])
 
+    def sees(self, name: str) -> bool:
+        """Whether the hook of this name (see `hooks.HOOKS`) is in use."""
+        return any(hook.name == name and hook.in_use for hook in self.hooks)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What cannot be seen on this kernel, in words."""
+        untyped = (f"executables, logins, and why connects fail ({self.untyped})",) if self.untyped else ()
+        return (*untyped, *(hook.unseen for hook in self.hooks if hook.unseen))
+
+    def add_listeners(self, listeners: Iterable[Listener]) -> None:
+        """Tells the programs who listened before they were attached.
+
+        Raises:
+            CaptureError: the kernel refuses.
+        """
+        self._processes.add_listeners(listeners)
+
+    def login_address(self, session: int) -> bytes | None:
+        """Where a login session came from, 16 bytes, IPv4 mapped: the peer of the accepted connection that the first
+        process of the session holds. None if that is not known.
+        """
+        return self._processes.login_address(session)
+
     def drain(self) -> Drained:
         """Everything counted since the last call. Nothing is lost in between, and nothing counted twice.
 
         Raises:
             CaptureError: the kernel refuses.
         """
-        maps = (self._fds["map:counts_a"], self._fds["map:counts_b"])
-        full = maps[self._in_use]
-        self._in_use = 1 - self._in_use
-        # Returns when no program uses the old map any more: from here on it is ours alone.
-        syscall.update(self._fds["map:active"], b"\0\0\0\0", _NUMBER.pack(maps[self._in_use]))
-        raw = [
-            (key, value)
-            for keys, values in syscall.entries(full, _KEY.size, _VALUE.size, remove=True)
-            for key, value in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True)
-        ]
+        full = [pair.swap() for pair in self._pairs]
+        self._begin_generation()
+        chunks = [chunk for fd in full for chunk in syscall.entries(fd, _KEY.size, _VALUE.size, remove=True)]
         losses = self._new_losses()
-        self._learn_names({key[5] for key, _ in raw if key[5]}, table_full=losses.unnamed > 0)
-        return Drained(counts=tuple(self._count(key, value) for key, value in raw), losses=losses)
+        numbers = {key[1] for keys, _ in chunks for key in _KEY.iter_unpack(keys) if key[1]}
+        self._processes.learn(numbers, table_full=losses.unnamed + losses.unnumbered > 0)
+        answers = self._fds.get("map:answers")
+        return Drained(
+            counts=tuple(self._counts(chunks)),
+            losses=losses,
+            answers=() if answers is None else read_answers(answers),
+        )
 
     def program_statistics(self) -> dict[str, tuple[int, int, int]]:
-        """For each program, by its tracepoint: see `syscall.program_statistics`."""
-        return {each: syscall.program_statistics(self._fds[f"program:{each}"]) for each in (*PROGRAMS, "rescue")}
+        """For each program, by its function: see `syscall.program_statistics`."""
+        return {
+            name.removeprefix("program:"): syscall.program_statistics(fd)
+            for name, fd in self._fds.items()
+            if name.startswith("program:")
+        }
 
-    def _count(self, key: _RawKey, value: tuple[int, ...]) -> KernelCount:
-        address, cgroup, uid, login_uid, session, number, remote_port, local_port, inbound, protocol, _, command = key
-        return KernelCount(
-            address, cgroup, uid, login_uid, session, self._name(number), remote_port, local_port, bool(inbound),
-            protocol, _text(command.partition(b"\0")[0]), *value,
-        )  # fmt: skip
+    def _begin_generation(self) -> None:
+        # After the swap: a flow that sends in between is then counted in the old snapshot or in both, never in none.
+        self._generation = (self._generation + 1) % 2**32
+        if (fd := self._fds.get("map:generation")) is not None:
+            syscall.update(fd, bytes(_NUMBER.size), _NUMBER.pack(self._generation))
 
-    def _name(self, number: int) -> str | None:
-        return self._names.get(number) or self._names_before.get(number)
-
-    def _learn_names(self, numbers: set[int], *, table_full: bool) -> None:
-        if not table_full and all(number in self._names or number in self._names_before for number in numbers):
-            return
-        self._read_names(remove=False)
-        if table_full or len(self._names) >= _PATHS_KEPT:
-            # A table that only grows could be filled on purpose, and then nothing new would be named. The counts at
-            # hand and the attempts under way still refer to old numbers, so those names live for one more turn.
-            self._names_before, self._names = self._names, {}
-            self._read_names(remove=True)
-            self._names_before |= self._names
-            self._names = {}
-            for _ in syscall.entries(self._fds["map:images"], _IMAGE_BYTES, _NUMBER.size, remove=True):
-                pass
-
-    def _read_names(self, *, remove: bool) -> None:
-        for paths, numbers in syscall.entries(self._fds["map:paths"], _PATH_BYTES, _NUMBER.size, remove=remove):
-            for index, (number,) in enumerate(_NUMBER.iter_unpack(numbers)):
-                path = paths[index * _PATH_BYTES : (index + 1) * _PATH_BYTES].lstrip(b"\0")
-                self._names[number] = "…/" + _text(path[1:]) if path[:1] == _PATH_CUT else _text(path)
+    def _counts(self, chunks: Collection[_Chunk]) -> Iterator[KernelCount]:
+        for keys, values in chunks:
+            for key, value in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True):
+                address, number, remote_port, local_port, direction, protocol, flags, _ = key
+                yield KernelCount(
+                    None if flags & _KEY_ADDRESS_UNKNOWN else address,
+                    self._processes.get(number),
+                    remote_port,
+                    local_port,
+                    direction == _INBOUND,
+                    protocol,
+                    *value,
+                )
 
     def _new_losses(self) -> Losses:
-        read = {
-            kind: _LOSS.unpack(syscall.lookup(self._fds["map:counters"], _NUMBER.pack(index), _LOSS.size))[0]
-            for index, kind in enumerate((*_LOSS_KINDS, "rescued"))
-        }
+        counted = {}
+        for index, name in enumerate(_COUNTERS):
+            value = syscall.lookup(self._fds["map:counters"], _NUMBER.pack(index), _COUNTER.size)
+            counted[name] = _COUNTER.unpack(value)[0] if value else 0
         # What was rescued is read before what was missed, and both only grow; kernels before 6.7 do not count the
-        # latter.
-        missed = max(0, self._missed() - read.pop("rescued"), self._lost.missed)
-        total = Losses(**read, missed=missed)
+        # latter for all kinds of attachment.
+        missed = max(0, self._missed() - counted.pop("rescued"), self._lost.missed)
+        total = Losses(**counted, missed=missed)
         new, self._lost = total - self._lost, total
         return new
 
     def _missed(self) -> int:
-        return sum(statistics[2] for name, statistics in self.program_statistics().items() if name != "rescue")
+        return sum(statistics[2] for name, statistics in self.program_statistics().items() if name != _RESCUE)
 
 
-def _text(raw: bytes) -> str:
-    # Names are bytes to the kernel; what is not UTF-8 becomes visible, and can be stored anywhere.
-    return raw.decode("utf-8", errors="backslashreplace")
+class _Pair:
+    """Two maps of counts behind one that says which is in use."""
+
+    def __init__(self, fds: dict[str, int], active: str, name: str) -> None:
+        self._active = fds[f"map:{active}"]
+        self._maps = (fds[f"map:{name}_a"], fds[f"map:{name}_b"])
+        self._in_use = 0
+
+    def swap(self) -> int:
+        """Puts the other map in use; the one that was is ours alone when this returns."""
+        full = self._maps[self._in_use]
+        self._in_use = 1 - self._in_use
+        syscall.update(self._active, bytes(_NUMBER.size), _NUMBER.pack(self._maps[self._in_use]))
+        return full
 
 
-def _load_apart(sizes: Sizes) -> dict[str, int]:
+def _load_apart(wanted: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, tempfile.TemporaryFile() as said:
         with theirs:
             loader = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-P", "-m", "detector.bpf.program", str(theirs.fileno()), json.dumps(asdict(sizes))],
+                [sys.executable, "-P", "-m", "detector.bpf.program", str(theirs.fileno()), json.dumps(wanted)],
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C is for the process that waits for it.
                 start_new_session=True,
@@ -197,15 +237,15 @@ def _load_apart(sizes: Sizes) -> dict[str, int]:
             )
         ours.settimeout(_LOAD_TIMEOUT_SECONDS)
         try:
-            message, fds, _, _ = socket.recv_fds(ours, 65536, 64)
+            message, fds, _, _ = socket.recv_fds(ours, 65536, 128)
         except TimeoutError:
             loader.kill()
             raise CaptureError(f"loading the kernel programs took over {_LOAD_TIMEOUT_SECONDS:.0f} s") from None
         finally:
             loader.wait()
         said.seek(0)
-        explanation = _text(said.read()[-4000:]).strip()
+        explanation = said.read()[-4000:].decode("utf-8", errors="backslashreplace").strip()
     answer = json.loads(message) if message else {"error": "the loader of the kernel programs ended without a word"}
     if "error" in answer:
         raise CaptureError(answer["error"], hint=f"the compiler and kernel said:\n{explanation}" if explanation else "")
-    return dict(zip(answer["names"], fds, strict=True))
+    return dict(zip(answer["names"], fds, strict=True)), answer

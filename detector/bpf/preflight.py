@@ -1,30 +1,60 @@
-"""Finds everything that keeps capture from working on this machine at once, each fault with its remedy."""
+"""Finds what keeps capture from working on this machine, or from seeing all, at once, each with its remedy."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
+from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detector.bpf.btf import KERNEL_TYPES
-from detector.bpf.program import PROGRAMS
+from detector.bpf.hooks import HOOKS, Attachment
 from detector.errors import PreflightError
+
+if TYPE_CHECKING:
+    from detector.bpf.hooks import Hook
 
 _TRACEFS = Path("/sys/kernel/tracing")
 _STATUS = Path("/proc/self/status")
 # CAP_BPF came with 5.8.
 _OLDEST_KERNEL = (5, 8)
-# include/uapi/linux/capability.h
-_CAPABILITIES = {"CAP_DAC_READ_SEARCH": 2, "CAP_PERFMON": 38, "CAP_BPF": 39}
-_CAP_SYS_ADMIN = 21
+_TRACEPOINTS = frozenset({Attachment.TRACEPOINT, Attachment.RAW_TRACEPOINT})
+_GIVE = "run as root, or give the service"
 
 Fault = tuple[str, str]
+"""What is wrong, and the remedy."""
+
+
+class Capability(IntEnum):
+    """Numbers of the privileges that a collector may use: include/uapi/linux/capability.h."""
+
+    CAP_CHOWN = 0
+    CAP_DAC_OVERRIDE = 1
+    CAP_DAC_READ_SEARCH = 2
+    CAP_SYS_PTRACE = 19
+    CAP_SYS_ADMIN = 21
+    CAP_PERFMON = 38
+    CAP_BPF = 39
+
+
+_TO_LOAD = (Capability.CAP_PERFMON, Capability.CAP_BPF)
+_TO_NAME = {
+    Capability.CAP_DAC_READ_SEARCH: "units and containers are unknown",
+    Capability.CAP_SYS_PTRACE: "it is unknown which other users' processes listened before the start, and where logins "
+    "through them come from",
+}
 
 
 def faults() -> tuple[Fault, ...]:
-    """What is wrong, and the remedy of each; empty when capture can be started."""
-    return tuple(fault for check in (_kernel, _capabilities, _types, _tracepoints, _bcc) for fault in check())
+    """What keeps everything from being counted; empty when capture can be started."""
+    return tuple(fault for check in (_kernel, _load_privileges, _tracepoints, _bcc) for fault in check())
+
+
+def doubts() -> tuple[Fault, ...]:
+    """What counting goes on without, and what is unknown as a result."""
+    return tuple(doubt for check in (_types, _naming_privileges) for doubt in check())
 
 
 def require() -> None:
@@ -33,58 +63,92 @@ def require() -> None:
         raise PreflightError(found)
 
 
+def kernel_version() -> tuple[int, int] | None:
+    """Of the running kernel, as (6, 1); None if it says something else."""
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def held() -> int:
+    """The effective capabilities of this process, as the kernel's bits."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)", _STATUS.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+    return int(match.group(1), 16) if match else 0
+
+
+def _has(capability: Capability) -> bool:
+    return bool(held() >> capability & 1)
+
+
 def _kernel() -> list[Fault]:
-    release = os.uname().release
-    match = re.match(r"(\d+)\.(\d+)", release)
-    if match and (int(match.group(1)), int(match.group(2))) < _OLDEST_KERNEL:
+    version = kernel_version()
+    if version and version < _OLDEST_KERNEL:
         oldest = ".".join(map(str, _OLDEST_KERNEL))
-        return [(f"this kernel ({release}) is older than {oldest}", f"boot Linux {oldest} or newer")]
+        return [(f"this kernel ({os.uname().release}) is older than {oldest}", f"boot Linux {oldest} or newer")]
     return []
 
 
-def _capabilities() -> list[Fault]:
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)", _STATUS.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-    held = int(match.group(1), 16) if match else 0
-    admin = bool(held >> _CAP_SYS_ADMIN & 1)
-    missing = [
-        name
-        for name, bit in _CAPABILITIES.items()
-        if not held >> bit & 1 and not (admin and name != "CAP_DAC_READ_SEARCH")
-    ]
-    if not missing:
+def _load_privileges() -> list[Fault]:
+    # Which the other two were once a part of.
+    if _has(Capability.CAP_SYS_ADMIN):
+        return []
+    missing = ", ".join(each.name for each in _TO_LOAD if not _has(each))
+    return [(f"this process (user {os.geteuid()}) lacks {missing}", f"{_GIVE} those capabilities")] if missing else []
+
+
+def _naming_privileges() -> list[Fault]:
+    # Who may not even load is told that alone.
+    if _load_privileges():
         return []
     return [
-        (
-            f"this process (user {os.geteuid()}) lacks {', '.join(missing)}",
-            "run as root, or give the service those capabilities",
-        )
+        (f"without {each.name} {unknown}", f"{_GIVE} {each.name}")
+        for each, unknown in _TO_NAME.items()
+        if not _has(each)
     ]
 
 
 def _types() -> list[Fault]:
     if KERNEL_TYPES.exists():
         return []
-    return [
-        (
-            f"the kernel has no type information: {KERNEL_TYPES} is missing",
-            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distribution kernels are)",
-        )
-    ]
+    unknown = "executables, logins and why connects fail are unknown, and nothing but TCP is seen"
+    remedy = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distribution kernels are)"
+    return [(f"{KERNEL_TYPES} is missing: {unknown}", remedy)]
 
 
 def _tracepoints() -> list[Fault]:
     events = _TRACEFS / "events"
     try:
-        mounted = events.is_dir()
-        missing = [name for name in PROGRAMS if not (events / name.replace(":", "/") / "format").is_file()]
+        missing = [name for hook in HOOKS if hook.required for name in _missing(hook, events)]
+        mounted = _exists(events)
     except PermissionError:
-        return [(f"{_TRACEFS} cannot be read by this user", "run as root, or give the service CAP_DAC_READ_SEARCH")]
+        return [(f"{_TRACEFS} cannot be read by this user", f"{_GIVE} CAP_DAC_READ_SEARCH")]
     if not mounted:
         return [(f"tracefs is not mounted at {_TRACEFS}", f"mount -t tracefs tracefs {_TRACEFS}")]
     return [
         (f"the kernel has no tracepoint {name}", "boot Linux 4.16 or newer with CONFIG_TRACEPOINTS=y")
         for name in missing
     ]
+
+
+def _missing(hook: Hook, events: Path) -> set[str]:
+    """The tracepoints that the hook's first way lacks, if every way lacks some."""
+    ways = [
+        {
+            program.target
+            for program in way
+            if program.attachment in _TRACEPOINTS and not _exists(events / program.target.replace(":", "/"))
+        }
+        for way in hook.ways
+    ]
+    return ways[0] if all(ways) else set()
+
+
+def _exists(path: Path) -> bool:
+    # Path.exists() may take what must not be looked at for missing.
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _bcc() -> list[Fault]:

@@ -21,6 +21,7 @@ _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH = 24, 25
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _BATCH = 4096
+_NOEXIST = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,37 +65,49 @@ def _fail(what: str, code: int) -> CaptureError:
     return CaptureError(f"{what}: {os.strerror(code)}", hint="see: detector doctor")
 
 
-def lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
-    """The value of `key` in the map.
+def lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
+    """The value of `key` in the map; None if there is none.
 
     Raises:
-        CaptureError: there is none.
+        CaptureError: the kernel refuses.
     """
     key_buffer = ctypes.create_string_buffer(key, len(key))
     value = ctypes.create_string_buffer(value_bytes)
     code = _bpf(
         _LOOKUP_ELEM, _Element(map_fd=fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value), flags=0)
     )
+    if code == errno.ENOENT:
+        return None
     if code:
         raise _fail("reading a kernel map", code)
     return value.raw
 
 
-def update(fd: int, key: bytes, value: bytes) -> None:
-    """Sets `key` in the map. On a map of maps it returns only when no program runs on the old inner map any more.
+def update(fd: int, key: bytes, value: bytes, *, keep: bool = False) -> None:
+    """Sets `key` in the map; with `keep` only if it is not there yet.
+
+    On a map of maps it returns only when no program runs on the old inner map any more.
 
     Raises:
         CaptureError: the kernel refuses.
     """
     key_buffer = ctypes.create_string_buffer(key, len(key))
     value_buffer = ctypes.create_string_buffer(value, len(value))
-    attributes = _Element(map_fd=fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value_buffer), flags=0)
-    if code := _bpf(_UPDATE_ELEM, attributes):
+    attributes = _Element(
+        map_fd=fd,
+        key=ctypes.addressof(key_buffer),
+        value=ctypes.addressof(value_buffer),
+        flags=_NOEXIST if keep else 0,
+    )
+    code = _bpf(_UPDATE_ELEM, attributes)
+    if code and not (keep and code == errno.EEXIST):
         raise _fail("writing a kernel map", code)
 
 
-def entries(fd: int, key_bytes: int, value_bytes: int, *, remove: bool) -> Iterator[tuple[bytes, bytes]]:
-    """All entries of a hash map, in batches: (keys, values) one after another, each `*_bytes` long.
+def entries(
+    fd: int, key_bytes: int, value_bytes: int, *, remove: bool, batch: int = _BATCH
+) -> Iterator[tuple[bytes, bytes]]:
+    """All entries of a hash map, `batch` at a time: (keys, values) one after another, each `*_bytes` long.
 
     With `remove` each entry is taken out as it is read.
 
@@ -102,7 +115,7 @@ def entries(fd: int, key_bytes: int, value_bytes: int, *, remove: bool) -> Itera
         CaptureError: the kernel refuses.
     """
     command = _LOOKUP_AND_DELETE_BATCH if remove else _LOOKUP_BATCH
-    size = _BATCH
+    size = batch
     keys, values = ctypes.create_string_buffer(key_bytes * size), ctypes.create_string_buffer(value_bytes * size)
     position = ctypes.create_string_buffer(max(key_bytes, 8))
     started = False

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
 
+# Entries of the maps of programs that are loaded to see whether they can be.
+_FEW = 64
+_TYPES_REMEDY = "needs a kernel that describes its structures (CONFIG_DEBUG_INFO_BTF=y)"
+
 
 class Verdict(StrEnum):
     """Bad keeps something from working; doubtful may be meant."""
@@ -46,8 +50,9 @@ class Check:
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Say what this machine lacks, each with its remedy.
 
-    Looks at the kernel, the database, the rules and the channels, and changes nothing. The exit status is 1 when
-    anything is bad, so that a script can ask.
+    Looks at the kernel, the database, the rules and the channels, and changes nothing that stays: with the privileges
+    of `detector collect` it attaches the kernel programs for a moment, beside those of a collector that runs. The exit
+    status is 1 when anything is bad, so that a script can ask.
 
     \b
     Examples:
@@ -77,13 +82,48 @@ def examine(settings: Settings, path: Path | None) -> Iterator[Check]:
 
 def _capture() -> Iterator[Check]:
     from detector.bpf import preflight
-    from detector.bpf.program import PROGRAMS
 
     faults = preflight.faults()
     for fault, remedy in faults:
         yield Check("capture", Verdict.BAD, fault, remedy)
-    if not faults:
-        yield Check("capture", Verdict.GOOD, f"can be started here, on {', '.join(PROGRAMS)}")
+    if faults:
+        yield Check(
+            "hooks",
+            Verdict.DOUBTFUL,
+            "could not be tried, so what cannot be seen is not known",
+            "mend what is wrong with capture, or run doctor with the privileges of detector collect",
+        )
+    else:
+        yield from _hooks()
+    for doubt, remedy in preflight.doubts():
+        yield Check("capture", Verdict.DOUBTFUL, doubt, remedy)
+
+
+def _hooks() -> Iterator[Check]:
+    from detector.bpf.capture import Capture
+    from detector.bpf.hooks import HOOKS
+
+    try:
+        with Capture(map_entries=_FEW, folded_entries=_FEW) as capture:
+            states, untyped = capture.hooks, capture.untyped
+    except DetectorError as fault:
+        remedy = "what the compiler and the kernel say of it is shown by: detector collect"
+        yield Check("capture", Verdict.BAD, fault.message, remedy)
+        return
+    yield Check("capture", Verdict.GOOD, "can be started here")
+    if untyped:
+        finding = f"not known: executables, logins, and why connects fail ({untyped})"
+        yield Check("hooks", Verdict.DOUBTFUL, finding, _TYPES_REMEDY)
+    ways = {hook.name: hook.ways for hook in HOOKS}
+    for state in states:
+        if state.in_use:
+            # Some attachments hold more than one program.
+            used = ", ".join(dict.fromkeys(state.in_use))
+            yield Check("hooks", Verdict.GOOD, f"{state.name}: seen through {used}")
+            continue
+        needed = " or ".join(", ".join(dict.fromkeys(map(str, way))) for way in ways[state.name])
+        remedy = _TYPES_REMEDY if untyped else f"needs a kernel that has: {needed}"
+        yield Check("hooks", Verdict.DOUBTFUL, f"{state.name}: not in use; not seen: {state.unseen}", remedy)
 
 
 def _database(settings: Settings) -> Iterator[Check]:

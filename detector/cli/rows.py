@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.terminal import Column, local_column, print_table
-from detector.domain import Direction, Outcome
+from detector.domain import Direction, Outcome, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,14 +21,22 @@ _NAMES = (
     "direction",
     "protocol",
     "executable",
+    "script",
     "command",
+    "parent_executable",
     "user",
     "login_user",
+    "login_address",
+    "login_source",
     "session",
     "unit",
     "container",
     "remote_address",
     "remote_port",
+    "remote_name",
+    "remote_name_source",
+    "remote_country",
+    "remote_network",
     "local_port",
     "attempted",
     "established",
@@ -45,6 +55,9 @@ _NAMES = (
     "p_forest",
     "explanation",
 )
+_CONNECTING = (Protocol.TCP, Protocol.SCTP)
+# Programs that run others as someone else.
+_SWITCHES = frozenset({"sudo", "sudo-rs", "su", "doas", "pkexec", "runuser"})
 
 
 def as_object(row: RowMapping) -> dict[str, Any]:
@@ -81,25 +94,61 @@ def print_rows(rows: Sequence[RowMapping]) -> None:
 
 def _cells(row: RowMapping) -> tuple[str, ...]:
     return (
-        _who(row["user"], row["login_user"]),
-        row["executable"] or row["command"] or "-",
+        _who(row),
+        _program(row),
         _connection(row),
-        connects(row["attempted"], {each: row[each.value] for each in Outcome}),
+        _how_many(row),
         "-" if row["score"] is None else f"{row['score']:.4f}",
     )
 
 
-def _who(user: str | None, login_user: str | None) -> str:
-    if login_user is None or login_user == user:
-        return user or "-"
-    return f"{login_user} as {user or '?'}"
+def _who(row: RowMapping) -> str:
+    """`alice from 203.0.113.7 as root through sudo`, as far as it is known."""
+    user, login_user, parent = row["user"], row["login_user"], row["parent_executable"]
+    switched = login_user is not None and login_user != user
+    words = [login_user or user or ("-" if row["login_address"] is None else "?")]
+    if row["login_address"] is not None:
+        words.append(f"from {row['login_address']}")
+    if switched:
+        words.append(f"as {user or '?'}")
+    if switched and parent is not None and (through := _file_name(parent)) in _SWITCHES:
+        words.append(f"through {through}")
+    return " ".join(words)
+
+
+def _program(row: RowMapping) -> str:
+    """`/usr/bin/ssh`, `/opt/backup.py (python3.11)`; the command where no path is known."""
+    program: str | None = row["executable"] or row["command"]
+    if row["script"] is not None:
+        return f"{row['script']} ({_file_name(program)})" if program else str(row["script"])
+    return program or "-"
+
+
+def _file_name(path: str) -> str:
+    return PurePosixPath(path.removesuffix(" (deleted)")).name
 
 
 def _connection(row: RowMapping) -> str:
-    address = row["remote_address"]
+    """`-> 10.0.4.12:53 udp (resolver.example)`, `:22 <- 10.0.4.9`."""
+    address = "unknown" if row["remote_address"] is None else row["remote_address"]
     if row["direction"] == Direction.INBOUND:
-        return f":{row['local_port']} <- {address}"
-    return f"-> [{address}]:{row['remote_port']}" if address.version == 6 else f"-> {address}:{row['remote_port']}"  # noqa: PLR2004
+        text = f"<- {address}" if row["local_port"] is None else f":{row['local_port']} <- {address}"
+    elif row["remote_port"] is None:
+        text = f"-> {address}"
+    else:
+        text = f"-> [{address}]" if isinstance(address, IPv6Address) else f"-> {address}"
+        text += f":{row['remote_port']}"
+    if row["protocol"] != Protocol.TCP:
+        text += f" {row['protocol']}"
+    return text if row["remote_name"] is None else f"{text} ({row['remote_name']})"
+
+
+def _how_many(row: RowMapping) -> str:
+    ended = {each: row[each.value] for each in Outcome}
+    if row["protocol"] in _CONNECTING:
+        return connects(row["attempted"], ended)
+    flows = f"{row['attempted']} flow{'' if row['attempted'] == 1 else 's'}"
+    return ", ".join([flows] + [f"{number} {each.value.replace('_', ' ')}" for each, number in ended.items() if number])
 
 
 def connects(attempted: int, ended: Mapping[Outcome, int]) -> str:

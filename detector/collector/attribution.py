@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.bpf.capture import UNKNOWN_ID
+from detector.bpf.processes import UNKNOWN_ID
 
 _MOUNTS = Path("/proc/self/mounts")
 # Names are asked for again after this: an account may have been made, renamed or deleted.

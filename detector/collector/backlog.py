@@ -37,7 +37,12 @@ class Backlog:
             given_up = self._waiting.popleft()
             self._counts -= len(given_up.counts)
             heir = self._waiting[0]
-            self._waiting[0] = replace(heir, start=given_up.start, losses=heir.losses + _all_lost(given_up))
+            self._waiting[0] = replace(
+                heir,
+                start=given_up.start,
+                losses=heir.losses + _all_lost(given_up),
+                health=given_up.health + heir.health,
+            )
 
     def oldest(self) -> Snapshot | None:
         """The one to be written next; it stays until `written`."""

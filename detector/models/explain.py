@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from detector.domain import Protocol
 from detector.models.novelty import Novelty
 
 if TYPE_CHECKING:
@@ -41,26 +42,27 @@ _FEATURE_WORDS = {
 
 def first_contact(endpoint: Endpoint, novelty: Novelty, surprise: float) -> str:
     """What is new, and how seldom that happens; `surprise` is -log10 of the hourly probability."""
-    address, port = endpoint.address, endpoint.port
+    address, service = _address(endpoint), endpoint.service
     often = f"in about 1 hour of {_round(10 ** min(surprise, 12.0))}"
     match novelty:
         case Novelty.DESTINATION:
-            return f"first contact with {address}; this host meets a new destination on port {port} {often}"
+            return f"first contact with {address}; this host meets a new destination on {service} {often}"
         case Novelty.DESTINATION_IN_KNOWN_NETWORK:
             return (
                 f"first contact with {address}, in a network that is known; this host meets such a destination "
-                f"on port {port} {often}"
+                f"on {service} {often}"
             )
         case Novelty.PAIR:
             return (
-                f"first contact with port {port} of {address}, a known destination; this host begins to use port "
-                f"{port} of a known destination {often}"
+                f"first contact with {service} of {address}, a known destination; this host begins to use {service} "
+                f"of a known destination {often}"
             )
         case Novelty.ADDRESS_CLASS:
             return f"first contact with an address of this kind, {address}; this host does so {often}"
         case Novelty.PORT | Novelty.COMMON_PORT:
+            kind = "protocol" if isinstance(endpoint.port, Protocol) else "port"
             return (
-                f"first connect to port {port} of any destination, here {address}; this host uses a new port of "
+                f"first contact with {service} of any destination, here {address}; this host uses a new {kind} of "
                 f"this kind {often}"
             )
 
@@ -68,7 +70,7 @@ def first_contact(endpoint: Endpoint, novelty: Novelty, surprise: float) -> str:
 def still_new(endpoint: Endpoint, age_seconds: float) -> str:
     """An endpoint, or another port of its destination, was strange a while ago and still is."""
     return (
-        f"{endpoint.address} port {endpoint.port} is still new: the first contact with this destination or port was "
+        f"{_address(endpoint)} {endpoint.service} is still new: the first contact with this destination or port was "
         f"{_duration(age_seconds)} ago and was unusual"
     )
 
@@ -76,11 +78,13 @@ def still_new(endpoint: Endpoint, age_seconds: float) -> str:
 def volume(endpoint: Endpoint, *, connects: float, usual: float, period_seconds: float, young: bool) -> str:
     """A count beside the usual one; `usual` is a mean of log(1 + count), of new endpoints in general when `young`."""
     often = max(1, round(math.expm1(usual)))
+    address, service = _address(endpoint), endpoint.service
     if endpoint.outbound:
-        what, kind = f"connects to {endpoint.address} port {endpoint.port}", "destination"
+        what, kind = f"{endpoint.what} to {address} {service}", "destination"
     else:
-        what = f"inbound connections from the network of {endpoint.address} to port {endpoint.port}"
-        kind = "source"
+        arriving = endpoint.what.replace("connects", "connections")
+        source = address if endpoint.address is None else f"the network of {address}"
+        what, kind = f"inbound {arriving} from {source} to {service}", "source"
     usually = f"a new {kind} usually makes {often} on this host" if young else f"it usually makes {often}"
     return f"{_round(connects)} {what} within {_duration(period_seconds)}, where {usually}"
 
@@ -89,6 +93,10 @@ def combination(features: Sequence[str]) -> str:
     """What makes a combination unusual; `features` as FEATURES names them, strangest first."""
     words = list(dict.fromkeys(_FEATURE_WORDS[feature] for feature in features))
     return "unusual combination: " + ", ".join(words) if words else "unusual combination of what is each usual"
+
+
+def _address(endpoint: Endpoint) -> str:
+    return "an unknown address" if endpoint.address is None else str(endpoint.address)
 
 
 def _round(number: float) -> str:

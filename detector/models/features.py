@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.domain import Direction
+from detector.domain import Direction, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 COMMON_PORTS = frozenset({53, 80, 123, 443, 853, 8080, 8443})
 """Ports that any host comes to use. Source: docs/models.md, "Novelty"."""
 
-LOOPBACK, PRIVATE, PUBLIC = 0, 1, 2
-"""Address classes."""
+LOOPBACK, PRIVATE, PUBLIC, UNKNOWN = 0, 1, 2, 3
+"""Address classes; UNKNOWN where the kernel did not show the address."""
 
+_CONNECTING = (Protocol.TCP, Protocol.SCTP)
 _CREDITED = 0.2  # of the largest row; docs/models.md, "Volume": the share of the host's volume that a row answers for
 _FAMILIAR = (
     "user",
@@ -62,7 +63,7 @@ range of its training a forest cannot tell sizes apart (docs/models.md)."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an address lies: its 16 or 4 bytes, its /24 (IPv6: /64) and its class."""
+    """Where an address lies: its 16 or 4 bytes, its /24 (IPv6: /64) and its class. No bytes: it is unknown."""
 
     packed: bytes
     network: bytes
@@ -83,8 +84,10 @@ _LOCAL_RANGES = tuple(
 
 
 @lru_cache(maxsize=65_536)
-def place(address: IPAddress) -> Place:
-    """Classifies an address: loopback; private, link-local and shared; everything else is public."""
+def place(address: IPAddress | None) -> Place:
+    """Classifies an address: loopback; private, link-local and shared; everything else that is known is public."""
+    if address is None:
+        return Place(b"", b"", UNKNOWN)
     number, version, packed = int(address), address.version, address.packed
     address_class = PUBLIC
     for of_version, lowest, highest, local_class in _LOCAL_RANGES:
@@ -99,18 +102,31 @@ class Endpoint:
     """The far end of connections, and the port that they share.
 
     Outbound: a destination and its port. Inbound: the network that connections come from and the local port, since
-    single sources of an internet-facing port are without number.
+    single sources of an internet-facing port are without number. An unknown address is a destination like others.
     """
 
     outbound: bool
-    address: IPAddress
+    address: IPAddress | None
     place: Place
-    port: int
+    port: int | Protocol
+    """Where there is no port, the protocol stands for it; with one, protocols are not told apart."""
+    what: str = "connects"
+    """What goes there: "connects", "flows", or both."""
 
     @property
     def subject(self) -> bytes:
         """What stands for the far end: the address, or the network of an inbound connection."""
         return self.place.packed if self.outbound else self.place.network
+
+    @property
+    def service(self) -> str:
+        """The port in words: "port 22", "icmp"."""
+        return self.port.value if isinstance(self.port, Protocol) else f"port {self.port}"
+
+    @property
+    def port_number(self) -> int:
+        """0 where there is no port."""
+        return 0 if isinstance(self.port, Protocol) else self.port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,33 +143,53 @@ class Arranged:
 
 
 def connects_of(stored: StoredCount) -> int:
-    """How many connects a row counts: attempts going out, accepted connections coming in."""
+    """How many connects a row counts: attempts and flows going out, accepted connections coming in."""
     count = stored.count
-    return count.attempted if count.key.direction is Direction.OUTBOUND else count.established
+    attempts = count.key.direction is Direction.OUTBOUND or count.key.protocol not in _CONNECTING
+    return count.attempted if attempts else count.established
 
 
 def arrange(counts: Sequence[StoredCount]) -> Arranged:
-    """Groups rows by endpoint."""
-    numbers: dict[tuple[bool, bytes, int], int] = {}
-    endpoints: list[Endpoint] = []
+    """Groups rows by endpoint; connects and flows to one add up."""
+    numbers: dict[tuple[bool, bytes, int | Protocol], int] = {}
+    connecting: list[set[bool]] = []
+    firsts: list[ConnectionKey] = []
     endpoint_of = np.zeros(len(counts), dtype=np.int64)
     of_row = np.array([connects_of(stored) for stored in counts], dtype=np.float64)
     for row, stored in enumerate(counts):
         key = stored.count.key
         outbound, where = key.direction is Direction.OUTBOUND, place(key.remote_address)
-        port = (key.remote_port if outbound else key.local_port) or 0
-        name = (outbound, where.packed if outbound else where.network, port)
+        name = (outbound, where.packed if outbound else where.network, _port(key))
         if name not in numbers:
-            numbers[name] = len(endpoints)
-            endpoints.append(Endpoint(outbound=outbound, address=key.remote_address, place=where, port=port))
+            numbers[name] = len(firsts)
+            firsts.append(key)
+            connecting.append(set())
+        connecting[numbers[name]].add(key.protocol in _CONNECTING)
         endpoint_of[row] = numbers[name]
+    endpoints = tuple(_endpoint(key, some) for key, some in zip(firsts, connecting, strict=True))
     largest = np.zeros(len(endpoints))
     np.maximum.at(largest, endpoint_of, of_row)
     return Arranged(
-        endpoints=tuple(endpoints),
+        endpoints=endpoints,
         endpoint_of=endpoint_of,
         connects=np.bincount(endpoint_of, weights=of_row, minlength=len(endpoints)).astype(np.float64),
         credited=of_row >= _CREDITED * largest[endpoint_of],
+    )
+
+
+def _port(key: ConnectionKey) -> int | Protocol:
+    port = key.remote_port if key.direction is Direction.OUTBOUND else key.local_port
+    return key.protocol if port is None else port
+
+
+def _endpoint(key: ConnectionKey, connecting: set[bool]) -> Endpoint:
+    words = {True: "connects", False: "flows"}
+    return Endpoint(
+        outbound=key.direction is Direction.OUTBOUND,
+        address=key.remote_address,
+        place=place(key.remote_address),
+        port=_port(key),
+        what=" and ".join(words[each] for each in sorted(connecting, reverse=True)),
     )
 
 
@@ -257,16 +293,17 @@ def _plain(stored: StoredCount, endpoint: Endpoint, sine: float, cosine: float) 
     count = stored.count
     key = count.key
     unsuccessful = count.refused + count.timed_out + count.failed
-    ended = count.established + unsuccessful
+    # A flow has no end, and each send in it may fail.
+    ended = count.established if key.protocol in _CONNECTING else max(count.attempted - unsuccessful, 0)
     return (
         float(not endpoint.outbound),
         float(endpoint.place.address_class),
-        math.log1p(endpoint.port),
+        math.log1p(endpoint.port_number),
         sine,
         cosine,
         float(key.login_user is not None and key.user != key.login_user),
         float(key.user in ("root", "0")),
         float(key.login_user is not None),
         float(key.container is not None),
-        unsuccessful / ended if ended else 0.0,
+        unsuccessful / (ended + unsuccessful) if unsuccessful else 0.0,
     )

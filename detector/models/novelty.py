@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.domain import Protocol
 from detector.models.features import COMMON_PORTS, PUBLIC
 
 if TYPE_CHECKING:
@@ -172,10 +173,10 @@ def _discovery(
     return _PRIVATE_NEAR if network_known else _PRIVATE
 
 
-def _port_discovery(port: int) -> Discovery:
-    if port in COMMON_PORTS:
+def _port_discovery(port: int | Protocol) -> Discovery:
+    if port in COMMON_PORTS or port is Protocol.ICMP:
         return _COMMON_PORT
-    if port < _REGISTERED_FROM:
+    if isinstance(port, Protocol) or port < _REGISTERED_FROM:
         return _LOW_PORT
     return _REGISTERED_PORT if port < _HIGH_FROM else _HIGH_PORT
 
@@ -184,7 +185,7 @@ def _rate(subjects: Subjects, discovery: Discovery) -> int:
     return subjects.number("discovery", discovery.name)
 
 
-def _port_rate(subjects: Subjects, discovery: Discovery, port: int) -> int:
+def _port_rate(subjects: Subjects, discovery: Discovery, port: int | Protocol) -> int:
     return subjects.number("discovery", discovery.name, port)
 
 
@@ -212,7 +213,7 @@ def _new_surprises(
     class_known = subjects.known[numbers.address_class].tolist()
     surprises: list[float] = []
     # A scan makes thousands of the same discovery.
-    remembered: dict[tuple[Discovery, int, bool], float] = {}
+    remembered: dict[tuple[Discovery, int | Protocol, bool], float] = {}
     for position, discovery in enumerate(discoveries):
         if discovery is None:
             continue

@@ -120,9 +120,10 @@ def _facts(alert: Alert, reason: str) -> list[tuple[str, str]]:
         ("Severity", alert.severity.value),
         ("Host", visible(alert.host, _NAME_LIMIT)),
         ("When", _period(alert.start, alert.end)),
-        ("Connects", _connects(alert)),
-        ("Spread", f"{_count(alert.destinations, 'address', 'addresses')}, {_count(alert.ports, 'port', 'ports')}"),
     ]
+    if _has_rows(alert):
+        spread = f"{_count(alert.destinations, 'address', 'addresses')}, {_count(alert.ports, 'port', 'ports')}"
+        facts += [("Counts", _counts(alert)), ("Spread", spread)]
     if alert.score is not None:
         facts.append(("Anomaly score", f"{alert.score:.4f} of 1"))
     # Rows may have in common that something is unknown, which tells a reader nothing.
@@ -133,7 +134,12 @@ def _facts(alert: Alert, reason: str) -> list[tuple[str, str]]:
     return facts
 
 
-def _connects(alert: Alert) -> str:
+def _has_rows(alert: Alert) -> bool:
+    """Whether the alert is about connections: one about capture has none."""
+    return any((alert.attempted, alert.established, alert.refused, alert.timed_out, alert.failed))
+
+
+def _counts(alert: Alert) -> str:
     outcomes = (
         (alert.established, "established"),
         (alert.refused, "refused"),
@@ -161,7 +167,10 @@ def _commands(alert: Alert) -> list[str]:
     since = alert.start.replace(microsecond=0)
     until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
     period = f"--since '{since.isoformat(sep=' ')}' --until '{until.isoformat(sep=' ')}'"
-    return [f"detector alerts show {alert.alert_id}", f"detector query{host} {period}", "detector rules list"]
+    show = f"detector alerts show {alert.alert_id}"
+    if not _has_rows(alert):
+        return [show, f"detector query --incomplete{host} {period}", "detector doctor"]
+    return [show, f"detector query{host} {period}", "detector rules list"]
 
 
 def _count(count: int, one: str, many: str) -> str:

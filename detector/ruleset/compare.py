@@ -10,8 +10,7 @@ from sqlalchemy import Text, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from detector.domain import Direction, IPAddress
-from detector.ruleset.fields import Field, Kind
+from detector.ruleset.fields import MOST, Field, Kind
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from sigma.types import SigmaString
     from sqlalchemy import ColumnElement
     from sqlalchemy.sql.compiler import SQLCompiler
+
+    from detector.domain import IPAddress
 
 _ESCAPE = "\\"
 # The longest path that the kernel accepts (PATH_MAX); no field is longer.
@@ -32,14 +33,16 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "lte": operator.le,
 }
 """The comparisons of numbers by Sigma's names."""
+EXISTS = "exists"
+"""The modifier that asks whether a field is there at all."""
 _LIKE = ("contains", "startswith", "endswith")
 
 MODIFIERS: dict[Kind, tuple[str, ...]] = {
-    Kind.TEXT: (*_LIKE, "all"),
-    Kind.CHOICE: (*_LIKE, "all"),
-    Kind.INTEGER: tuple(COMPARE),
-    Kind.NUMBER: tuple(COMPARE),
-    Kind.ADDRESS: ("cidr",),
+    Kind.TEXT: (*_LIKE, "all", EXISTS),
+    Kind.CHOICE: (*_LIKE, "all", EXISTS),
+    Kind.INTEGER: (*COMPARE, EXISTS),
+    Kind.NUMBER: (*COMPARE, EXISTS),
+    Kind.ADDRESS: ("cidr", EXISTS),
     Kind.BOOLEAN: (),
     Kind.OUTCOME: (),
 }
@@ -100,7 +103,7 @@ def check_text(field: Field, value: Any, *, whole: bool) -> str:
     if not isinstance(value, str):
         raise UnfitValueError(f"{field.name} is text, not {shown(value)}; put the value in quotes")
     if not value:
-        raise UnfitValueError(f"{field.name} is never empty; to find it missing, put {field.name}: '*' under a not")
+        raise UnfitValueError(f"{field.name} is never empty; to find it missing, write {field.name}|{EXISTS}: false")
     if len(value) > _LONGEST_TEXT:
         raise UnfitValueError(f"the value is longer than {_LONGEST_TEXT} characters; shorten it")
     if field.choices and whole and not any(c in value for c in "*?\\") and folded(value) not in field.choices:
@@ -122,7 +125,7 @@ def check_number(field: Field, value: Any) -> int | float:
         advice = "; for ranges use |gte and |lte" if isinstance(value, str) and set(value) & set("*?-,") else ""
         raise UnfitValueError(f"{field.name} is {what}, not {shown(value)}; write one such as {field.example}{advice}")
     if not field.minimum <= value <= field.maximum:
-        top = f"between {field.minimum:g} and {field.maximum:.0f}" if field.maximum < 2**63 - 1 else "not negative"
+        top = f"between {field.minimum:g} and {field.maximum:.0f}" if field.maximum < MOST else "not negative"
         raise UnfitValueError(f"{field.name} is {top}, never {shown(value)}; write one such as {field.example}")
     return value if whole else float(value)
 
@@ -139,7 +142,7 @@ def compared(field: Field, modifier: str, value: float) -> ColumnElement[bool]:
 
 
 def boolean(field: Field, value: Any) -> ColumnElement[bool]:
-    """The connection was initiated by this host (true), or accepted (false).
+    """The field is true, or false.
 
     Raises:
         UnfitValueError: what is wrong, and what to write instead.
@@ -147,8 +150,18 @@ def boolean(field: Field, value: Any) -> ColumnElement[bool]:
     said = str(value).lower() if isinstance(value, bool | str) else ""
     if said not in ("true", "false"):
         raise UnfitValueError(f"{field.name} is true or false, not {shown(value)}; write true or false")
-    direction = Direction.OUTBOUND if said == "true" else Direction.INBOUND
-    return field.expression == direction.value
+    return field.expression == field.stored[said == "true"]
+
+
+def exists(field: Field, value: Any) -> ColumnElement[bool]:
+    """The field is there (true), or missing (false).
+
+    Raises:
+        UnfitValueError: what is wrong, and what to write instead.
+    """
+    if not isinstance(value, bool):
+        raise UnfitValueError(f"|{EXISTS} is true or false, not {shown(value)}; write true or false")
+    return field.expression.is_not(None) if value else field.expression.is_(None)
 
 
 def check_address(field: Field, value: Any) -> IPAddress:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from detector.ruleset.documents import Faults, Place
+    from detector.ruleset.events import Category
 
 # SQLite takes expressions 1,000 deep, and a chain of comparisons is as deep as it is long.
 MAX_COMPARISONS = 400
@@ -40,8 +41,8 @@ _HOW_TO_JOIN = "join selections with and, or, not, parentheses, '1 of name*' or 
 _CONDITION: Place = ("detection", "condition")
 
 
-def compile_detection(detection: Any, faults: Faults) -> Matching | None:
-    """What the rule's `detection` section matches; None when anything in it is refused."""
+def compile_detection(detection: Any, category: Category, faults: Faults) -> Matching | None:
+    """What the rule's `detection` section matches among events of `category`; None when anything in it is refused."""
     if detection is None:
         return None
     if not isinstance(detection, dict):
@@ -49,7 +50,7 @@ def compile_detection(detection: Any, faults: Faults) -> Matching | None:
         return None
     before = len(faults.found)
     selections = {
-        name: read_selection(definition, ("detection", name), faults)
+        name: read_selection(definition, ("detection", name), category, faults)
         for name, definition in detection.items()
         if name not in ("condition", "timeframe")
     }
@@ -68,16 +69,16 @@ def compile_detection(detection: Any, faults: Faults) -> Matching | None:
     known = tuple(condition for condition in conditions if condition is not None)
     if len(faults.found) > before or not known:
         return None
-    return _checked(known[0] if len(known) == 1 else AnyOf(known), faults)
+    return _checked(known[0] if len(known) == 1 else AnyOf(known), category, faults)
 
 
-def _checked(condition: Condition, faults: Faults) -> Matching | None:
+def _checked(condition: Condition, category: Category, faults: Faults) -> Matching | None:
     before = len(faults.found)
     found = list(leaves(condition))
     for leaf, negated in found:
         if negated and isinstance(leaf, OutcomeIs):
             faults.add("Outcome cannot stand under a not; name the outcomes that you want instead", *leaf.place)
-    matching = Matching.of(condition)
+    matching = Matching.of(condition, category.weights)
     if not matching.ways:
         faults.add("the condition never holds: a connect has one outcome; join the outcomes with or", *_CONDITION)
     if fault := too_large(matching):

@@ -1,8 +1,8 @@
 """What a rule's detection section says, between Sigma's text and SQL: comparisons joined by and, or and not.
 
-An event is one connect, and a stored row stands for many: what a row is worth to a correlation depends on the
-outcomes that the rule names. So a condition is rendered once for each thing that may be counted ("ways"): the
-attempts, or the connects of one outcome.
+An event may be one connect, and a stored row stand for many: what a row is worth to a correlation depends on the
+outcomes that the rule names. So a condition is rendered once for each thing that may be counted ("ways"): all events
+of a row, or those of one outcome.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, false, func, not_, or_
 
-from detector.ruleset.fields import OUTCOMES
-from detector.store.tables import connection_counts
+from detector.ruleset.events import ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
 
     from detector.ruleset.documents import Place
-
-_ATTEMPTED = "attempted"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,64 +86,72 @@ def depth(condition: Condition) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matching:
-    """Which rows match, by what is counted of them: the SQL condition for each column of counts that may be."""
+    """Which rows match, by what is counted of them: the SQL condition for each kind of event that may be."""
 
     ways: tuple[tuple[str, ColumnElement[bool]], ...]
+    weights: Mapping[str, ColumnElement[Any]]
+    """How many events of each kind a row stands for."""
     comparisons: int
     """How many comparisons stand in one condition."""
     values: int
     """How many values they are made with."""
 
     @classmethod
-    def of(cls, condition: Condition) -> Matching:
-        """Every way in which rows can match; none when no connect can meet the condition.
+    def of(cls, condition: Condition, weights: Mapping[str, ColumnElement[Any]]) -> Matching:
+        """Every way in which rows can match; none when no event can meet the condition.
 
         No OutcomeIs may stand under a Not.
+
+        Args:
+            weights: how many events of each kind a row stands for.
         """
         found = [leaf for leaf, _ in leaves(condition)]
         named = {each for leaf in found if isinstance(leaf, OutcomeIs) for each in leaf.outcomes}
-        columns = (_ATTEMPTED, *(each for each in OUTCOMES if each in named and each != _ATTEMPTED))
-        rendered = ((column, _render(condition, column)) for column in columns)
+        counted = (ANY, *(each for each in weights if each in named and each != ANY))
+        rendered = ((each, _render(condition, each, weights)) for each in counted)
         return cls(
-            ways=tuple((column, expression) for column, expression in rendered if expression is not None),
+            ways=tuple((each, expression) for each, expression in rendered if expression is not None),
+            weights=weights,
             comparisons=len(found),
             values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
         )
 
     @classmethod
     def any_of(cls, several: Sequence[Matching]) -> Matching:
-        """The rows of all of `several`; a connect that more than one of them matches counts once."""
+        """The rows of all of `several`; an event that more than one of them matches counts once."""
         found: dict[str, list[ColumnElement[bool]]] = {}
         for matching in several:
-            for column, expression in matching.ways:
-                found.setdefault(column, []).append(expression)
+            for counted, expression in matching.ways:
+                found.setdefault(counted, []).append(expression)
         return cls(
-            ways=tuple((column, or_(*expressions)) for column, expressions in found.items()),
+            ways=tuple((counted, or_(*expressions)) for counted, expressions in found.items()),
+            weights=several[0].weights if several else {},
             comparisons=sum(matching.comparisons for matching in several),
             values=sum(matching.values for matching in several),
         )
 
     @property
     def rows(self) -> ColumnElement[bool]:
-        """Whether a row holds a connect that matches."""
+        """Whether a row holds an event that matches."""
         return or_(*(expression for _, expression in self.ways))
 
     @property
     def weight(self) -> ColumnElement[Any]:
-        """How many connects of a matching row match."""
-        column_of = connection_counts.c
+        """How many events of a matching row match."""
         if len(self.ways) == 1:
-            return column_of[self.ways[0][0]]
+            return self.weights[self.ways[0][0]]
         ways = dict(self.ways)
-        attempts = ways.pop(_ATTEMPTED, None)
-        each = (case((expression, column_of[column]), else_=0) for column, expression in ways.items())
+        every = ways.pop(ANY, None)
+        each = (case((expression, self.weights[counted]), else_=0) for counted, expression in ways.items())
         total: ColumnElement[Any] = reduce(operator.add, each)
         # Where every attempt matches, its outcome must not be counted a second time.
-        return total if attempts is None else case((attempts, column_of[_ATTEMPTED]), else_=total)
+        return total if every is None else case((every, self.weights[ANY]), else_=total)
 
 
-def _render(condition: Condition, counted: str) -> ColumnElement[bool] | None:
-    """The condition as SQL for connects of which `counted` is true; None when they can never meet it.
+def _render(
+    condition: Condition, counted: str, weights: Mapping[str, ColumnElement[Any]]
+) -> ColumnElement[bool] | None:
+    """The condition as SQL for events of which `counted` is true; None when they can never meet it.
 
     A comparison with a missing value is NULL, which `and` and `or` treat as Sigma wants it, and `not` must not see.
     """
@@ -154,12 +159,12 @@ def _render(condition: Condition, counted: str) -> ColumnElement[bool] | None:
         return condition.expression
     if isinstance(condition, OutcomeIs):
         # An outcome implies the attempt, but the attempt may have been counted in an earlier snapshot.
-        possible = counted in condition.outcomes or _ATTEMPTED in condition.outcomes
-        return connection_counts.c[counted] > 0 if possible else None
+        possible = counted in condition.outcomes or ANY in condition.outcomes
+        return weights[counted] > 0 if possible else None
     if isinstance(condition, Not):
-        part = _render(condition.part, counted)
+        part = _render(condition.part, counted, weights)
         return not_(func.coalesce(false() if part is None else part, false()))
-    parts = [_render(part, counted) for part in condition.parts]
+    parts = [_render(part, counted, weights) for part in condition.parts]
     possible_parts = [part for part in parts if part is not None]
     if isinstance(condition, AllOf):
         return and_(*possible_parts) if len(possible_parts) == len(parts) else None

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from sigma.correlations import SigmaCorrelationTimespan
 
 from detector.ruleset import compare
-from detector.ruleset.fields import FIELDS, Field
+from detector.ruleset.categories import unknown
+from detector.ruleset.fields import MOST
 from detector.ruleset.lint import mapping_of
-from detector.ruleset.wording import nearest, shown
+from detector.ruleset.wording import listed, nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detector.ruleset.documents import Faults
+    from detector.ruleset.events import Category
+    from detector.ruleset.fields import Field
 
 _SECTION = "correlation"
 _REQUIRED = {
     "type": "event_count",
     "rules": "name of the rule that it counts",
-    "group-by": "[User, DestinationIp]",
+    # Depends on the category.
+    "group-by": "",
     "timespan": "5m",
     "condition": "{gte: 20}",
 }
@@ -32,7 +36,6 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {**compare.COMPARE, "eq": oper
 """How a count is compared with the threshold, by Sigma's names."""
 
 _LONGEST = timedelta(days=31)
-_MOST = 2**63 - 1
 
 CountType = Literal["event_count", "value_count"]
 _TYPES: tuple[CountType, ...] = ("event_count", "value_count")
@@ -55,8 +58,8 @@ class Correlation:
     """Whether the base rules produce findings of their own as well."""
 
 
-def read_correlation(section: Any, faults: Faults) -> Correlation | None:
-    """The rule's `correlation` section; None when anything in it is refused."""
+def read_correlation(section: Any, category: Category, faults: Faults) -> Correlation | None:
+    """The rule's `correlation` section, over rules of `category`; None when anything in it is refused."""
     before = len(faults.found)
     if section is None:
         return None
@@ -69,12 +72,12 @@ def read_correlation(section: Any, faults: Faults) -> Correlation | None:
     mapping_of(section, (*_REQUIRED, "generate", "aliases"), faults, _SECTION)
     for key, example in _REQUIRED.items():
         if key not in section:
-            faults.add(f"the correlation has no {key}; add '{key}: {example}'", _SECTION)
+            faults.add(f"the correlation has no {key}; add '{key}: {example or category.example_group}'", _SECTION)
     kind = _type(section.get("type"), faults)
-    rules = _names(section.get("rules"), "rules", faults)
-    group_by = read_group_by(section.get("group-by"), faults, _SECTION, "group-by")
+    _check_rules(section.get("rules"), faults)
+    group_by = read_group_by(section.get("group-by"), category, faults, _SECTION, "group-by")
     timespan = _timespan(section.get("timespan"), faults)
-    comparison, threshold, counted = _condition(section.get("condition"), kind, faults)
+    comparison, threshold, counted = _condition(section.get("condition"), kind, category, faults)
     generate = section.get("generate", False)
     if not isinstance(generate, bool) and generate is not None:
         faults.add(f"generate is true or false, not {shown(generate)}; write true or false", _SECTION, "generate")
@@ -82,7 +85,7 @@ def read_correlation(section: Any, faults: Faults) -> Correlation | None:
         return None
     return Correlation(
         type=kind,
-        rules=rules,
+        rules=counted_rules(section),
         group_by=group_by,
         timespan=timespan,
         operator=comparison,
@@ -92,31 +95,46 @@ def read_correlation(section: Any, faults: Faults) -> Correlation | None:
     )
 
 
-def read_group_by(value: Any, faults: Faults, *place: str) -> tuple[Field, ...]:
+def counted_rules(section: Any) -> tuple[str, ...]:
+    """The names and ids of the rules that a `correlation` section counts, as far as they can be read."""
+    names = section.get("rules") if isinstance(section, dict) else None
+    several = [names] if isinstance(names, str) else names if isinstance(names, list) else []
+    return tuple(each for each in several if isinstance(each, str))
+
+
+def read_group_by(value: Any, category: Category, faults: Faults, *place: str) -> tuple[Field, ...]:
     """The fields that matches are grouped by, each once."""
     found: dict[str, Field] = {}
     for index, name in enumerate([value] if isinstance(value, str) else value if isinstance(value, list) else []):
         at: tuple[str | int, ...] = (*place, index)
         if name is None:
             continue
-        if field := grouping_field(name, faults, *at):
+        if field := grouping_field(name, category, faults, *at):
             if name in found:
                 faults.add(f"{name} stands there twice; keep one", *at)
             found[name] = field
     if value is not None and not isinstance(value, str | list):
-        faults.add(f"{place[-1]} is not a list of fields; write one such as [User, DestinationIp]", *place)
-    if {"DestinationIp", "SourceIp"} <= found.keys():
-        faults.add("a connection has a DestinationIp or a SourceIp, never both; keep one in the group", *place)
+        faults.add(f"{place[-1]} is not a list of fields; write one such as {category.example_group}", *place)
+    # What the output calls by one name is one thing, in two directions.
+    words: dict[str, list[str]] = {}
+    for field in category.fields.values():
+        if field.name in found:
+            words.setdefault(field.word, []).append(field.name)
+    for one, *others in words.values():
+        for other in others:
+            faults.add(f"a connection has a {one} or a {other}, never both; keep one in the group", *place)
     return tuple(found.values())
 
 
-def grouping_field(name: Any, faults: Faults, *place: str | int) -> Field | None:
+def grouping_field(name: Any, category: Category, faults: Faults, *place: str | int) -> Field | None:
     """The field called `name`, if it is one that says who or what."""
-    known = [each.name for each in FIELDS.values() if each.groups]
-    if name in known:
-        return FIELDS[name]
-    what = "is a measure, no group" if str(name) in FIELDS else "is no field"
-    faults.add(f"{shown(name)} {what}; {nearest(str(name), known)}", *place)
+    known = category.grouping
+    if isinstance(name, str) and name in known:
+        return known[name]
+    if isinstance(name, str) and name in category.fields:
+        faults.add(f"{name} is a measure, no group; {listed(known)}", *place)
+    else:
+        faults.add(unknown(str(name), category, known), *place)
     return None
 
 
@@ -129,13 +147,10 @@ def _type(value: Any, faults: Faults) -> CountType | None:
     return None
 
 
-def _names(value: Any, key: str, faults: Faults) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if isinstance(names, list) and all(each is None or isinstance(each, str) for each in names):
-        return tuple(each for each in names if each is not None)
-    if value is not None:
-        faults.add(f"{key} is not a list of names; write the name or id of each rule after a dash", _SECTION, key)
-    return ()
+def _check_rules(value: Any, faults: Faults) -> None:
+    fits = isinstance(value, list) and all(each is None or isinstance(each, str) for each in value)
+    if not fits and not isinstance(value, str | None):
+        faults.add("rules is not a list of names; write the name or id of each rule after a dash", _SECTION, "rules")
 
 
 def _timespan(value: Any, faults: Faults) -> timedelta | None:
@@ -154,7 +169,7 @@ def _timespan(value: Any, faults: Faults) -> timedelta | None:
     return None
 
 
-def _condition(value: Any, kind: CountType | None, faults: Faults) -> tuple[str, int, Field | None]:
+def _condition(value: Any, kind: CountType | None, category: Category, faults: Faults) -> tuple[str, int, Field | None]:
     refused = ("", 0, None)
     place = (_SECTION, "condition")
     written = mapping_of(value, (*OPERATORS, "field"), faults, *place)
@@ -174,15 +189,17 @@ def _condition(value: Any, kind: CountType | None, faults: Faults) -> tuple[str,
     if kind == "event_count" and "field" in written:
         faults.add("an event_count has no field; remove it, or write value_count", *place, "field")
     if kind == "value_count" and "field" not in written:
-        faults.add("a value_count needs the field whose values it counts; add 'field: DestinationPort'", *place)
-    name = written.get("field")
-    counted = grouping_field(name, faults, *place, "field") if kind == "value_count" and name is not None else None
+        advice = f"add 'field: {category.example_counted}'"
+        faults.add(f"a value_count needs the field whose values it counts; {advice}", *place)
+    name, counted = written.get("field"), None
+    if kind == "value_count" and name is not None:
+        counted = grouping_field(name, category, faults, *place, "field")
     return comparison, threshold, counted
 
 
 def _never_decides(comparison: str, threshold: Any) -> str | None:
     """Groups without a match are never looked at, so each count that is compared is at least one."""
-    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 0 <= threshold <= _MOST:
+    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 0 <= threshold <= MOST:
         return f"{comparison} is a whole number, not {shown(threshold)}; write one such as 20"
     if comparison in ("gt", "gte") and threshold == 0:
         return f"{comparison}: {threshold} holds for every match; write a larger number, or a single-event rule"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from detector.domain import Severity
+from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 _STATUSES = ("stable", "test", "experimental", "deprecated", "unsupported")
 _RELATIONS = ("derived", "obsolete", "merged", "renamed", "similar", "correlation")
-_CATEGORY = "network_connection"
 _PRODUCT = "linux"
 _LONGEST_TITLE = 256
 
@@ -60,12 +60,13 @@ def is_correlation(content: Any) -> bool:
 
 def _check_source(faults: Faults) -> None:
     content = faults.document.content
-    advice = f"write 'category: {_CATEGORY}' and 'product: {_PRODUCT}' below it"
+    names = " or ".join(CATEGORIES)
+    advice = f"write 'category: {next(iter(CATEGORIES))}' and 'product: {_PRODUCT}' below it"
     if "logsource" not in content:
         faults.add(f"the rule has no logsource; {advice}")
     elif source := mapping_of(content["logsource"], ("category", "product", "definition"), faults, "logsource"):
-        if source.get("category") != _CATEGORY:
-            faults.add(f"logsource is not of the category {_CATEGORY}, all that is seen here; {advice}", "logsource")
+        if source.get("category") not in tuple(CATEGORIES):
+            faults.add(f"logsource is not of the category {names}, all that is seen here; {advice}", "logsource")
         if source.get("product", _PRODUCT) != _PRODUCT:
             faults.add(f"logsource is not of the product {_PRODUCT}, all that is seen here; {advice}", "logsource")
         if not isinstance(source.get("definition", ""), str | None):

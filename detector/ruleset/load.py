@@ -11,9 +11,10 @@ from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from detector.domain import Severity
+from detector.ruleset.categories import category_of
 from detector.ruleset.compile import compile_detection, too_large
 from detector.ruleset.conditions import Matching
-from detector.ruleset.correlation import Correlation, read_correlation, read_group_by
+from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, read_group_by
 from detector.ruleset.documents import Document, Faults, read_documents, rule_files
 from detector.ruleset.evaluate import Rule, RuleSet
 from detector.ruleset.lint import check_top, is_correlation, mapping_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.errors import RuleFault
+    from detector.ruleset.events import Category
     from detector.ruleset.fields import Field
 
 _EXTENSION = "x-detector"
@@ -57,6 +59,7 @@ def load_rules(folders: Sequence[Path]) -> LoadedRules:
         faults += broken
         drafts += [_drafted(document) for document in documents]
     _check_names(drafts)
+    _read_correlations(drafts)
     unread = {fault.path for fault in faults}
     for draft in drafts:
         if draft.path not in unread and not draft.faults.found:
@@ -74,6 +77,8 @@ class _Draft:
 
     document: Document
     faults: Faults
+    category: Category
+    """What it looks at; of a correlation, what the rules that it counts look at."""
     matching: Matching | None = None
     """Of a single-event rule, or of all rules that a correlation counts; None when refused."""
     group_by: tuple[Field, ...] | None = None
@@ -94,15 +99,26 @@ class _Draft:
 
 def _drafted(document: Document) -> _Draft:
     faults = Faults(document)
-    draft = _Draft(document=document, faults=faults)
     content = document.content
+    draft = _Draft(document=document, faults=faults, category=category_of(content))
     check_top(faults)
-    if is_correlation(content):
-        draft.correlation = read_correlation(content["correlation"], faults)
-    elif "detection" in content:
-        draft.matching = compile_detection(content["detection"], faults)
-        draft.group_by = _extension(faults)
+    if "detection" in content and not is_correlation(content):
+        draft.matching = compile_detection(content["detection"], draft.category, faults)
+        draft.group_by = _extension(draft.category, faults)
     return draft
+
+
+def _read_correlations(drafts: Sequence[_Draft]) -> None:
+    """Reads what waits for the category of the rules that it counts."""
+    known = _by_name(drafts)
+    for draft in drafts:
+        if is_correlation(draft.document.content):
+            section = draft.document.content["correlation"]
+            names = counted_rules(section)
+            bases = [base for name in names if (base := _find(name, known)) is not None]
+            if bases:
+                draft.category = bases[0].category
+            draft.correlation = read_correlation(section, draft.category, draft.faults)
 
 
 def _ask_sigma(draft: _Draft) -> None:
@@ -116,9 +132,19 @@ def _ask_sigma(draft: _Draft) -> None:
         draft.faults.add(f"Sigma refuses the rule: {error}; correct it")
 
 
-def _extension(faults: Faults) -> tuple[Field, ...] | None:
+def _extension(category: Category, faults: Faults) -> tuple[Field, ...] | None:
     extension = mapping_of(faults.document.content.get(_EXTENSION), ("group_by",), faults, _EXTENSION)
-    return read_group_by(extension.get("group_by"), faults, _EXTENSION, "group_by") or None if extension else None
+    if not extension:
+        return None
+    return read_group_by(extension.get("group_by"), category, faults, _EXTENSION, "group_by") or None
+
+
+def _by_name(drafts: Sequence[_Draft]) -> dict[str, _Draft]:
+    return {name: draft for draft in reversed(drafts) for _, name in draft.names}
+
+
+def _find(name: str, known: dict[str, _Draft]) -> _Draft | None:
+    return known.get(name) or known.get(name.lower())
 
 
 def _check_names(drafts: Iterable[_Draft]) -> None:
@@ -136,7 +162,7 @@ def _resolve(drafts: Sequence[_Draft], refused: set[str]) -> None:
 
     A refused file takes its other rules with it, and so correlations elsewhere that count them.
     """
-    known = {name: draft for draft in reversed(drafts) for _, name in draft.names}
+    known = _by_name(drafts)
     waiting = [(draft, draft.correlation) for draft in drafts if draft.correlation is not None]
     lost = True
     while lost:
@@ -152,13 +178,16 @@ def _resolve(drafts: Sequence[_Draft], refused: set[str]) -> None:
 def _find_bases(draft: _Draft, correlation: Correlation, known: dict[str, _Draft], refused: set[str]) -> None:
     draft.bases.clear()
     for index, name in enumerate(correlation.rules):
-        base = known.get(name) or known.get(name.lower())
+        base = _find(name, known)
         place = ("correlation", "rules", index)
         if base is None:
             hint = nearest(name, known) if known else "write it"
             draft.faults.add(f"no rule has the name or id {shown(name)}; {hint}", *place)
         elif is_correlation(base.document.content):
             draft.faults.add(f"{shown(name)} is itself a correlation; name single-event rules", *place)
+        elif base.category is not draft.category:
+            what = f"{shown(name)} looks at {base.category.name}, what stands before it at {draft.category.name}"
+            draft.faults.add(f"{what}; count rules of one category", *place)
         elif base.path in refused and base.path != draft.path:
             draft.faults.add(f"the rule {shown(name)} is refused; correct {base.path} first", *place)
         else:
@@ -186,7 +215,7 @@ def _rules(drafts: Sequence[_Draft]) -> Iterator[Rule]:
             path=draft.path,
             line=draft.document.line(),
             produces_findings=id(draft) not in silent,
-            matcher=EventMatcher(matching, draft.group_by)
+            matcher=EventMatcher(draft.category, matching, draft.group_by)
             if draft.correlation is None
-            else CorrelationMatcher(draft.correlation, matching),
+            else CorrelationMatcher(draft.category, draft.correlation, matching),
         )

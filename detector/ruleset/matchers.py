@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from detector.domain import Direction, EvidenceRef
+from detector.domain import EvidenceRef
 from detector.ruleset.correlation import OPERATORS
-from detector.ruleset.fields import ACTOR, FIELDS, Field, group_of
-from detector.ruleset.rows import AFTER, HOST_ID, IN_SNAPSHOT, IN_WINDOW, ROW_ORDER, UNTIL, select_rows
-from detector.store.tables import connection_counts, connection_keys, snapshots
+from detector.ruleset.events import AFTER, HOST_ID, UNTIL
+from detector.ruleset.fields import Field, group_of
+from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from detector.domain import Scalar, SnapshotRef
     from detector.ruleset.conditions import Matching
     from detector.ruleset.correlation import Correlation
+    from detector.ruleset.events import Category
 
-_DIRECTION = connection_keys.c.direction
-_PORT = FIELDS["DestinationPort"]
-# Fields of both directions' actors; of each row those of its own direction are used.
-_ACTORS = (*ACTOR[Direction.OUTBOUND], *ACTOR[Direction.INBOUND])
+# DestinationPort is two things: the remote port when outbound, the local one when inbound.
+_TWO_THINGS = "remote_port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,53 +42,55 @@ class Match:
 class EventMatcher:
     """A single-event rule: the rows of a snapshot that meet a condition, grouped."""
 
-    def __init__(self, matching: Matching, group_by: tuple[Field, ...] | None) -> None:
-        self._group_by = group_by
-        columns = [field.expression for field in group_by or _ACTORS]
-        key = (connection_counts.c.key_id, connection_counts.c.session)
-        self._statement = select_rows([*key, _DIRECTION, *columns], IN_SNAPSHOT, matching.rows).order_by(*key)
+    def __init__(self, category: Category, matching: Matching, group_by: tuple[Field, ...] | None) -> None:
+        # By direction: what to group by, and where it stands among the columns.
+        self._groups: dict[str | None, tuple[tuple[Field, ...], slice]] = {}
+        fields: list[Field] = [*(group_by or ())]
+        for direction, actor in category.actors.items():
+            if group_by is None:
+                fields += actor
+            chosen = group_by or actor
+            self._groups[direction] = chosen, slice(len(fields) - len(chosen), len(fields))
+        rows = category.rows
+        columns = [*rows.place, category.direction, *(field.expression for field in fields)]
+        self._statement = rows.select(columns, rows.in_snapshot, matching.rows).order_by(*rows.order)
 
     def matches(self, connection: Connection, snapshot: SnapshotRef) -> Iterator[Match]:
         """What the rule matches in `snapshot`, a match for each group."""
         rows = connection.execute(self._statement, {"host_id": snapshot.host_id, "seq": snapshot.seq})
         groups: dict[tuple[Any, ...], list[EvidenceRef]] = defaultdict(list)
-        for key_id, session, direction, *values in rows:
-            evidence = EvidenceRef(seq=snapshot.seq, key_id=key_id, session=session)
-            groups[tuple(self._group(direction, tuple(values)).items())].append(evidence)
-        for group, found in groups.items():
-            yield Match(group=dict(group), start=snapshot.start, end=snapshot.end, evidence=tuple(found))
-
-    def _group(self, direction: str, values: tuple[Any, ...]) -> dict[str, Scalar]:
-        if self._group_by is not None:
-            return group_of(self._group_by, values, direction)
-        outbound = len(ACTOR[Direction.OUTBOUND])
-        of_direction = values[:outbound] if direction == Direction.OUTBOUND else values[outbound:]
-        return group_of(ACTOR[Direction(direction)], of_direction, direction)
+        for seq, key_id, session, direction, *values in rows:
+            fields, where = self._groups[direction]
+            group = group_of(fields, tuple(values[where]), direction)
+            groups[tuple(group.items())].append(EvidenceRef(seq=seq, key_id=key_id, session=session))
+        for each, found in groups.items():
+            yield Match(group=dict(each), start=snapshot.start, end=snapshot.end, evidence=tuple(found))
 
 
 class CorrelationMatcher:
     """A correlation: groups whose count over a window passes a threshold and that the current snapshot adds to."""
 
-    def __init__(self, correlation: Correlation, matching: Matching) -> None:
+    def __init__(self, category: Category, correlation: Correlation, matching: Matching) -> None:
         self._fields = correlation.group_by
         self._timespan: timedelta = correlation.timespan
-        # DestinationPort is two things: the remote port when outbound, the local one when inbound.
-        self._directed = _PORT in self._fields
+        self._directed = any(field.word == _TWO_THINGS for field in self._fields)
         columns: list[ColumnElement[Any]] = [field.expression for field in self._fields]
         if self._directed:
-            columns.append(_DIRECTION)
+            columns.append(category.direction)
         labelled = [column.label(f"group_{index}") for index, column in enumerate(columns)]
         names = [label.name for label in labelled]
         counted = correlation.counted
         count = func.sum(matching.weight) if counted is None else func.count(counted.expression.distinct())
-        self._present = select_rows(labelled, IN_SNAPSHOT, matching.rows).distinct()
+        rows = category.rows
+        self._present = rows.select(labelled, rows.in_snapshot, matching.rows).distinct()
         self._passing = (
-            select_rows(labelled, IN_WINDOW, matching.rows, reads=count)
+            rows.select(labelled, rows.in_window, matching.rows, reads=count)
             .group_by(*names)
             .having(OPERATORS[correlation.operator](count, correlation.threshold))
         )
         spans = (snapshots.c.start, snapshots.c.end)
-        self._evidence = select_rows([*ROW_ORDER, *spans, *labelled], IN_WINDOW, matching.rows).order_by(*ROW_ORDER)
+        evidence = [*rows.place, *spans, *labelled]
+        self._evidence = rows.select(evidence, rows.in_window, matching.rows).order_by(*rows.order)
 
     def matches(self, connection: Connection, snapshot: SnapshotRef) -> Iterator[Match]:
         """The groups with a row in `snapshot` that pass over the window that ends with it.

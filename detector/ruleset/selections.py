@@ -9,27 +9,29 @@ from sigma.rule.detection import SigmaDetectionItem
 from sigma.types import SigmaString
 
 from detector.ruleset import compare
+from detector.ruleset.categories import unknown
 from detector.ruleset.conditions import AllOf, AnyOf, Comparison, Condition, OutcomeIs
-from detector.ruleset.fields import FIELDS, Field, Kind
+from detector.ruleset.fields import Field, Kind
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
     from detector.ruleset.documents import Faults, Place
+    from detector.ruleset.events import Category
 
 _NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 _TEXTS = (Kind.TEXT, Kind.CHOICE)
 
 
-def read_selection(definition: Any, place: Place, faults: Faults) -> Condition | None:
+def read_selection(definition: Any, place: Place, category: Category, faults: Faults) -> Condition | None:
     """A mapping (all of it holds) or a list of mappings (one of them holds); None when anything in it is refused."""
     if isinstance(definition, dict):
-        return _all_of(definition, place, faults)
+        return _all_of(definition, place, category, faults)
     alternatives = definition if isinstance(definition, list) else [definition]
     parts: list[Condition | None] = []
     for index, each in enumerate(alternatives):
         at = (*place, index)
         if isinstance(each, dict):
-            parts.append(_all_of(each, at, faults))
+            parts.append(_all_of(each, at, category, faults))
         elif each is not None:
             faults.add(f"{shown(each)} names no field; write 'Field: value', such as 'Image: /usr/bin/nc'", *at)
             parts.append(None)
@@ -43,21 +45,21 @@ def _joined(how: type[AllOf | AnyOf], parts: list[Condition | None]) -> Conditio
     return known[0] if len(known) == 1 else how(known)
 
 
-def _all_of(definition: dict[str, Any], place: Place, faults: Faults) -> Condition | None:
-    return _joined(AllOf, [_item(key, value, (*place, key), faults) for key, value in definition.items()])
+def _all_of(definition: dict[str, Any], place: Place, category: Category, faults: Faults) -> Condition | None:
+    return _joined(AllOf, [_item(key, value, (*place, key), category, faults) for key, value in definition.items()])
 
 
-def _item(key: str, value: Any, place: Place, faults: Faults) -> Condition | None:
+def _item(key: str, value: Any, place: Place, category: Category, faults: Faults) -> Condition | None:
     name, *modifiers = key.split("|")
     if not name:
         faults.add(f"{shown(key)} names no field; write 'Field|modifier: value'", *place)
-    elif name not in FIELDS:
-        faults.add(f"unknown field {shown(name)}; {nearest(name, FIELDS)}", *place)
-    elif fault := _misfit(FIELDS[name], modifiers):
+    elif name not in category.fields:
+        faults.add(unknown(name, category, category.fields), *place)
+    elif fault := _misfit(category.fields[name], modifiers):
         faults.add(fault, *place)
     elif value is not None:
         placed = [(each, (*place, index)) for index, each in enumerate(value)] if isinstance(value, list) else None
-        item = _Item(field=FIELDS[name], modifiers=tuple(modifiers), place=place, faults=faults)
+        item = _Item(field=category.fields[name], modifiers=tuple(modifiers), place=place, faults=faults)
         return item.condition(placed or [(value, place)])
     return None
 
@@ -71,7 +73,8 @@ def _misfit(known: Field, modifiers: list[str]) -> str | None:
         if modifier not in fitting:
             instead = f"use {', '.join(f'|{each}' for each in fitting)} or list values" if fitting else "remove it"
             return f"{known.name} ({known.kind}) cannot take |{modifier}; {instead}"
-    if len([each for each in modifiers if each != "all"]) > 1 or modifiers.count("all") > 1:
+    alone = compare.EXISTS in modifiers and len(modifiers) > 1
+    if alone or len([each for each in modifiers if each != "all"]) > 1 or modifiers.count("all") > 1:
         return f"the modifiers |{'|'.join(modifiers)} exclude each other; keep one"
     return None
 
@@ -86,8 +89,10 @@ class _Item:
     faults: Faults
 
     def condition(self, placed: list[tuple[Any, Place]]) -> Condition | None:
-        if self.field.kind in _NUMBERS and self.modifiers and len(placed) > 1:
-            self.faults.add(f"|{self.modifiers[0]} compares with one number; write one value", *self.place)
+        single = self.field.kind in _NUMBERS or compare.EXISTS in self.modifiers
+        if single and self.modifiers and len(placed) > 1:
+            what = "is said once" if compare.EXISTS in self.modifiers else "compares with one number"
+            self.faults.add(f"|{self.modifiers[0]} {what}; write one value", *self.place)
             return None
         checked = []
         for value, place in placed:
@@ -117,6 +122,8 @@ class _Item:
         modifiers = [modifier for modifier in self.modifiers if modifier != "all"]
         if isinstance(value, dict | list):
             raise compare.UnfitValueError(f"{known.name} takes a value or a list of values; remove the nesting")
+        if compare.EXISTS in modifiers:
+            return Comparison(compare.exists(known, value))
         match known.kind:
             case Kind.TEXT | Kind.CHOICE:
                 return self._text(compare.check_text(known, value, whole=not modifiers), modifiers)

@@ -26,7 +26,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name[:_LONGEST].lower(), folded, n=1)
     if near:
         return f"did you mean {_bare(folded[near[0]])}?"
-    return f"known here: {', '.join(map(_bare, names))}" if len(names) <= _MOST_NAMES else "check how it is written"
+    return listed(names) if len(names) <= _MOST_NAMES else "check how it is written"
+
+
+def listed(names: Iterable[str]) -> str:
+    """All of what is known, for a name that is none of it, however much it looks like one."""
+    return f"known here: {', '.join(map(_bare, names))}"
 
 
 def _bare(name: str) -> str:

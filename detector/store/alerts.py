@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Select, and_, select
 
 from detector.domain import Alert, Notification, NotificationState, Severity
-from detector.store.tables import (
-    alerts,
-    connection_counts,
-    connection_keys,
-    evidence,
-    hosts,
-    notifications,
-    observations,
-    snapshots,
-)
+from detector.store.rows import ROW_COLUMNS, with_names
+from detector.store.tables import alerts, connection_counts, evidence, hosts, notifications, observations, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,19 +43,17 @@ def read_alert(connection: Connection, alert_id: int) -> Alert | None:
 def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[RowMapping]:
     """The first `limit` rows behind an alert, in the order of time.
 
-    Rows have `host`, `seq`, `start` and `end` of their snapshot, the columns of counts and keys, and those of
-    observations.
+    Rows have `host`, `start` and `end` of their snapshot, the columns of `rows.ROW_COLUMNS`, and those of observations.
     """
     shown = [
         hosts.c.host,
         snapshots.c.start,
         snapshots.c.end,
-        *connection_counts.c,
-        *(column for column in connection_keys.c if column.name not in {"host_id", "key_id", "digest"}),
+        *ROW_COLUMNS,
         *(column for column in observations.c if column.name not in connection_counts.c),
     ]
     counts = connection_counts.c
-    statement = (
+    behind = (
         select(*shown)
         .select_from(evidence)
         .join(alerts, alerts.c.alert_id == evidence.c.alert_id)
@@ -78,10 +68,9 @@ def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[Ro
             ),
         )
         .join(snapshots, and_(snapshots.c.host_id == counts.host_id, snapshots.c.seq == counts.seq))
-        .join(
-            connection_keys,
-            and_(connection_keys.c.host_id == counts.host_id, connection_keys.c.key_id == counts.key_id),
-        )
+    )
+    statement = (
+        with_names(behind)
         .outerjoin(
             observations,
             and_(

@@ -1,7 +1,7 @@
 """Column types that are one thing in the code and another in each database.
 
 Times are aware datetimes in UTC: `timestamptz` on Postgres, integer microseconds since 1970 on SQLite. Addresses are
-16 bytes, IPv4 mapped into IPv6 (::ffff:0:0/96), so that a network is a range of them.
+16 bytes, IPv4 mapped into IPv6 (::ffff:0:0/96), so that a network is a range of them. Text is what both can hold.
 """
 
 from __future__ import annotations
@@ -63,6 +63,13 @@ class Address(TypeDecorator[IPAddress]):
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> IPAddress | None:  # noqa: ARG002
         """IPv4 for mapped addresses."""
         return None if value is None else unpacked(bytes(value))
+
+
+def storable(text: str) -> str:
+    r"""`text` as both databases can hold it: NUL and what is no Unicode are written out (`\x00`, `\udcff`)."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
 def packed(address: IPAddress) -> bytes:

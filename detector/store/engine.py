@@ -109,17 +109,19 @@ def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
     cursor = raw.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later would fail with SQLITE_BUSY_SNAPSHOT when another process
     # writes in between; taking the write lock at the start waits for it instead.
-    writes = connection.get_execution_options().get("detector_writes", False)
+    options = connection.get_execution_options()
     if opened := connection.info[_OPENED_FILE]:
         _check_same_file(connection, *opened)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    # A migration that copies a table drops the old one, which would take the rows that refer to it for orphans. Within
+    # a transaction this cannot be set, and the pool hands the same connection to others.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if options.get('detector_migrates') else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 
 def _check_same_file(connection: Connection, path: str, inode: int) -> None:
@@ -141,11 +143,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         StoreError: the database is away or locked for too long.
     """
-    with (
-        _faults_named(engine),
-        engine.connect().execution_options(detector_writes=True) as connection,
-        connection.begin(),
-    ):
+    with _transaction(engine, detector_writes=True) as connection:
         yield connection
 
 
@@ -158,6 +156,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """
     # SQLite knows nothing less; Postgres would show each statement another state.
     options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with _transaction(engine, **options) as connection:
+        yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
     with _faults_named(engine), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
@@ -188,7 +192,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 
     _make_folder(engine)
     config = _alembic()
-    with writing(engine) as connection:
+    with _transaction(engine, detector_writes=True, detector_migrates=True) as connection:
         before = MigrationContext.configure(connection).get_current_revision()
         config.attributes["connection"] = connection
         try:
@@ -233,7 +237,7 @@ def _too_new(revision: str | None) -> StoreError:
 
 def _check_there(engine: Engine) -> None:
     """SQLite would make a file that is missing, with nothing in it."""
-    path = _file(engine)
+    path = database_file(engine)
     try:
         missing = path is not None and not path.exists()
     except OSError as fault:
@@ -243,7 +247,7 @@ def _check_there(engine: Engine) -> None:
         raise StoreError(f"there is no database at {path}", hint="run: detector db upgrade")
 
 
-def _file(engine: Engine) -> Path | None:
+def database_file(engine: Engine) -> Path | None:
     """The file of an SQLite database; None in memory, or elsewhere."""
     database = engine.url.database
     return Path(database) if engine.dialect.name == "sqlite" and database and database != ":memory:" else None
@@ -258,7 +262,7 @@ def _alembic() -> Any:
 
 
 def _make_folder(engine: Engine) -> None:
-    path = _file(engine)
+    path = database_file(engine)
     if path is None:
         return
     try:

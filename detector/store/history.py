@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, and_, case, func, literal, not_, or_, select
 
-from detector.store.snapshots import storable
-from detector.store.tables import connection_counts, connection_keys, findings, hosts, observations, snapshots
+from detector.store.columns import storable
+from detector.store.rows import ROW_COLUMNS, with_names
+from detector.store.tables import (
+    connection_counts,
+    connection_keys,
+    destination_names,
+    findings,
+    hosts,
+    login_origins,
+    observations,
+    snapshots,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,13 +34,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, RowMapping, Table
 
-    from detector.domain import Direction, Outcome
+    from detector.domain import Direction, Outcome, Protocol
 
 MOST_COUNTED = 100_000
 """Rows beyond those asked for are counted up to this number: nobody reads an exact larger one, and it takes long."""
 
 _PLACE = ("host_id", "seq", "key_id", "session")
-_KEY_COLUMNS = [c for c in connection_keys.c if c.name not in {"host_id", "key_id", "digest", "last_seen"}]
 _OBSERVATION_COLUMNS = [c for c in observations.c if c.name not in _PLACE]
 _SNAPSHOT_OF_COUNT = and_(
     snapshots.c.host_id == connection_counts.c.host_id, snapshots.c.seq == connection_counts.c.seq
@@ -45,8 +54,7 @@ _MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
 class HistoryFilter:
     """What to look for; None and empty mean anything. A row must satisfy all of it.
 
-    `host`, `user`, `login_user` and `executable` are patterns: `*` stands for any characters, `?` for any one, and
-    everything else, case included, for itself.
+    Texts are patterns: `*` stands for any characters, `?` for any one, and everything else, case included, for itself.
     """
 
     since: datetime | None = None
@@ -56,11 +64,18 @@ class HistoryFilter:
     host: str | None = None
     user: str | None = None
     login_user: str | None = None
+    login_addresses: IPv4Network | IPv6Network | None = None
+    """The login came from an address in this network."""
     executable: str | None = None
-    remote_network: IPv4Network | IPv6Network | None = None
+    parent_executable: str | None = None
+    remote_addresses: IPv4Network | IPv6Network | None = None
+    """The remote address is in this network."""
+    remote_name: str | None = None
+    """Case does not matter here, as it does not in DNS."""
     ports: tuple[range, ...] = ()
     """The remote port of outbound connections, the local port of inbound ones."""
     direction: Direction | None = None
+    protocol: Protocol | None = None
     outcome: Outcome | None = None
     """At least one connect ended so."""
     min_score: float | None = None
@@ -107,7 +122,7 @@ def known_hosts(connection: Connection, pattern: str | None = None) -> dict[int,
 def find(connection: Connection, wanted: HistoryFilter, limit: int) -> Page:
     """The newest `limit` rows that match `wanted`, over all hosts: each one key in one snapshot.
 
-    Rows have `host`, `start` and `end`, the columns of counts and keys, and those of observations (None where
+    Rows have `host`, `start` and `end`, the columns of `rows.ROW_COLUMNS`, and those of observations (None where
     detection has not been).
     """
     dialect = connection.dialect.name
@@ -191,25 +206,13 @@ def _driving(wanted: HistoryFilter) -> Table:
 
 
 def _rows(host: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    counts = connection_counts.c
-    columns = [
-        literal(host).label("host"),
-        snapshots.c.start,
-        snapshots.c.end,
-        *_KEY_COLUMNS,
-        *connection_counts.c,
-        *_OBSERVATION_COLUMNS,
-    ]
-    return (
-        select(*columns)
+    of_snapshot = [literal(host).label("host"), snapshots.c.start, snapshots.c.end]
+    counts = (
+        select(*of_snapshot, *ROW_COLUMNS, *_OBSERVATION_COLUMNS)
         .select_from(connection_counts)
         .join(snapshots, _SNAPSHOT_OF_COUNT)
-        .join(
-            connection_keys, (connection_keys.c.host_id == counts.host_id) & (connection_keys.c.key_id == counts.key_id)
-        )
-        .outerjoin(observations, _OBSERVATION_OF_COUNT)
-        .where(*conditions)
     )
+    return with_names(counts).outerjoin(observations, _OBSERVATION_OF_COUNT).where(*conditions)
 
 
 def _row_marks(conditions: Sequence[ColumnElement[bool]], wanted: HistoryFilter) -> Select[Any]:
@@ -230,6 +233,14 @@ def _conditions(host_id: int, span: tuple[int, int], wanted: HistoryFilter, dial
         # Found once for all rows: to look up the key of each row takes ten times as long.
         keys = select(connection_keys.c.key_id).where(connection_keys.c.host_id == host_id, *key_conditions)
         conditions.append(driving.key_id.in_(keys))
+    if wanted.login_addresses is not None:
+        origins = login_origins.c
+        inside = _within(origins.login_address, wanted.login_addresses)
+        conditions.append(counts.origin_id.in_(select(origins.origin_id).where(origins.host_id == host_id, inside)))
+    if wanted.remote_name is not None:
+        names = destination_names.c
+        like = _like(func.lower(names.remote_name), wanted.remote_name.lower(), dialect)
+        conditions.append(counts.name_id.in_(select(names.name_id).where(names.host_id == host_id, like)))
     if wanted.outcome is not None:
         conditions.append(counts[wanted.outcome.value] > 0)
     if wanted.min_score is not None:
@@ -239,15 +250,18 @@ def _conditions(host_id: int, span: tuple[int, int], wanted: HistoryFilter, dial
 
 def _key_conditions(wanted: HistoryFilter, dialect: str) -> list[ColumnElement[bool]]:
     keys = connection_keys.c
-    patterns = ((keys.user, wanted.user), (keys.login_user, wanted.login_user), (keys.executable, wanted.executable))
-    conditions = [_like(column, pattern, dialect) for column, pattern in patterns if pattern is not None]
-    if wanted.remote_network is not None:
-        conditions.append(_within(keys.remote_address, wanted.remote_network))
+    patterned = ("user", "login_user", "executable", "parent_executable")
+    patterns = {name: pattern for name in patterned if (pattern := getattr(wanted, name)) is not None}
+    conditions = [_like(keys[name], pattern, dialect) for name, pattern in patterns.items()]
+    if wanted.remote_addresses is not None:
+        conditions.append(_within(keys.remote_address, wanted.remote_addresses))
     if wanted.ports:
         port = func.coalesce(keys.remote_port, keys.local_port)
         conditions.append(or_(*(port.between(ports.start, ports.stop - 1) for ports in wanted.ports)))
     if wanted.direction is not None:
         conditions.append(keys.direction == wanted.direction.value)
+    if wanted.protocol is not None:
+        conditions.append(keys.protocol == wanted.protocol.value)
     return conditions
 
 

@@ -2,65 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from hashlib import blake2b
+from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, SnapshotRef, StoredCount
+from detector.domain import (
+    CaptureHealth,
+    ConnectionCount,
+    ConnectionKey,
+    Direction,
+    Losses,
+    Protocol,
+    SnapshotRef,
+    StoredCount,
+)
 from detector.errors import StoreError
-from detector.store.columns import packed
-from detector.store.tables import connection_counts, connection_keys, detection_cursors, hosts, snapshots
+from detector.store.numbering import Numbering
+from detector.store.rows import NAME_FIELDS, ORIGIN_FIELDS, ROW_COLUMNS, with_names
+from detector.store.tables import (
+    connection_counts,
+    connection_keys,
+    destination_names,
+    detection_cursors,
+    hosts,
+    login_origins,
+    snapshots,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import RowMapping
 
     from detector.domain import Snapshot
 
-# SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
-_LOOKUP_BATCH = 1000
 _KEY_FIELDS = tuple(field.name for field in fields(ConnectionKey))
 _COUNT_FIELDS = tuple(field.name for field in fields(ConnectionCount) if field.name != "key")
-_TEXT_FIELDS = ("executable", "command", "user", "login_user", "unit", "container")
-
-
-def storable(text: str) -> str:
-    r"""`text` as both databases can hold it: NUL and what is no Unicode are written out (`\x00`, `\udcff`)."""
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-
-
-def digest(key: ConnectionKey) -> bytes:
-    """16 bytes that identify a key: BLAKE2b over its fields, each with its length, None apart from empty."""
-    state = blake2b(digest_size=16)
-    for name in _KEY_FIELDS:
-        value = getattr(key, name)
-        if value is None:
-            state.update(b"\xff")
-        else:
-            raw = packed(value) if name == "remote_address" else str(value).encode()
-            state.update(len(raw).to_bytes(4, "big") + raw)
-    return state.digest()
+# The columns of counts themselves, less where they stand.
+_NUMBERS = tuple(name for name in _COUNT_FIELDS if name not in {"session", *ORIGIN_FIELDS, *NAME_FIELDS})
+_SUMMED = tuple(name for name in _NUMBERS if name != "handshake_us_max")
+_key, _origin, _name, _numbers = (attrgetter(*names) for names in (_KEY_FIELDS, ORIGIN_FIELDS, NAME_FIELDS, _NUMBERS))
+# A snapshot begins where the one before it ended; the clock is read twice.
+_NO_GAP_SECONDS = 1.0
 
 
 class SnapshotWriter:
-    """Writes one host's snapshots. One writer a host: it numbers the snapshots and the keys.
+    """Writes one host's snapshots. One writer a host: it numbers the snapshots, and what they have in common.
 
-    A key's number is remembered, so that a snapshot of known keys costs one statement for all of them.
+    These numbers are remembered, so that a snapshot of known keys costs one statement for all of them.
     """
-
-    # Known keys kept in memory; beyond this all are forgotten and looked up again.
-    _REMEMBERED = 100_000
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._key_ids: dict[ConnectionKey, int] = {}
+        self._keys = Numbering(connection_keys, _KEY_FIELDS)
+        self._origins = Numbering(login_origins, ORIGIN_FIELDS)
+        self._names = Numbering(destination_names, NAME_FIELDS)
         # The last snapshot that is known to be ours.
         self._last_seq: int | None = None
         # What was written last, or was to be.
@@ -93,77 +93,70 @@ class SnapshotWriter:
                 hint="stop one of them, or give each its own name: host in the configuration",
             )
         seq = 1 + (newest.seq if newest is not None else 0)
-        losses = {f"lost_{f.name}": getattr(snapshot.losses, f.name) for f in fields(Losses)}
-        connection.execute(
-            insert(snapshots),
-            {"host_id": host_id, "seq": seq, "start": snapshot.start, "end": snapshot.end, **losses},
-        )
-        merged = _merged(snapshot.counts)
-        key_ids = self._number_keys(connection, host_id, [key for key, _ in merged], snapshot)
-        if merged:
-            connection.execute(
-                insert(connection_counts),
-                [
-                    {
-                        "host_id": host_id,
-                        "seq": seq,
-                        "key_id": key_ids[key],
-                        **{name: getattr(count, name) for name in _COUNT_FIELDS},
-                    }
-                    for (key, _), count in merged.items()
-                ],
-            )
+        place = {"host_id": host_id, "seq": seq}
+        gap = (snapshot.start - newest.end).total_seconds() if newest is not None else 0.0
+        connection.execute(insert(snapshots), place | _described(snapshot, gap))
+        if rows := self._rows(connection, host_id, snapshot):
+            connection.execute(insert(connection_counts), [place | row for row in rows])
         ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
         self._last_seq = seq
         return ref
 
     def forget(self) -> None:
-        """Drops what is remembered of keys: their numbers may have been rolled back."""
-        self._key_ids.clear()
+        """Drops what is remembered of keys, origins and names: their numbers may have been rolled back."""
+        for numbering in (self._keys, self._origins, self._names):
+            numbering.forget()
 
-    def _number_keys(
-        self, connection: Connection, host_id: int, keys: Collection[ConnectionKey], snapshot: Snapshot
-    ) -> dict[ConnectionKey, int]:
-        if len(self._key_ids) > self._REMEMBERED:
-            self.forget()
-        unknown = {digest(key): key for key in keys if key not in self._key_ids}
-        new = dict(unknown)
-        for batch in _batches(list(unknown)):
-            rows = connection.execute(
-                select(connection_keys.c.digest, connection_keys.c.key_id).where(
-                    connection_keys.c.host_id == host_id, connection_keys.c.digest.in_(batch)
-                )
-            )
-            for raw, key_id in rows:
-                self._key_ids[new.pop(bytes(raw))] = key_id
-        made = set(new.values())
-        old = [self._key_ids[key] for key in keys if key not in made]
-        if new:
-            highest = select(func.max(connection_keys.c.key_id)).where(connection_keys.c.host_id == host_id)
-            first = 1 + (connection.scalar(highest) or 0)
-            self._key_ids.update({key: first + offset for offset, key in enumerate(new.values())})
-            connection.execute(
-                insert(connection_keys),
-                [
-                    {
-                        "host_id": host_id,
-                        "key_id": self._key_ids[key],
-                        "digest": raw,
-                        "first_seen": snapshot.start,
-                        "last_seen": snapshot.end,
-                        **{name: getattr(key, name) for name in _KEY_FIELDS},
-                    }
-                    for raw, key in new.items()
-                ],
-            )
-        if old:
+    def _rows(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Iterable[dict[str, Any]]:
+        """One row for each key and session: names may make one of two keys that the kernel tells apart."""
+        counts = snapshot.counts
+        key_ids, new = self._keys.number(
+            connection,
+            host_id,
+            [_key(count.key) for count in counts],
+            first_seen=snapshot.start,
+            last_seen=snapshot.end,
+        )
+        origin_ids, _ = self._origins.number(connection, host_id, [_origin(count) for count in counts])
+        name_ids, _ = self._names.number(connection, host_id, [_name(count) for count in counts])
+        rows: dict[tuple[int | None, int], dict[str, Any]] = {}
+        for count, key_id, origin_id, name_id in zip(counts, key_ids, origin_ids, name_ids, strict=True):
+            row = dict(zip(_NUMBERS, _numbers(count), strict=True))
+            row |= {"key_id": key_id, "session": count.session, "origin_id": origin_id, "name_id": name_id}
+            other = rows.get((key_id, count.session))
+            rows[key_id, count.session] = row if other is None else _sum(other, row)
+        if old := sorted({key_id for key_id, _ in rows if key_id is not None} - new):
             connection.execute(
                 update(connection_keys)
                 .where(connection_keys.c.host_id == host_id, connection_keys.c.key_id == bindparam("b_key_id"))
                 .values(last_seen=snapshot.end),
                 [{"b_key_id": key_id} for key_id in old],
             )
-        return self._key_ids
+        return rows.values()
+
+
+def _described(snapshot: Snapshot, gap_seconds: float) -> dict[str, Any]:
+    """The columns of a snapshot: when it was, what was lost in it, and how well it was taken."""
+    health = {field.name: getattr(snapshot.health, field.name) for field in fields(CaptureHealth)}
+    return {
+        "start": snapshot.start,
+        "end": snapshot.end,
+        **{f"lost_{field.name}": getattr(snapshot.losses, field.name) for field in fields(Losses)},
+        **health,
+        "unseen": "; ".join(snapshot.health.unseen),
+        "gap_seconds": gap_seconds if gap_seconds > _NO_GAP_SECONDS else 0.0,
+    }
+
+
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two rows of one key as one; what only one of them knows is kept."""
+    return {
+        **one,
+        **{name: one[name] + other[name] for name in _SUMMED},
+        "handshake_us_max": max(one["handshake_us_max"], other["handshake_us_max"]),
+        "origin_id": one["origin_id"] or other["origin_id"],
+        "name_id": one["name_id"] or other["name_id"],
+    }
 
 
 def host_number(connection: Connection, host: str, now: datetime) -> int:
@@ -228,15 +221,11 @@ def advance_cursor(connection: Connection, snapshot: SnapshotRef) -> None:
 
 def read_counts(connection: Connection, snapshot: SnapshotRef) -> list[StoredCount]:
     """All counts of a stored snapshot, by key number."""
+    counts = connection_counts.c
     rows = connection.execute(
-        select(connection_counts, *(connection_keys.c[name] for name in _KEY_FIELDS), connection_keys.c.first_seen)
-        .join(
-            connection_keys,
-            (connection_keys.c.host_id == connection_counts.c.host_id)
-            & (connection_keys.c.key_id == connection_counts.c.key_id),
-        )
-        .where(connection_counts.c.host_id == snapshot.host_id, connection_counts.c.seq == snapshot.seq)
-        .order_by(connection_counts.c.key_id, connection_counts.c.session)
+        with_names(select(*ROW_COLUMNS).select_from(connection_counts))
+        .where(counts.host_id == snapshot.host_id, counts.seq == snapshot.seq)
+        .order_by(counts.key_id, counts.session)
     ).mappings()
     return [StoredCount(key_id=row["key_id"], first_seen=row["first_seen"], count=count_from(row)) for row in rows]
 
@@ -250,33 +239,5 @@ def key_from(row: RowMapping | Mapping[str, Any]) -> ConnectionKey:
 
 
 def count_from(row: RowMapping | Mapping[str, Any]) -> ConnectionCount:
-    """A count from the columns of counts joined with keys."""
+    """A count from the columns of `rows.ROW_COLUMNS`."""
     return ConnectionCount(key=key_from(row), **{name: row[name] for name in _COUNT_FIELDS})
-
-
-def _merged(counts: Sequence[ConnectionCount]) -> dict[tuple[ConnectionKey, int], ConnectionCount]:
-    """One count for each (key, session): names may make one of two keys that the kernel tells apart."""
-    merged: dict[tuple[ConnectionKey, int], ConnectionCount] = {}
-    for count in counts:
-        key = _storable(count.key)
-        other = merged.get((key, count.session))
-        merged[key, count.session] = count if other is None else _sum(count, other)
-    return merged
-
-
-def _storable(key: ConnectionKey) -> ConnectionKey:
-    texts = {name: text for name in _TEXT_FIELDS if (text := getattr(key, name)) is not None}
-    changed: dict[str, Any] = {name: storable(text) for name, text in texts.items() if storable(text) != text}
-    return replace(key, **changed) if changed else key
-
-
-def _sum(one: ConnectionCount, other: ConnectionCount) -> ConnectionCount:
-    added = {name: getattr(one, name) + getattr(other, name) for name in _COUNT_FIELDS}
-    added["session"] = one.session
-    added["handshake_us_max"] = max(one.handshake_us_max, other.handshake_us_max)
-    return ConnectionCount(key=one.key, **added)
-
-
-def _batches(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(values), _LOOKUP_BATCH):
-        yield values[start : start + _LOOKUP_BATCH]

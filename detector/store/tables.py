@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -66,6 +67,18 @@ snapshots = Table(
     Column("lost_unnamed", BigInteger, nullable=False, default=0),
     Column("lost_unread", BigInteger, nullable=False, default=0),
     Column("lost_missed", BigInteger, nullable=False, default=0),
+    Column("lost_folded", BigInteger, nullable=False, server_default="0"),
+    Column("lost_unnumbered", BigInteger, nullable=False, server_default="0"),
+    Column("lost_names", BigInteger, nullable=False, server_default="0"),
+    Column("self_test_passed", Boolean),
+    Column("blind_since", UtcDateTime),
+    Column("late_seconds", Double, nullable=False, server_default="0"),
+    Column("clock_step_seconds", Double, nullable=False, server_default="0"),
+    Column("suspended_seconds", Double, nullable=False, server_default="0"),
+    # Nobody watched for so long before it: from the end of the host's snapshot that was stored before.
+    Column("gap_seconds", Double, nullable=False, server_default="0"),
+    # What this kernel does not show, joined by "; ".
+    Column("unseen", Text, nullable=False, server_default=""),
     Index(None, "host_id", "end"),
     sqlite_with_rowid=False,
 )
@@ -81,16 +94,48 @@ connection_keys = Table(
     Column("direction", _text_enum(Direction), nullable=False),
     Column("protocol", String(8), nullable=False),
     Column("executable", Text),
+    Column("script", Text),
+    Column("parent_executable", Text),
     Column("command", Text),
     Column("user", Text),
     Column("login_user", Text),
     Column("unit", Text),
     Column("container", Text),
-    Column("remote_address", Address, nullable=False),
+    # NULL: the kernel did not show it, or it was counted only by its process.
+    Column("remote_address", Address),
     Column("remote_port", Integer),
     Column("local_port", Integer),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
+    UniqueConstraint("host_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+# What a key's counts may differ in from one snapshot to the next is not part of the key, and stands once each.
+
+login_origins = Table(
+    "login_origins",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Numbered and found again like keys, as are the names below.
+    Column("origin_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("login_address", Address),
+    Column("login_source", Text),
+    UniqueConstraint("host_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+destination_names = Table(
+    "destination_names",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("name_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("remote_name", Text),
+    Column("remote_name_source", Text),
+    Column("remote_country", Text),
+    Column("remote_network", Text),
     UniqueConstraint("host_id", "digest"),
     sqlite_with_rowid=False,
 )
@@ -103,6 +148,9 @@ connection_counts = Table(
     Column("key_id", BigInteger, primary_key=True, autoincrement=False),
     # The kernel's audit session of the login; 0: none. Not part of the key: it differs at each login.
     Column("session", BigInteger, primary_key=True, autoincrement=False),
+    # Without foreign keys, which SQLite cannot add but by copying all of this table.
+    Column("origin_id", BigInteger),
+    Column("name_id", BigInteger),
     Column("attempted", BigInteger, nullable=False),
     Column("established", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),

@@ -1,97 +1,17 @@
-"""Findings go in; alerts with exact totals, decisions and outbox entries stand there afterwards."""
+"""Findings go in; alerts with decisions and outbox entries stand there afterwards."""
 
 from __future__ import annotations
 
 import random
 import string
-import time
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sqlalchemy import delete, select
-
-from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.domain import EvidenceRef, Finding, Severity
-from detector.store.alerts import list_alerts, notifications_of
-from detector.store.engine import open_store, reading, writing
-from detector.store.tables import alerts as alerts_table
-from detector.store.tables import findings as findings_table
-from detector.store.tables import metadata
-from tests.builders import Recorder, count, observe, stored
+from detector.domain import EvidenceRef, Severity
+from tests.alerts.hosts import MAIL, PAGER, Host, contents, finding, scan
+from tests.builders import Recorder, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from sqlalchemy import Engine
-
-    from detector.domain import Alert, ConnectionCount, SnapshotRef
-
-MAIL = ChannelPolicy(name="mail", min_severity=Severity.LOW)
-PAGER = ChannelPolicy(name="pager", min_severity=Severity.CRITICAL)
-
-
-@dataclass
-class Host:
-    """A host whose snapshots give rise to findings."""
-
-    engine: Engine
-    channels: Sequence[ChannelPolicy] = (MAIL,)
-    cooldown: timedelta = timedelta(minutes=10)
-    recorder: Recorder = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.recorder = Recorder(self.engine)
-
-    def snapshot(self, *counts: ConnectionCount, **observed: Any) -> tuple[SnapshotRef, tuple[EvidenceRef, ...]]:
-        """A snapshot whose rows all have the observation `observed`; with references to its rows."""
-        ref = self.recorder.snapshot(*counts)
-        rows = list(stored(self.engine, ref))
-        observe(self.engine, ref, {row.key_id: observed for row in rows})
-        return ref, tuple(EvidenceRef(seq=ref.seq, key_id=row.key_id, session=row.count.session) for row in rows)
-
-    def record(self, ref: SnapshotRef, *found: Finding) -> None:
-        """What detection does with findings; a new book each time, as after a restart."""
-        with writing(self.engine) as connection:
-            AlertBook(self.channels, self.cooldown).record(connection, ref, found)
-
-    def alerts(self) -> list[Alert]:
-        """All alerts, the newest first."""
-        with reading(self.engine) as connection:
-            return list_alerts(connection)
-
-    def decisions(self) -> list[str]:
-        """What was decided, finding by finding."""
-        with reading(self.engine) as connection:
-            columns = findings_table.c
-            return list(connection.scalars(select(columns.decision).order_by(columns.seq, columns.rule_id)))
-
-    def sent(self, alert: Alert) -> list[tuple[str, str]]:
-        """Channel and reason of an alert's notifications."""
-        with reading(self.engine) as connection:
-            return [(each.channel, each.reason) for each in notifications_of(connection, alert.alert_id)]
-
-
-def finding(ref: SnapshotRef, evidence: Iterable[EvidenceRef], **values: Any) -> Finding:
-    """A finding about a snapshot."""
-    defaults: dict[str, Any] = {
-        "rule_id": "vertical_scan",
-        "rule_title": "Vertical port scan",
-        "severity": Severity.MEDIUM,
-        "fingerprint": "f" * 32,
-        "group": {"user": "alice"},
-        "start": ref.start,
-        "end": ref.end,
-    }
-    return Finding(**defaults | values, evidence=tuple(evidence))
-
-
-def scan(first: int, last: int, **values: Any) -> list[ConnectionCount]:
-    """Refused connects to a span of ports."""
-    return [count("127.0.0.1", port, attempted=1, refused=1, **values) for port in range(first, last + 1)]
 
 
 def test_a_scan_is_one_alert_that_says_it_all(engine: Engine) -> None:
@@ -246,6 +166,52 @@ def test_inbound_rows_count_by_local_port(engine: Engine) -> None:
     assert alert.summary == "203.0.113.7 opened 412 connections to 2 ports in 10 s."
 
 
+def test_a_row_names_the_human_the_script_and_the_destination(engine: Engine) -> None:
+    """What all rows agree on is said: where the login came from, which script ran, what the destination is called."""
+    host = Host(engine)
+    row: Any = {
+        "login_address": "203.0.113.7",
+        "executable": "/usr/bin/python3.11",
+        "script": "/opt/backup.py",
+        "user": "root",
+        "remote_name": "db.internal",
+    }
+    ref, rows = host.snapshot(count(**row))
+    host.record(ref, finding(ref, rows))
+    (alert,) = host.alerts()
+    assert alert.summary == (
+        "alice (ssh from 203.0.113.7), as root, via /usr/bin/python3.11 running /opt/backup.py, made 1 connect to "
+        "10.0.4.12:22 (db.internal) in 10 s, 1 established."
+    )
+    # From here on not all rows do.
+    other = {"login_address": None, "script": None, "remote_name": "old.internal"}
+    ref, rows = host.snapshot(count(**row | other))
+    host.record(ref, finding(ref, rows))
+    (alert,) = host.alerts()
+    assert alert.summary == (
+        "alice as root, via /usr/bin/python3.11, made 2 connects to 10.0.4.12:22 in 20 s, 2 established."
+    )
+
+
+def test_a_scan_by_flows_counts_addresses_and_ports(engine: Engine) -> None:
+    """Flows are told as such; what has no address counts as an event, and is no destination."""
+    host = Host(engine)
+    udp: Any = {"protocol": "udp", "executable": "/usr/bin/python3.11"}
+    ref, rows = host.snapshot(*(count("10.0.4.12", port, **udp) for port in range(1, 313)))
+    host.record(ref, finding(ref, rows))
+    (alert,) = host.alerts()
+    assert alert.summary == "alice, via /usr/bin/python3.11, sent to 312 UDP ports on 10.0.4.12 in 10 s."
+    assert (alert.attempted, alert.destinations, alert.ports) == (312, 1, 312)
+    ref, rows = host.snapshot(count(None, None, attempted=88, **udp))
+    host.record(ref, finding(ref, rows))
+    (alert,) = host.alerts()
+    assert alert.summary == (
+        "alice, via /usr/bin/python3.11, sent to 312 UDP ports on 10.0.4.12 in 400 flows, some to unknown "
+        "destinations, in 20 s."
+    )
+    assert (alert.attempted, alert.destinations, alert.ports) == (400, 1, 312)
+
+
 def test_names_of_any_length_are_told_apart(engine: Engine) -> None:
     """Paths too long for an index entry are counted like others: they differ in their last letter."""
     host = Host(engine)
@@ -265,9 +231,9 @@ def test_recording_twice_changes_nothing(engine: Engine) -> None:
     host = Host(engine)
     ref, rows = host.snapshot(*scan(1, 10))
     host.record(ref, finding(ref, rows))
-    before = _contents(engine)
+    before = contents(engine)
     host.record(ref, finding(ref, rows), finding(ref, rows))
-    assert _contents(engine) == before
+    assert contents(engine) == before
 
 
 def test_no_findings_touch_nothing(sqlite_engine: Engine) -> None:
@@ -276,114 +242,3 @@ def test_no_findings_touch_nothing(sqlite_engine: Engine) -> None:
     ref, _ = host.snapshot(*scan(1, 3))
     host.record(ref)
     assert host.alerts() == []
-
-
-@pytest.fixture(scope="module")
-def two_engines() -> Iterator[tuple[Engine, Engine]]:
-    """Two databases in memory."""
-    engines = open_store("sqlite://"), open_store("sqlite://")
-    for engine in engines:
-        with writing(engine) as connection:
-            metadata.create_all(connection)
-    yield engines
-    for engine in engines:
-        engine.dispose()
-
-
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine], data: st.DataObject) -> None:
-    """Whatever findings name which rows, in whatever order, totals are exact and the contents are the same."""
-    one, other = (Host(_wiped(engine)) for engine in two_engines)
-    snapshots = data.draw(st.integers(1, 4))
-    everything: dict[str, dict[EvidenceRef, ConnectionCount]] = {"a" * 32: {}, "b" * 32: {}}
-    known: dict[EvidenceRef, ConnectionCount] = {}
-    for _ in range(snapshots):
-        counts = data.draw(st.lists(_COUNTS, min_size=1, max_size=5, unique_by=lambda each: each.key))
-        ref, _ = one.snapshot(*counts)
-        other.snapshot(*counts)
-        known |= {
-            EvidenceRef(seq=ref.seq, key_id=row.key_id, session=row.count.session): row.count
-            for row in stored(one.engine, ref)
-        }
-        named = st.lists(st.sampled_from(sorted(known, key=repr)), min_size=1, max_size=8)
-        found = [
-            finding(ref, data.draw(named), rule_id=rule, fingerprint=fingerprint)
-            for rule, fingerprint in data.draw(
-                st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(sorted(everything))), max_size=5)
-            )
-        ]
-        for each in found:
-            everything[each.fingerprint] |= {place: known[place] for place in each.evidence}
-        one.record(ref, *found)
-        other.record(ref, *data.draw(st.permutations(found)))
-    for alert in one.alerts():
-        behind = everything[alert.fingerprint].values()
-        for kind in ("attempted", "established", "refused", "timed_out", "failed"):
-            assert getattr(alert, kind) == sum(getattr(each, kind) for each in behind)
-        assert alert.destinations == len({each.key.remote_address for each in behind})
-        assert alert.ports == len({each.key.remote_port or each.key.local_port for each in behind})
-    assert _contents(one.engine) == _contents(other.engine)
-
-
-def test_a_full_port_scan_takes_less_than_two_seconds(sqlite_engine: Engine) -> None:
-    """65,535 rows behind one finding are stored and added up within 2 s, and named again within half a second."""
-    host = Host(sqlite_engine)
-    ref = host.recorder.snapshot(*scan(1, 65_535))
-    rows = [EvidenceRef(seq=ref.seq, key_id=key_id, session=0) for key_id in range(1, 65_536)]
-    assert _seconds(host, ref, finding(ref, rows)) < 2
-    ref, _ = host.snapshot(*scan(22, 22))
-    assert _seconds(host, ref, finding(ref, rows)) < 0.5
-    (alert,) = host.alerts()
-    assert (alert.attempted, alert.ports, alert.finding_count) == (65_535, 65_535, 2)
-    assert "tried 65,535 ports on 127.0.0.1 in 20 s, 65,535 refused." in alert.summary
-
-
-_COUNTS = st.builds(
-    lambda address, port, direction, attempted, refused, session: count(
-        address, port, direction=direction, attempted=attempted, refused=refused, session=session
-    ),
-    st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"]),
-    st.integers(1, 3),
-    st.sampled_from(["outbound", "inbound"]),
-    st.integers(0, 5),
-    st.integers(0, 5),
-    st.integers(0, 1),
-)
-
-
-def _seconds(host: Host, ref: SnapshotRef, found: Finding) -> float:
-    # The processor's time: what else the machine does at the moment must not fail the test.
-    start = time.process_time()
-    host.record(ref, found)
-    return time.process_time() - start
-
-
-def _wiped(engine: Engine) -> Engine:
-    with writing(engine) as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(delete(table))
-    return engine
-
-
-def _contents(engine: Engine) -> dict[str, list[str]]:
-    """All that the book writes; alerts and notifications by what they are, not by their numbers."""
-    with reading(engine) as connection:
-        names = {
-            row.alert_id: (row.host_id, row.fingerprint, row.opened_at)
-            for row in connection.execute(select(alerts_table))
-        }
-        return {
-            table.name: sorted(
-                repr(
-                    {
-                        name: names[value] if name == "alert_id" else value
-                        for name, value in row.items()
-                        if name != "notification_id"
-                    }
-                )
-                for row in connection.execute(select(table)).mappings()
-            )
-            for table in metadata.sorted_tables
-            if table.name in {"alerts", "findings", "evidence", "alert_values", "notifications"}
-        }

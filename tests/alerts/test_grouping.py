@@ -61,6 +61,23 @@ def test_nothing_is_lost_in_grouping(found: list[Finding]) -> None:
         assert incident.end == max(each.end for each in members)
 
 
+def test_a_finding_about_a_snapshot_is_about_capture() -> None:
+    """Its evidence is the snapshot itself, which has no key."""
+    whole, row = (EvidenceRef(seq=1, key_id=key_id, session=0) for key_id in (0, 1))
+    for evidence, about_capture in (((whole,), True), ((row,), False), ((), False)):
+        finding = Finding(
+            rule_id="r",
+            rule_title="R",
+            severity=Severity.LOW,
+            fingerprint="f",
+            group={},
+            start=START,
+            end=START,
+            evidence=evidence,
+        )
+        assert incidents([finding])[0].about_capture is about_capture
+
+
 def _comparable(found: list[Finding]) -> list[object]:
     return [
         (each.fingerprint, each.places, each.start, each.end, each.findings[0].severity, each.findings[0].rule_id)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 from detector.alerts.facts import Distinct, Facts, Totals
-from detector.alerts.wording import humanised, named, summary
+from detector.alerts.phrases import humanised, named
+from detector.alerts.wording import summary
 from tests.hostile import TEXT
 
 
@@ -70,6 +71,80 @@ def test_all_over_the_place() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"protocol": "udp", "address": "10.0.4.12", "port": 312, "attempted": 312, "refused": 900},
+            "sent to 312 UDP ports on 10.0.4.12 in 8 s, 900 refused.",
+        ),
+        (
+            {"protocol": "udp", "address": "10.0.4.12", "port": 312, "attempted": 400},
+            "sent to 312 UDP ports on 10.0.4.12 in 400 flows in 8 s.",
+        ),
+        (
+            {"protocol": "udp", "address": 254, "port": "161", "attempted": 254, "failed": 4},
+            "sent to UDP port 161 on 254 addresses in 8 s, 4 failed.",
+        ),
+        ({"protocol": "udp", "address": "10.0.0.2", "port": "53", "attempted": 1}, "sent 1 UDP flow to 10.0.0.2:53"),
+        ({"protocol": "icmp", "address": 254, "attempted": 260}, "sent 260 ICMP flows to 254 addresses in 8 s."),
+        ({"protocol": "raw", "address": "10.0.4.12", "attempted": 1}, "sent 1 raw IP flow to 10.0.4.12 in 8 s."),
+        ({"protocol": "packet", "attempted": 7}, "sent 7 AF_PACKET flows to unknown destinations in 8 s."),
+        ({"protocol": 2, "address": 3, "port": 2, "attempted": 9}, "sent 9 flows to 3 addresses on 2 ports in 8 s."),
+    ],
+)
+def test_flows_are_sent(values: dict[str, Any], sentence: str) -> None:
+    """Protocols without connections have flows, which are sent; the protocol is named where it is one."""
+    assert told(manner="flow", **values).startswith(f"root, via /usr/bin/nc, {sentence}")
+
+
+def test_sctp_connects_and_flows_beside_connects() -> None:
+    """What is not TCP is named; an incident of both kinds has both."""
+    assert "made 1 SCTP connect to 10.0.4.12:22" in told(
+        manner="connect", protocol="sctp", address="10.0.4.12", port="22", attempted=1
+    )
+    both: dict[str, Any] = {"manner": 2, "protocol": 2}
+    assert "tried 30 ports on 10.0.4.12 with 90 connects and flows" in told(
+        **both, address="10.0.4.12", port=30, attempted=90
+    )
+    assert "made 9 connects and flows to 3 addresses on 2 ports" in told(**both, address=3, port=2, attempted=9)
+
+
+def test_destinations_that_were_not_seen() -> None:
+    """Rows without an address are not laid to the others' charge."""
+    assert told(unaddressed=1, attempted=180_000) == (
+        "root, via /usr/bin/nc, made 180,000 connects to unknown destinations in 8 s."
+    )
+    assert told(unaddressed=1, address="10.0.4.12", port="22", attempted=900) == (
+        "root, via /usr/bin/nc, made 900 connects to 10.0.4.12:22, some to unknown destinations, in 8 s."
+    )
+
+
+def test_a_destination_with_its_name() -> None:
+    """The name stands beside the address that it was given for; several names are none."""
+    assert "to 10.0.4.12:22 (db.internal) in" in told(
+        address="10.0.4.12", port="22", remote_name="db.internal", attempted=1
+    )
+    assert "300 ports on 10.0.4.12 (db.internal) in" in told(
+        address="10.0.4.12", port=300, remote_name="db.internal", attempted=300
+    )
+    assert "to [fd00::12]:443 in" in told(address="fd00::12", port="443", remote_name=2, attempted=1)
+    assert told(
+        direction="inbound", address="203.0.113.7", port="22", remote_name="client.example.org", established=3
+    ).startswith("203.0.113.7 (client.example.org) opened 3 connections to port 22 of /usr/bin/nc")
+
+
+def test_a_script_stands_beside_what_runs_it() -> None:
+    """The interpreter alone would say little."""
+    where: dict[str, Any] = {"address": "10.0.4.12", "port": "22", "attempted": 1}
+    python: dict[str, Any] = {"executable": "/usr/bin/python3.11"}
+    assert told(**where, **python, script="/opt/backup.py").startswith(
+        "root, via /usr/bin/python3.11 running /opt/backup.py, made"
+    )
+    assert told(**where, **python, script=3).startswith("root, via /usr/bin/python3.11, made")
+    assert told(**where, executable=2, script="/opt/backup.py").startswith("root, via 2 executables, made")
+
+
 def test_an_outcome_whose_attempt_lies_before_counts_as_a_connect() -> None:
     """The attempt may belong to an earlier snapshot than its outcome."""
     assert told(address="10.0.4.12", port="22", established=2).startswith(
@@ -85,6 +160,20 @@ def test_an_outcome_whose_attempt_lies_before_counts_as_a_connect() -> None:
         ({"user": 2, "login_user": "alice"}, "alice as 2 users, via /usr/bin/nc, made"),
         ({"user": 2, "login_user": 3}, "3 login users as 2 users, via /usr/bin/nc, made"),
         ({"user": None, "login_user": "alice"}, "alice, via /usr/bin/nc, made"),
+        (
+            {"login_user": "alice", "login_address": "203.0.113.7"},
+            "alice (ssh from 203.0.113.7), as root, via /usr/bin/nc, made",
+        ),
+        (
+            {"login_user": "root", "login_address": "203.0.113.7"},
+            "root (ssh from 203.0.113.7), via /usr/bin/nc, made",
+        ),
+        (
+            {"login_user": "root", "login_address": "203.0.113.7", "executable": None},
+            "root (ssh from 203.0.113.7) made",
+        ),
+        ({"login_user": "alice", "login_address": 2}, "alice as root, via /usr/bin/nc, made"),
+        ({"login_address": "203.0.113.7"}, "root, via /usr/bin/nc, made"),
         ({"user": "bob", "executable": 3}, "bob, via 3 executables, made"),
         ({"executable": None}, "root made"),
         ({"user": None}, "/usr/bin/nc made"),
@@ -142,18 +231,24 @@ def test_a_name_cannot_go_on_telling_the_story() -> None:
     assert named("пс") == '"пс"'
 
 
-@given(TEXT, TEXT, TEXT, TEXT)
-def test_hostile_names_stay_on_the_line(user: str, login: str, executable: str, explanation: str) -> None:
+@given(TEXT, TEXT, TEXT, TEXT, TEXT, TEXT)
+def test_hostile_names_stay_on_the_line(
+    user: str, login: str, executable: str, script: str, name: str, explanation: str
+) -> None:
     """Whatever the names are, the sentence is one bounded line of printable text, and still says how many where."""
     sentence = told(
         user=user,
         login_user=login,
+        login_address="203.0.113.7",
         executable=executable,
+        script=script or None,
         explanation=explanation,
         address="127.0.0.1",
+        remote_name=name or None,
         port=300,
         attempted=300,
     )
     assert sentence.isprintable()
-    assert len(sentence) < 1000
-    assert "tried 300 ports on 127.0.0.1 in 8 s." in sentence
+    assert len(sentence) < 1200
+    assert "tried 300 ports on 127.0.0.1" in sentence
+    assert " in 8 s." in sentence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
-from detector.store.engine import check_current, open_store, reading, writing
+from detector.store.engine import check_current, open_store, reading, revisions, writing
 from detector.store.tables import hosts
-from tests.builders import Recorder, count
+from tests.builders import Recorder, count, take_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,21 @@ def test_rows_stay(call: Call, store: str) -> None:
     engine.dispose()
 
 
-def test_an_old_schema_is_upgraded(call: Call, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there was something to do, both schemas are named."""
-    monkeypatch.setattr("detector.store.engine.upgrade", lambda _engine: ("0007", "0009"))
+def test_an_old_schema_is_upgraded(call: Call, store: str) -> None:
+    """Where there was something to do, both schemas are named; until then the other verbs say what to do."""
+    engine = open_store(store)
+    take_back(engine, "0001")
+    path = store.removeprefix("sqlite:///")
 
-    assert call("db", "upgrade").out == f"{store.removeprefix('sqlite:///')}: upgraded from schema 0007 to 0009\n"
+    refused, first, second = call("query"), call("db", "upgrade"), call("db", "upgrade")
+
+    newest = revisions()[-1]
+    assert refused.code == 74
+    assert refused.err.endswith(f"schema is 0001, this version needs {newest}\n  run: detector db upgrade\n")
+    assert first.out == f"{path}: upgraded from schema 0001 to {newest}\n"
+    assert second.out == f"{path}: already current, schema {newest}\n"
+    check_current(engine)
+    engine.dispose()
 
 
 def test_a_newer_database_is_refused(call: Call, store: str) -> None:

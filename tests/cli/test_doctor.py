@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import insert
 
+from detector.bpf.capture import Capture
 from detector.cli import main
 from detector.store.engine import open_store, writing
 from detector.store.tables import model_hosts
@@ -39,10 +45,15 @@ class Doctor:
         path = self.folder / "detector.toml"
         path.write_text(toml)
         code = main(["--config", str(path), "doctor", "--json"])
-        found: dict[str, list[tuple[str, str, str]]] = {}
-        for check in json.loads(self._capsys.readouterr().out):
-            found.setdefault(check["subject"], []).append((check["verdict"], check["finding"], check["remedy"]))
-        return code, found
+        return code, by_subject(self._capsys.readouterr().out)
+
+
+def by_subject(output: str) -> dict[str, list[tuple[str, str, str]]]:
+    """(verdict, finding, remedy) of each line."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for check in json.loads(output):
+        found.setdefault(check["subject"], []).append((check["verdict"], check["finding"], check["remedy"]))
+    return found
 
 
 def test_a_sound_machine_is_said_to_be_so(examined: Doctor) -> None:
@@ -51,6 +62,82 @@ def test_a_sound_machine_is_said_to_be_so(examined: Doctor) -> None:
     assert code == 0
     assert [verdict for subject in ("capture", "database", "rules") for verdict, _, _ in found[subject]] == ["good"] * 3
     assert found["channels"][0][0] == "doubtful"
+
+
+def test_each_hook_is_said_to_be_in_use_or_what_is_not_seen_without_it(examined: Doctor) -> None:
+    """By the attachments that a collector here has; what is missing is doubtful, and the exit code 0."""
+    with Capture(map_entries=64) as capture:
+        states = capture.hooks
+    code, found = examined()
+    assert code == 0
+    lines = dict(zip([state.name for state in states], found["hooks"], strict=True))
+    for state in states:
+        verdict, finding, remedy = lines[state.name]
+        if state.in_use:
+            assert (verdict, remedy) == ("good", "")
+            assert finding.startswith(f"{state.name}: seen through ")
+            assert all(attachment in finding for attachment in state.in_use)
+        else:
+            assert (verdict, finding) == ("doubtful", f"{state.name}: not in use; not seen: {state.unseen}")
+            assert remedy.startswith("needs a kernel that has: ")
+
+
+def test_without_type_information_each_hook_says_what_is_not_seen(examined: Doctor) -> None:
+    """Doubtful all of it: counting goes on."""
+    code, found = _apart(
+        examined, "unshare", "--mount", "sh", "-c", 'mount -t tmpfs n /sys/kernel/btf; exec "$@"', "sh"
+    )
+    assert code == 0
+    verdicts = [verdict for verdict, _, _ in found["hooks"]]
+    unknown, states, *others = found["hooks"]
+    assert verdicts == ["doubtful", "good", *["doubtful"] * len(others)]
+    assert unknown[1].startswith("not known: executables, logins, and why connects fail (/sys/kernel/btf/vmlinux: ")
+    assert states[1] == "connections: seen through tracepoint sock:inet_sock_set_state"
+    assert all("CONFIG_DEBUG_INFO_BTF=y" in remedy for _, _, remedy in others)
+    assert [verdict for verdict, _, _ in found["capture"]] == ["good", "doubtful"]
+
+
+def test_who_may_not_load_programs_is_told_that_hooks_were_not_tried(examined: Doctor) -> None:
+    """Bad for capture, which is this user's affair, and not known for the hooks."""
+    code, found = _apart(examined, "setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin")
+    assert code == 1
+    assert found["capture"][0][1] == "this process (user 0) lacks CAP_PERFMON, CAP_BPF"
+    ((verdict, finding, remedy),) = found["hooks"]
+    assert verdict == "doubtful"
+    assert finding == "could not be tried, so what cannot be seen is not known"
+    assert "run doctor with the privileges of detector collect" in remedy
+
+
+def test_doctor_does_not_disturb_a_collector_that_runs(examined: Doctor) -> None:
+    """Not a connect is lost while the programs are there twice."""
+    with Capture(map_entries=1024) as capture:
+        stop = Event()
+        made = 0
+
+        def connect() -> None:
+            nonlocal made
+            while not stop.is_set():
+                with socket.socket() as client:
+                    client.connect_ex(("127.0.0.1", 41))
+                made += 1
+
+        client = Thread(target=connect)
+        client.start()
+        examined()
+        stop.set()
+        client.join()
+        drained = capture.drain()
+    found = [each for each in drained.counts if each.remote_port == 41]
+    assert sum(each.attempted for each in found) == sum(each.refused for each in found) == made > 100
+    assert drained.losses.complete
+
+
+def _apart(examined: Doctor, *prefix: str) -> tuple[int, dict[str, list[tuple[str, str, str]]]]:
+    """As `examined`, in a process of its own that `prefix` starts."""
+    command = [*prefix, sys.executable, "-P", "-m", "detector", "doctor", "--json"]
+    environment = {**os.environ, "DETECTOR_DATABASE_URL": examined.url}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    return done.returncode, by_subject(done.stdout.decode())
 
 
 def test_a_database_that_is_missing_is_bad_and_not_made(

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Call
 
 _PROGRAM = Path(sys.executable).with_name("detector")
+_LOGIN: dict[str, Any] = {"login_address": "203.0.113.7", "login_source": "logind"}
+_SUDO: dict[str, Any] = {"user": "root", "parent_executable": "/usr/bin/sudo"}
+_NAME: dict[str, Any] = {
+    "remote_name": "db.example.org",
+    "remote_name_source": "udp answer of 10.0.0.2",
+    "remote_country": "NL",
+    "remote_network": "Example B.V.",
+}
 
 
 @pytest.fixture
@@ -96,6 +104,14 @@ def test_attempts_are_told_when_they_differ(call: Call, engine: Engine, counts: 
     assert re.split(r" {2,}", call("query").lines[1])[4] == said
 
 
+def test_what_is_unknown_is_null(call: Call, engine: Engine) -> None:
+    """JSON has no word for it."""
+    Recorder(engine).snapshot(count(None, None, protocol="packet"))
+
+    (row,) = _objects(call)
+    assert (row["remote_address"], row["remote_port"], row["protocol"]) == (None, None, "packet")
+
+
 def test_the_host_is_named_when_there_are_several(call: Call, engine: Engine) -> None:
     """With rows of more than one host a column says which."""
     for host in ("bastion-1", "bastion-2"):
@@ -121,11 +137,14 @@ def test_a_change_of_the_clock_is_visible(call: Call, engine: Engine) -> None:
 def test_json_has_every_field(call: Call, engine: Engine) -> None:
     """An object has all names of the documentation; times are in UTC, what is unknown is null."""
     recorder = Recorder(engine)
-    recorder.snapshot(
-        count(
-            session=7, attempted=4, established=2, refused=2, handshake_us_total=1000, handshake_us_max=700, unit=None
-        )
-    )
+    numbers: dict[str, Any] = {
+        "attempted": 4,
+        "established": 2,
+        "refused": 2,
+        "handshake_us_total": 1000,
+        "handshake_us_max": 700,
+    }
+    recorder.snapshot(count(session=7, unit=None, **_LOGIN, **_NAME, **numbers))
     ref = recorder.snapshot(count("fd00::1", 22, direction="inbound"))
     observe(engine, ref, {2: {"score": 0.5, "p_novelty": 0.1, "p_volume": 0.5, "novelty": "port", "explanation": "é"}})
 
@@ -138,14 +157,22 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
         "direction": "outbound",
         "protocol": "tcp",
         "executable": "/usr/bin/ssh",
+        "script": None,
         "command": "ssh",
+        "parent_executable": None,
         "user": "alice",
         "login_user": "alice",
+        "login_address": "203.0.113.7",
+        "login_source": "logind",
         "session": 7,
         "unit": None,
         "container": None,
         "remote_address": "10.0.4.12",
         "remote_port": 22,
+        "remote_name": "db.example.org",
+        "remote_name_source": "udp answer of 10.0.0.2",
+        "remote_country": "NL",
+        "remote_network": "Example B.V.",
         "local_port": None,
         "attempted": 4,
         "established": 2,
@@ -168,6 +195,7 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
     assert second["handshake_us_mean"] is second["handshake_us_max"] is None
     assert (second["remote_address"], second["remote_port"], second["local_port"]) == ("fd00::1", None, 22)
     assert (second["score"], second["novelty"], second["explanation"]) == (0.5, "port", "é")
+    assert second["login_address"] is second["remote_name"] is second["remote_network"] is None
 
 
 def test_json_names_are_documented(call: Call, engine: Engine) -> None:
@@ -198,6 +226,17 @@ def test_json_names_are_documented(call: Call, engine: Engine) -> None:
         (["--outcome", "refused"], [3]),
         (["--min-score", ".9"], [2]),
         (["--host", "bastion-*"], [1, 2, 3, 4, 5]),
+        (["--login-from", "203.0.113.7"], [2, 3]),
+        (["--login-from", "203.0.113.0/24", "--user", "root"], [2]),
+        (["--login-from", "10.0.0.0/8"], []),
+        (["--name", "*.example.org"], [1]),
+        (["--name", "DB.example.???"], [1]),
+        (["--name", "example.org"], []),
+        (["--parent", "*/sudo"], [2]),
+        (["--parent", "sudo"], []),
+        (["--protocol", "udp"], [3]),
+        (["--protocol", "tcp"], [1, 2, 4, 5]),
+        (["--protocol", "packet"], []),
         (["--host", "web"], []),
         (["--since", "2026-03-02T09:00:10Z"], []),
         (["--since", "2026-03-02T09:00:09Z", "--until", "2026-03-02T09:00:10Z"], [1, 2, 3, 4, 5]),
@@ -208,9 +247,19 @@ def test_json_names_are_documented(call: Call, engine: Engine) -> None:
 def test_each_option_narrows(call: Call, engine: Engine, arguments: list[str], ports: list[int]) -> None:
     """Each option leaves rows out, and all of them together what any of them would."""
     ref = Recorder(engine).snapshot(
-        count("10.0.4.12", 1),
-        count("10.0.4.12", 2, user="root"),
-        count("10.0.5.1", 3, executable="/usr/bin/nc", user="bob", login_user="bob", attempted=5, refused=5),
+        count("10.0.4.12", 1, **_NAME),
+        count("10.0.4.12", 2, **_SUDO, **_LOGIN),
+        count(
+            "10.0.5.1",
+            3,
+            executable="/usr/bin/nc",
+            user="bob",
+            login_user="bob",
+            protocol="udp",
+            attempted=5,
+            refused=5,
+            **_LOGIN,
+        ),
         count("10.0.4.9", 4, direction="inbound", user=None, login_user=None),
         count("fd00::1", 5, attempted=1, timed_out=1),
     )
@@ -254,6 +303,8 @@ def test_times_are_local(call: Call, engine: Engine) -> None:
         (["--port", "-5"], "--port", "write 22, 22,80 or 8000-8080"),
         (["--port", "\u0662"], "--port", "write 22, 22,80 or 8000-8080"),
         (["--port", "9-8"], "--port", "write 8-9"),
+        (["--login-from", "alice"], "--login-from", "write 10.0.4.12"),
+        (["--protocol", "gre"], "--protocol", "'tcp', 'sctp', 'udp', 'icmp', 'raw', 'packet'"),
         (["--direction", "in"], "--direction", "'outbound', 'inbound'"),
         (["--outcome", "open"], "--outcome", "'established', 'refused', 'timed_out', 'failed'"),
         (["--min-score", "2"], "--min-score", "0<=x<=1"),

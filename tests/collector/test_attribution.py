@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.bpf.capture import UNKNOWN_ID
+from detector.bpf.processes import UNKNOWN_ID
 from detector.collector.attribution import Attribution, ControlGroup, control_group
 
 _ID = "0123456789ab" + "c" * 52

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.collector.backlog import Backlog
-from detector.domain import Losses, Snapshot
+from detector.domain import CaptureHealth, Losses, Snapshot
 from tests.builders import START, count
 
 if TYPE_CHECKING:
@@ -66,3 +67,17 @@ def test_within_its_bound_nothing_is_touched() -> None:
         assert backlog.oldest() is snapshot
         backlog.written()
     assert len(backlog) == 0
+
+
+def test_what_was_wrong_with_a_snapshot_that_was_given_up_is_said_by_the_next() -> None:
+    """Blind in one of them is blind, since the earlier; what passed adds up."""
+    backlog = Backlog(most_counts=1)
+    bad = CaptureHealth(self_test_passed=False, blind_since=START, late_seconds=3, clock_step_seconds=-60)
+    good = CaptureHealth(self_test_passed=True, late_seconds=1, clock_step_seconds=20, suspended_seconds=5)
+    backlog.add(replace(_snapshot(0, [(False, 1)]), health=bad))
+    backlog.add(replace(_snapshot(1, [(False, 1)]), health=good))
+    oldest = backlog.oldest()
+    assert oldest is not None
+    assert oldest.health == CaptureHealth(
+        self_test_passed=False, blind_since=START, late_seconds=3, clock_step_seconds=-40, suspended_seconds=5
+    )

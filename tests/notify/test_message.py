@@ -50,7 +50,7 @@ def test_the_message_says_it_all() -> None:
         "Severity: high",
         "Host: bastion-1",
         "When: 2026-03-02 09:00:00 to 09:00:20 UTC",
-        "Connects: 300 attempted, 300 refused",
+        "Counts: 300 attempted, 300 refused",
         "Spread: 1 address, 300 ports",
         "Anomaly score: 0.9987 of 1",
         "In common: user root, remote_address 127.0.0.1",
@@ -79,6 +79,19 @@ def test_what_is_unknown_is_left_out() -> None:
     assert "score" not in text
     assert "In common" not in text
     assert "unusual" not in text
+
+
+def test_an_alert_without_rows_has_nothing_to_count() -> None:
+    """An alert about capture names no connects, and sends the reader to where capture is looked after."""
+    counts = dict.fromkeys(("attempted", "established", "refused", "timed_out", "failed", "destinations", "ports"), 0)
+    text = render(alert(**counts, score=None, explanations=(), summary="Capture is blind."), "opened").text
+    assert "Counts" not in text
+    assert "Spread" not in text
+    period = "--since '2026-03-02 09:00:00+00:00' --until '2026-03-02 09:00:20+00:00'"
+    assert text.splitlines()[-2:] == [
+        f"  detector query --incomplete --host bastion-1 {period}",
+        "  detector doctor",
+    ]
 
 
 def test_what_rows_have_in_common_leaves_out_what_is_unknown() -> None:

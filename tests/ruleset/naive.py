@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from detector.domain import IPAddress, StoredCount
+    from detector.domain import CaptureHealth, IPAddress, Losses, SnapshotRef, StoredCount
 
 OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
 
@@ -34,15 +34,24 @@ def row_of(seq: int, stored: StoredCount, observation: Mapping[str, Any], host: 
         "Host": host,
         "Initiated": outbound,
         "Image": key.executable,
+        "Script": key.script,
+        "ParentImage": key.parent_executable,
         "Command": key.command,
         "User": key.user,
         "LoginUser": key.login_user,
+        "LoginIp": count.login_address,
         "Unit": key.unit,
         "Container": key.container,
         "Session": count.session,
         "Protocol": key.protocol.value,
         "DestinationIp": key.remote_address if outbound else None,
+        "DestinationHostname": count.remote_name if outbound else None,
+        "DestinationCountry": count.remote_country if outbound else None,
+        "DestinationNetwork": count.remote_network if outbound else None,
         "SourceIp": None if outbound else key.remote_address,
+        "SourceHostname": None if outbound else count.remote_name,
+        "SourceCountry": None if outbound else count.remote_country,
+        "SourceNetwork": None if outbound else count.remote_network,
         "DestinationPort": key.remote_port if outbound else key.local_port,
         "Attempted": count.attempted,
         "Established": count.established,
@@ -52,6 +61,44 @@ def row_of(seq: int, stored: StoredCount, observation: Mapping[str, Any], host: 
         "HandshakeUsMax": count.handshake_us_max,
         "AnomalyScore": observation.get("score"),
         "Novelty": observation.get("novelty"),
+    }
+
+
+def row_of_snapshot(ref: SnapshotRef, losses: Losses, health: CaptureHealth, gap_seconds: float) -> Row:
+    """How a snapshot was taken under Sigma's names; what is missing is None."""
+    lost = {
+        "LostAttempted": losses.attempted,
+        "LostEstablished": losses.established,
+        "LostRefused": losses.refused,
+        "LostTimedOut": losses.timed_out,
+        "LostFailed": losses.failed,
+        "LostInbound": losses.inbound,
+        "LostPendingFull": losses.pending_full,
+        "LostUnmatched": losses.unmatched,
+        "LostUnnamed": losses.unnamed,
+        "LostUnread": losses.unread,
+        "LostMissed": losses.missed,
+        "Unnumbered": losses.unnumbered,
+    }
+    gap = gap_seconds if gap_seconds > 1 else 0.0
+    whole = losses.complete and health.self_test_passed is not False and gap == 0 and health.late_seconds <= 1
+    blind = None if health.blind_since is None else max(0.0, (ref.end - health.blind_since).total_seconds())
+    return {
+        "_id": (ref.seq, 0, 0),
+        "attempted": 1,
+        "Host": ref.host,
+        "Complete": whole,
+        "Lost": sum(lost.values()),
+        **lost,
+        "Folded": losses.folded,
+        "LostNames": losses.names,
+        "SelfTest": {None: None, True: "passed", False: "failed"}[health.self_test_passed],
+        "BlindSeconds": blind,
+        "LateSeconds": health.late_seconds,
+        "ClockStepSeconds": health.clock_step_seconds,
+        "SuspendedSeconds": health.suspended_seconds,
+        "GapSeconds": gap,
+        "Unseen": "; ".join(health.unseen) or None,
     }
 
 
@@ -154,6 +201,8 @@ def _item(key: str, value: Any, row: Row, outcome: str) -> bool:
 
 
 def _compared(stored: Any, modifiers: Sequence[str], value: Any) -> bool:
+    if "exists" in modifiers:
+        return value is (stored is not None)
     if stored is None:
         return False
     for modifier in modifiers:

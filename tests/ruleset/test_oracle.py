@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,93 +13,41 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.domain import ConnectionCount, Direction
+from detector.domain import CaptureHealth, Losses
 from detector.ruleset.load import load_rules
 from detector.store import snapshots
 from detector.store.engine import reading
 from tests.builders import Recorder, count, observe
 from tests.ruleset import naive
+from tests.ruleset.strategies import (
+    ADDRESSES,
+    ALIKE,
+    BROAD,
+    CAPTURE_COUNTINGS,
+    COUNTINGS,
+    KINDS,
+    MODIFIERS,
+    NETWORKS,
+    OF_CAPTURE,
+    PATTERNS,
+    SECONDS,
+    SNAPSHOTS,
+    STORED,
+    VARIED,
+    detections,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Engine
 
+    from detector.domain import SnapshotRef
     from detector.ruleset.evaluate import RuleSet
 
 _HOSTS = itertools.count()
-_ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.7", "::1", "2001:db8::1")
-_NETWORKS = ("10.0.0.0/8", "10.0.0.0/31", "192.168.7.7/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "::ffff:a00:0/104")
-_STORED = ("a", "A", "ab", "aB", "b%", "a_b", "a.b", "é", "É", "a\\b", "*", "b")
-_PATTERNS = (
-    *_STORED,
-    *("A?b", "a*", "*B", "**", "?", "É*", "?\\b", "a%b", "b_", "%", "_"),
-    *("\\*", "\\?", "a\\\\b", "a\\\\*", "a\\*", "a\\", "\\"),
-)
-_MODIFIERS = ("", "|contains", "|startswith", "|endswith")
-_WRITTEN = st.sampled_from(_PATTERNS) | st.text("abAB%_é*?\\", min_size=1, max_size=4)
-_NAMES = ("Image", "User", "LoginUser", "Command")
-_LIKE = st.sampled_from(_MODIFIERS)
-
-
-def _lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return values | st.lists(values, min_size=1, max_size=3)
-
-
-@st.composite
-def _texts(draw: st.DrawFn) -> tuple[str, Any]:
-    key: str = draw(st.sampled_from(_NAMES)) + draw(_LIKE)
-    if draw(st.booleans()):
-        return key + "|all", draw(st.lists(_WRITTEN, min_size=1, max_size=3))
-    return key, draw(_lists(_WRITTEN))
-
-
-_SMALL = st.integers(0, 3)
-_MEASURES = ("Session", "Attempted", "Refused", "Failed", "HandshakeUsMax")
-_NUMBERS = st.tuples(st.sampled_from((*_MEASURES, "DestinationPort")), _lists(_SMALL | _SMALL.map(str)))
-_COMPARED = st.tuples(
-    st.builds(
-        "{}|{}".format,
-        st.sampled_from((*_MEASURES, "DestinationPort", "AnomalyScore")),
-        st.sampled_from(("gt", "gte", "lt", "lte")),
-    ),
-    st.sampled_from((0, 1)),
-)
-_PLAIN_ITEMS = st.one_of(
-    _texts(),
-    _NUMBERS,
-    _COMPARED,
-    st.tuples(st.sampled_from(("DestinationIp", "SourceIp")), _lists(st.sampled_from(_ADDRESSES))),
-    st.tuples(st.sampled_from(("DestinationIp|cidr", "SourceIp|cidr")), _lists(st.sampled_from(_NETWORKS))),
-    st.tuples(st.just("Initiated"), st.sampled_from((True, False, "true", "False"))),
-    st.tuples(st.just("Novelty"), _lists(st.sampled_from(("destination", "pair", "d*")))),
-    st.tuples(st.just("AnomalyScore"), st.sampled_from((0, 0.5, 1))),
-)
-_OUTCOMES = st.tuples(st.just("Outcome"), _lists(st.sampled_from(naive.OUTCOMES)))
-
-
-def _mappings(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    several = st.lists(items, min_size=1, max_size=3).map(dict)
-    return several | st.lists(several, min_size=1, max_size=2)
-
-
-@st.composite
-def _detections(draw: st.DrawFn) -> tuple[dict[str, Any], naive.Tree]:
-    """Selections a1, a2 (with outcomes, never negated) and b1, b2 (without), and a condition over all of them."""
-    positive = {f"a{i}": draw(_mappings(_PLAIN_ITEMS | _OUTCOMES)) for i in range(draw(st.integers(1, 2)))}
-    free = {f"b{i}": draw(_mappings(_PLAIN_ITEMS)) for i in range(draw(st.integers(0, 2)))}
-    parts: list[naive.Tree] = [("name", name) for name in positive]
-    if draw(st.booleans()):
-        parts = [(draw(st.sampled_from(("1 of", "all of"))), "a*")]
-    if draw(st.booleans()) and free:
-        quantifier: str = draw(st.sampled_from(("1 of", "all of")))
-        parts.append(("not", (quantifier, "b*")))
-    else:
-        parts += [draw(st.sampled_from((("name", name), ("not", ("name", name))))) for name in free]
-    tree = parts[0]
-    for part in parts[1:]:
-        tree = (draw(st.sampled_from(("and", "or"))), tree, part)
-    return {**positive, **free}, tree
+_RULE_ID = "2f1c4e0e-52b3-4c1a-8a57-1f0f7c9d2b60"
+_BASE_ID = "6f0f6a92-7a53-4a39-9d52-0f6d8b8d5a11"
 
 
 def _written(tree: naive.Tree) -> str:
@@ -112,70 +61,14 @@ def _written(tree: naive.Tree) -> str:
     return f"({_written(rest[0])}) {kind} ({_written(rest[1])})"
 
 
-@st.composite
-def _counts(draw: st.DrawFn, names: tuple[str | None, ...], addresses: tuple[str, ...]) -> ConnectionCount:
-    drawn: dict[str, Any] = {
-        name: draw(st.sampled_from(names)) for name in ("executable", "user", "login_user", "command")
-    }
-    return count(
-        draw(st.sampled_from(addresses)),
-        draw(st.integers(0, 2)),
-        direction=draw(st.sampled_from(Direction)),
-        unit=None,
-        **drawn,
-        **{name: draw(_SMALL) for name in ("session", *naive.OUTCOMES, "handshake_us_max")},
-    )
-
-
-_OBSERVED = st.fixed_dictionaries(
-    {"score": st.sampled_from((None, 0.0, 0.5, 1.0)), "novelty": st.sampled_from((None, "destination", "pair"))}
-)
-# Pauses of whole intervals, so that ends fall on the edges of windows; a negative one is a clock set back.
-_PAUSES = st.sampled_from((0, 10, 20, 50, -10, -20))
-
-
-def _histories(counts: st.SearchStrategy[ConnectionCount]) -> st.SearchStrategy[Any]:
-    rows = st.lists(st.tuples(counts, _OBSERVED), max_size=5)
-    return st.lists(st.tuples(_PAUSES, rows), min_size=1, max_size=5)
-
-
-_VARIED = _histories(_counts((None, *_STORED), _ADDRESSES))
-# Few names, so that snapshots share groups.
-_ALIKE = _histories(_counts((None, "a"), _ADDRESSES[:2]))
-_BROAD = st.sampled_from(
-    [
-        ({"a1": {"Attempted|gte": 0}}, ("name", "a1")),
-        ({"a1": {"Outcome": ["refused", "failed"]}}, ("name", "a1")),
-        ({"a1": {"Outcome": "attempted", "Initiated": True}, "a2": {"Outcome": "refused"}}, ("1 of", "a*")),
-    ]
-)
-_COUNTINGS = st.builds(
-    naive.Counting,
-    group_by=st.lists(
-        st.sampled_from(("DestinationPort", "User", "DestinationIp", "Initiated", "Host")),
-        min_size=1,
-        max_size=2,
-        unique=True,
-    ),
-    timespan=st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds)),
-    operator=st.sampled_from(("gt", "gte", "lt", "lte", "eq")),
-    threshold=st.integers(2, 6),
-    field=st.sampled_from((None, "DestinationPort", "DestinationIp", "Image")),
-)
-
-_SOURCE = {"category": "network_connection", "product": "linux"}
-_RULE_ID = "2f1c4e0e-52b3-4c1a-8a57-1f0f7c9d2b60"
-_BASE_ID = "6f0f6a92-7a53-4a39-9d52-0f6d8b8d5a11"
-
-
-def _event(detection: tuple[dict[str, Any], naive.Tree], rule_id: str) -> dict[str, Any]:
+def _event(detection: tuple[dict[str, Any], naive.Tree], rule_id: str, category: str) -> dict[str, Any]:
     selections, tree = detection
     return {
         "title": "random",
         "id": rule_id,
         "name": "base",
         "level": "low",
-        "logsource": _SOURCE,
+        "logsource": {"category": category, "product": "linux"},
         "detection": {**selections, "condition": _written(tree)},
     }
 
@@ -208,7 +101,9 @@ def _loaded(folder: Path, *documents: dict[str, Any]) -> RuleSet | None:
 
 
 class _History:
-    """Random snapshots, stored under a host of their own."""
+    """Random snapshots, stored under a host of their own, and what rules see of their counts."""
+
+    category = "network_connection"
 
     def __init__(self, engine: Engine, history: Any) -> None:
         recorder = Recorder(engine, host=f"Host-{next(_HOSTS)}")
@@ -225,24 +120,46 @@ class _History:
         self.ends = {ref.seq: ref.end for ref in self.refs}
 
 
-def _check_event(engine: Engine, folder: Path, detection: Any, history: Any) -> None:
-    ruleset = _loaded(folder, _event(detection, _RULE_ID))
+class _Taken:
+    """Random snapshots that were taken well or not, and what rules see of that."""
+
+    category = "capture"
+
+    def __init__(self, engine: Engine, history: Any) -> None:
+        recorder = Recorder(engine, host=f"Host-{next(_HOSTS)}")
+        self.refs: list[SnapshotRef] = []
+        self.rows: list[naive.Row] = []
+        for pause, losses, (health, blind) in history:
+            before = recorder.now
+            recorder.pass_time(seconds=pause)
+            if blind is not None:
+                health = replace(health, blind_since=recorder.now + timedelta(seconds=blind))  # noqa: PLW2901
+            # What was counted in it is another category's.
+            ref = recorder.snapshot(count(), losses=losses, health=health)
+            gap = (ref.start - before).total_seconds() if self.refs else 0.0
+            self.refs.append(ref)
+            self.rows.append(naive.row_of_snapshot(ref, losses, health, gap))
+        self.ends = {ref.seq: ref.end for ref in self.refs}
+
+
+def _check_event(engine: Engine, folder: Path, detection: Any, stored: _History | _Taken) -> None:
+    ruleset = _loaded(folder, _event(detection, _RULE_ID, stored.category))
     if ruleset is None:
         return
     selections, tree = detection
-    stored = _History(engine, history)
     expected = naive.rows_matching(selections, tree, stored.rows)
     with reading(engine) as connection:
         findings = [finding for ref in stored.refs for finding in ruleset.evaluate(connection, ref)]
     assert {(e.seq, e.key_id, e.session) for f in findings for e in f.evidence} == expected.keys()
 
 
-def _check_correlation(engine: Engine, folder: Path, detection: Any, history: Any, counting: naive.Counting) -> None:
-    ruleset = _loaded(folder, _event(detection, _BASE_ID), _correlation(counting))
+def _check_correlation(
+    engine: Engine, folder: Path, detection: Any, stored: _History | _Taken, counting: naive.Counting
+) -> None:
+    ruleset = _loaded(folder, _event(detection, _BASE_ID, stored.category), _correlation(counting))
     if ruleset is None:
         return
     selections, tree = detection
-    stored = _History(engine, history)
     weights = naive.rows_matching(selections, tree, stored.rows)
     # The last snapshot first: what comes later must not change what an earlier one gives.
     for ref in reversed(stored.refs):
@@ -254,19 +171,18 @@ def _check_correlation(engine: Engine, folder: Path, detection: Any, history: An
         assert len({finding.fingerprint for finding in findings}) == len(findings)
 
 
-def _rule_for(item: dict[str, Any]) -> dict[str, Any]:
-    rule = _event(({"a": item}, ("name", "a")), str(uuid4()))
+def _rule_for(item: dict[str, Any], category: str) -> dict[str, Any]:
+    rule = _event(({"a": item}, ("name", "a")), str(uuid4()), category)
     return {key: value for key, value in rule.items() if key != "name"}
 
 
-def _check_each(engine: Engine, folder: Path, items: list[dict[str, Any]], counts: list[ConnectionCount]) -> None:
-    """Every one of `items` as a rule of its own against all of `counts`."""
-    rules = [_rule_for(item) for item in items]
+def _check_each(engine: Engine, folder: Path, items: list[dict[str, Any]], stored: _History | _Taken) -> None:
+    """Every one of `items` as a rule of its own against all that is stored."""
+    rules = [_rule_for(item, stored.category) for item in items]
     ruleset = _loaded(folder, *rules)
     assert ruleset is not None
-    stored = _History(engine, [(0, [(each, {}) for each in counts])])
     with reading(engine) as connection:
-        findings = ruleset.evaluate(connection, stored.refs[0])
+        findings = [finding for ref in stored.refs for finding in ruleset.evaluate(connection, ref)]
     for item, rule in zip(items, rules, strict=True):
         found = {(e.seq, e.key_id, e.session) for f in findings if f.rule_id == rule["id"] for e in f.evidence}
         assert found == naive.rows_matching({"a": item}, ("name", "a"), stored.rows).keys(), item
@@ -274,15 +190,42 @@ def _check_each(engine: Engine, folder: Path, items: list[dict[str, Any]], count
 
 def test_every_pattern_matches_every_text_alike(engine: Engine, tmp_path: Path) -> None:
     """Wildcards, escapes, percent signs, backslashes and the case of letters mean the same on both databases."""
-    items = [{f"User{modifier}": pattern} for modifier in _MODIFIERS for pattern in _PATTERNS]
-    _check_each(engine, tmp_path, items, [count(user=user) for user in _STORED])
+    items = [{f"User{modifier}": pattern} for modifier in MODIFIERS for pattern in PATTERNS]
+    _check_each(engine, tmp_path, items, _History(engine, [(0, [(count(user=user), {}) for user in STORED])]))
 
 
 def test_every_network_holds_the_same_addresses(engine: Engine, tmp_path: Path) -> None:
-    """Networks of both families, mapped and whole, hold the same addresses on both databases."""
-    items = [{"DestinationIp|cidr": network} for network in _NETWORKS]
-    items += [{"DestinationIp": address} for address in _ADDRESSES]
-    _check_each(engine, tmp_path, items, [count(address) for address in _ADDRESSES])
+    """Networks of both families, mapped and whole, hold the same addresses on both databases, and never the unknown."""
+    fields = ("DestinationIp", "LoginIp")
+    items: list[dict[str, Any]] = [{f"{name}|cidr": network} for network in NETWORKS for name in fields]
+    items += [{name: address} for address in ADDRESSES for name in fields]
+    items += [{f"{name}|exists": there} for there in (True, False) for name in fields]
+    counts = [count(address, login_address=address) for address in (None, *ADDRESSES)]
+    _check_each(engine, tmp_path, items, _History(engine, [(0, [(each, {}) for each in counts])]))
+
+
+def test_every_way_to_be_incomplete_is_seen(engine: Engine, tmp_path: Path) -> None:
+    """Each field of capture gives the same on both databases for snapshots that differ from a good one in one thing."""
+    numbers = (*KINDS, *SECONDS)
+    items: list[dict[str, Any]] = [{f"{name}|{how}": 1} for name in numbers for how in ("gt", "gte", "lt", "lte")]
+    items += [{f"{name}|exists": there} for name in (*SECONDS, "SelfTest", "Unseen") for there in (True, False)]
+    items += [
+        {"Complete": True},
+        {"Complete": False},
+        {"SelfTest": "passed"},
+        {"SelfTest": "failed"},
+        {"Unseen": "A; b"},
+    ]
+    items += [{"ClockStepSeconds|lte": -1}, {"BlindSeconds": 0}, {"BlindSeconds": 15.5}, {"Lost": 3}]
+    good = CaptureHealth(self_test_passed=True)
+    histories: list[Any] = [(0, Losses(**{kind: 3}), (good, None)) for kind in Losses.__dataclass_fields__]
+    histories += [(pause, Losses(), (good, None)) for pause in (0, 0.5, 1, 1.001, 20, -10)]
+    histories += [(0, Losses(), (replace(good, late_seconds=late), None)) for late in (0.5, 1, 1.001)]
+    histories += [(0, Losses(), (replace(good, clock_step_seconds=step), None)) for step in (-30, -1, 1, 30)]
+    histories += [(0, Losses(), (replace(good, self_test_passed=passed), None)) for passed in (None, False)]
+    histories += [(0, Losses(), (CaptureHealth(self_test_passed=False), blind)) for blind in (-5.5, 0, 9, 10, 15)]
+    histories += [(0, Losses(), (replace(good, suspended_seconds=1, unseen=("a", "b")), None))]
+    _check_each(engine, tmp_path, items, _Taken(engine, histories))
 
 
 _FAST = settings(
@@ -292,38 +235,72 @@ _FEW = settings(_FAST, max_examples=25)
 
 
 @_FAST
-@given(detection=_detections(), history=_VARIED)
+@given(detection=detections(), history=VARIED)
 def test_single_event_rules_match_the_rows_that_they_say(
     sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any
 ) -> None:
     """Fields, modifiers, lists, wildcards, outcomes and conditions select on SQLite what is expected."""
-    _check_event(sqlite_engine, tmp_path, detection, history)
+    _check_event(sqlite_engine, tmp_path, detection, _History(sqlite_engine, history))
 
 
 @_FAST
-@given(detection=_BROAD | _detections(), history=_ALIKE, counting=_COUNTINGS)
+@given(detection=BROAD | detections(), history=ALIKE, counting=COUNTINGS)
 def test_correlations_count_what_they_say(
     sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
 ) -> None:
     """Both correlations find on SQLite the groups, windows and rows that the naive evaluator finds."""
-    _check_correlation(sqlite_engine, tmp_path, detection, history, counting)
+    _check_correlation(sqlite_engine, tmp_path, detection, _History(sqlite_engine, history), counting)
 
 
 @pytest.mark.postgres
 @_FEW
-@given(detection=_detections(), history=_VARIED)
+@given(detection=detections(), history=VARIED)
 def test_single_event_rules_match_the_same_rows_on_postgres(
     postgres_engine: Engine, tmp_path: Path, detection: Any, history: Any
 ) -> None:
     """Fields, modifiers, lists, wildcards, outcomes and conditions select on Postgres what is expected."""
-    _check_event(postgres_engine, tmp_path, detection, history)
+    _check_event(postgres_engine, tmp_path, detection, _History(postgres_engine, history))
 
 
 @pytest.mark.postgres
 @_FEW
-@given(detection=_BROAD | _detections(), history=_ALIKE, counting=_COUNTINGS)
+@given(detection=BROAD | detections(), history=ALIKE, counting=COUNTINGS)
 def test_correlations_count_the_same_on_postgres(
     postgres_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
 ) -> None:
     """Both correlations find on Postgres the groups, windows and rows that the naive evaluator finds."""
-    _check_correlation(postgres_engine, tmp_path, detection, history, counting)
+    _check_correlation(postgres_engine, tmp_path, detection, _History(postgres_engine, history), counting)
+
+
+@_FAST
+@given(detection=OF_CAPTURE, history=SNAPSHOTS)
+def test_capture_rules_match_the_snapshots_that_they_say(
+    sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any
+) -> None:
+    """Losses, self-test, seconds and what is unseen select on SQLite the snapshots that are expected."""
+    _check_event(sqlite_engine, tmp_path, detection, _Taken(sqlite_engine, history))
+
+
+@_FAST
+@given(
+    detection=st.just(({"a1": {"Host": "*"}}, ("name", "a1"))) | OF_CAPTURE,
+    history=SNAPSHOTS,
+    counting=CAPTURE_COUNTINGS,
+)
+def test_correlations_count_snapshots(
+    sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
+) -> None:
+    """Of capture, each snapshot counts once, in the windows and groups of the naive evaluator."""
+    _check_correlation(sqlite_engine, tmp_path, detection, _Taken(sqlite_engine, history), counting)
+
+
+@pytest.mark.postgres
+@_FEW
+@given(detection=OF_CAPTURE, history=SNAPSHOTS, counting=CAPTURE_COUNTINGS)
+def test_capture_rules_match_the_same_snapshots_on_postgres(
+    postgres_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
+) -> None:
+    """Single-event rules and correlations over capture find on Postgres what the naive evaluator finds."""
+    stored = _Taken(postgres_engine, history)
+    _check_event(postgres_engine, tmp_path, detection, stored)
+    _check_correlation(postgres_engine, tmp_path, detection, stored, counting)

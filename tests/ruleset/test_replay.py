@@ -1,9 +1,10 @@
 """Replays recorded snapshots through rules: each folder of tests/replay is a case.
 
 A case holds `snapshots.jsonl`, one snapshot a line (`start`, `end`, and `counts` under the system's own field names,
-with what the models said of a row among them), and `findings.json`, all findings expected of them: the number of the
-snapshot, the title of the rule, the group and the number of rows. The rules are those of the case's `rule.yml`, or all
-that ship: a case of one rule so proves as well that the others are silent.
+with what the models said of a row among them; `losses` and `health` if there are any), and `findings.json`, all
+findings expected of them: the number of the line, the title of the rule, the group and the number of rows. Between two
+lines nothing happened; with `unwatched` in the second, nobody watched. The rules are those of the case's `rule.yml`, or
+all that ship: a case of one rule so proves as well that the others are silent.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from detector import shipped
-from detector.domain import ConnectionCount, ConnectionKey, Direction, Protocol, Snapshot
+from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.ruleset.load import load_rules
 from detector.store import snapshots
 from detector.store.engine import reading, writing
@@ -37,9 +38,15 @@ def _count(written: dict[str, Any]) -> ConnectionCount:
     key = {name: value for name, value in written.items() if name not in (*_COUNTS, *_MODELS)}
     key["direction"] = Direction(key.get("direction", "outbound"))
     key["protocol"] = Protocol(key.get("protocol", "tcp"))
-    key["remote_address"] = ip_address(key["remote_address"])
+    key["remote_address"] = ip_address(key["remote_address"]) if "remote_address" in key else None
     counts = {name: written[name] for name in _COUNTS if name in written}
     return ConnectionCount(key=ConnectionKey(**key), **counts)
+
+
+def _health(written: dict[str, Any]) -> CaptureHealth:
+    since = written.get("blind_since")
+    moment = {} if since is None else {"blind_since": datetime.fromisoformat(since)}
+    return CaptureHealth(**{**written, **moment})
 
 
 def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
@@ -48,18 +55,29 @@ def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
     assert loaded.faults == ()
     writer = SnapshotWriter(case)
     findings = []
-    for line in (folder / "snapshots.jsonl").read_text(encoding="utf-8").splitlines():
+    watched = None
+    for number, line in enumerate((folder / "snapshots.jsonl").read_text(encoding="utf-8").splitlines(), 1):
         written = json.loads(line)
         start, end = (datetime.fromisoformat(written[key]) for key in ("start", "end"))
         counts = [(_count(each), {name: each.get(name) for name in _MODELS}) for each in written["counts"]]
-        snapshot = Snapshot(host=case, start=start, end=end, counts=tuple(count for count, _ in counts))
+        snapshot = Snapshot(
+            host=case,
+            start=start,
+            end=end,
+            counts=tuple(count for count, _ in counts),
+            losses=Losses(**written.get("losses", {})),
+            health=_health(written.get("health", {})),
+        )
         with writing(engine) as connection:
+            if watched is not None and watched < start and not written.get("unwatched"):
+                writer.write(connection, Snapshot(host=case, start=watched, end=start, counts=()))
             ref = writer.write(connection, snapshot)
+            watched = end
             numbers = {each.count.key: each.key_id for each in snapshots.read_counts(connection, ref)}
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})
         with reading(engine) as connection:
             for finding in loaded.ruleset.evaluate(connection, ref):
-                said = {"snapshot": ref.seq, "rule": finding.rule_title, "group": dict(finding.group)}
+                said = {"snapshot": number, "rule": finding.rule_title, "group": dict(finding.group)}
                 findings.append({**said, "rows": len(finding.evidence)})
     return sorted(findings, key=str)
 

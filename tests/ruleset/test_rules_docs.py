@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from detector.ruleset import fields
+import pytest
+
+from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.compare import MODIFIERS
+from detector.ruleset.fields import Field, Kind
 from detector.ruleset.load import load_rules
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -18,15 +21,16 @@ def _table(heading: str) -> list[list[str]]:
     return [row.split(" | ") for row in rows[2:]]
 
 
-def _word(field: fields.Field) -> str:
-    if field.kind is fields.Kind.OUTCOME:
+def _word(field: Field) -> str:
+    if field.kind is Kind.OUTCOME:
         return "a column each"
     return "`remote_port`, `local_port`" if field.word == "remote_port" else f"`{field.word}`"
 
 
-def test_every_field_is_described() -> None:
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_field_is_described(category: str) -> None:
     """The table of fields is that of the code: names, words, types, meanings, examples, and no other row."""
-    assert _table("## Fields") == [
+    assert _table(f"## Fields of {category}") == [
         [
             f"`{field.name}`",
             _word(field),
@@ -35,15 +39,17 @@ def test_every_field_is_described() -> None:
             field.meaning,
             f"`{field.example}`",
         ]
-        for field in fields.FIELDS.values()
+        for field in CATEGORIES[category].fields.values()
     ]
 
 
 def test_every_choice_is_named() -> None:
-    """The values of fields with a fixed set of them stand below the table."""
+    """The values of fields with a fixed set of them stand below the table, and every category is introduced."""
     below = _PAGE.split("`Outcome` is one of", maxsplit=1)[1]
-    for value in (*fields.OUTCOMES, *fields.NOVELTIES, *fields.CHANNELS):
+    chosen = (each.choices for category in CATEGORIES.values() for each in category.fields.values())
+    for value in (value for choices in chosen for value in choices):
         assert f"`{value}`" in below
+    assert [row[0] for row in _table("of two kinds of events:")] == [f"`{category}`" for category in CATEGORIES]
 
 
 def test_every_modifier_is_listed() -> None:
@@ -62,4 +68,4 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
         (tmp_path / f"{number}.yml").write_text(text, encoding="utf-8")
     loaded = load_rules([tmp_path])
     assert loaded.faults == ()
-    assert len(loaded.ruleset.rules) == 3
+    assert len(loaded.ruleset.rules) == 5

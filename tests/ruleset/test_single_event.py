@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,6 +96,47 @@ def test_a_missing_field_matches_nothing_but_not(engine: Engine, tmp_path: Path)
     )
     found = {finding.rule_id: [each.key_id for each in finding.evidence] for finding in evaluated(engine, rules, ref)}
     assert found == {rule_id(1): [2], rule_id(2): [1], rule_id(3): [1]}
+
+
+def test_an_unknown_address_is_missing(engine: Engine, tmp_path: Path) -> None:
+    """What was seen without its address is in no network, is not filtered out by one, and can be asked for."""
+    ref = Recorder(engine).snapshot(count("10.0.0.9"), count(None, None, protocol="packet", executable="/usr/bin/x"))
+    outside = {"selection": {"DestinationIp|cidr": "10.0.0.0/8"}, "condition": "not selection"}
+    rules = loaded(
+        tmp_path,
+        event({"DestinationIp|cidr": ["0.0.0.0/0", "::/0"]}, number=1),
+        event({}, number=2, detection=outside),
+        event({"DestinationIp|exists": False}, number=3),
+        event({"DestinationIp|exists": True, "DestinationPort|exists": True}, number=4),
+    )
+    found = {finding.rule_id: [each.key_id for each in finding.evidence] for finding in evaluated(engine, rules, ref)}
+    assert found == {rule_id(1): [1], rule_id(2): [2], rule_id(3): [2], rule_id(4): [1]}
+
+
+def test_where_a_login_came_from_and_what_a_destination_is_called(engine: Engine, tmp_path: Path) -> None:
+    """What was learnt beside a connection is matched and grouped like the rest; the direction decides whose it is."""
+    learnt: dict[str, Any] = {"remote_name": "db.example.org", "remote_country": "DE", "remote_network": "EXAMPLE-NET"}
+    ref = Recorder(engine).snapshot(
+        count("203.0.113.9", login_address="198.51.100.7", script="/opt/x", parent_executable="/bin/bash", **learnt),
+        count("203.0.113.9", 22, direction="inbound", executable="/usr/sbin/sshd", **learnt),
+        count("203.0.113.9", 443),
+    )
+    rules = loaded(
+        tmp_path,
+        event({"LoginIp|cidr": "198.51.100.0/24"}, number=1, group_by=["LoginIp", "DestinationHostname"]),
+        event({"DestinationCountry": "de", "DestinationNetwork|endswith": "-net"}, number=2, group_by=["Script"]),
+        event({"SourceCountry": "DE", "SourceHostname|endswith": ".org"}, number=3, group_by=["SourceNetwork"]),
+        event({"ParentImage|endswith": "/bash"}, number=4, group_by=["ParentImage"]),
+        event({"Image": "/usr/sbin/sshd"}, number=5),
+    )
+    found = {f.rule_id: (dict(f.group), [each.key_id for each in f.evidence]) for f in evaluated(engine, rules, ref)}
+    assert found == {
+        rule_id(1): ({"login_address": "198.51.100.7", "remote_name": "db.example.org"}, [1]),
+        rule_id(2): ({"script": "/opt/x"}, [1]),
+        rule_id(3): ({"remote_network": "EXAMPLE-NET"}, [2]),
+        rule_id(4): ({"parent_executable": "/bin/bash"}, [1]),
+        rule_id(5): ({"remote_address": "203.0.113.9", "local_port": 22}, [2]),
+    }
 
 
 def test_findings_come_in_a_fixed_order(engine: Engine, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from detector.ruleset.evaluate import RuleSet
 
 SOURCE = {"category": "network_connection", "product": "linux"}
+CAPTURE = {"category": "capture", "product": "linux"}
 
 
 def rule_id(number: int) -> str:

@@ -64,9 +64,10 @@ def test_alerts_are_listed_from_the_last_active_one(engine: Engine) -> None:
 
 
 def test_the_rows_behind_an_alert(engine: Engine) -> None:
-    """Each row comes with its host, times, key, counts and observation, in the order of time."""
+    """Each row comes with its host, times, key, counts, origin, name and observation, in the order of time."""
     alerted(engine, Recorder(engine, host="another"), count("10.9.9.9"))
-    ref = alerted(engine, Recorder(engine), count("10.0.4.13", 2222, session=7), count("10.0.4.12"))
+    named = count("10.0.4.13", 2222, session=7, login_address="203.0.113.7", remote_name="db.example.org")
+    ref = alerted(engine, Recorder(engine), named, count("10.0.4.12"))
     with reading(engine) as connection:
         alert = next(each for each in list_alerts(connection) if each.host == "bastion-1")
         rows = alert_rows(connection, alert.alert_id, 10)
@@ -78,6 +79,10 @@ def test_the_rows_behind_an_alert(engine: Engine) -> None:
         ("10.0.4.12", 22, 0, 1),
         ("10.0.4.13", 2222, 7, 1),
     }
+    assert [(str(row["login_address"]), row["remote_name"]) for row in rows] == [
+        ("203.0.113.7", "db.example.org"),
+        ("None", None),
+    ]
     assert [(row["score"], row["explanation"]) for row in rows] == [(0.97, "never seen before"), (None, None)]
 
 

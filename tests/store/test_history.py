@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, insert
 
-from detector.domain import Direction, Outcome, Severity
+from detector.domain import Direction, Outcome, Protocol, Severity
 from detector.store import history
 from detector.store.engine import open_store, reading, writing
 from detector.store.history import Decision, HistoryFilter, Page, RuleHits, decisions, find, known_hosts, rule_hits
@@ -35,16 +35,24 @@ def _find(engine: Engine, limit: int = 100, **wanted: Any) -> Page:
         return find(connection, HistoryFilter(**wanted), limit)
 
 
-def _ports(page: Page) -> list[int]:
+def _ports(page: Page) -> list[Any]:
     return [row["remote_port"] or row["local_port"] for row in page.rows]
 
 
 def test_rows_have_everything_that_is_known(engine: Engine) -> None:
     """A row names host, period, key, counts and what the models said."""
     recorder = Recorder(engine)
+    learnt: dict[str, Any] = {
+        "login_address": ip_address("203.0.113.7"),
+        "login_source": "logind",
+        "remote_name": "db.example.org",
+        "remote_name_source": "udp answer of 10.0.0.2",
+        "remote_country": "NL",
+        "remote_network": "Example B.V.",
+    }
     recorder.snapshot(count())
     ref = recorder.snapshot(
-        count(attempted=3, refused=2, established=1, handshake_us_total=900, handshake_us_max=900, session=4)
+        count(attempted=3, refused=2, established=1, handshake_us_total=900, handshake_us_max=900, session=4, **learnt)
     )
     said = {
         "score": 0.99,
@@ -71,6 +79,8 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
         "direction": "outbound",
         "protocol": "tcp",
         "executable": "/usr/bin/ssh",
+        "script": None,
+        "parent_executable": None,
         "command": "ssh",
         "user": "alice",
         "login_user": "alice",
@@ -87,6 +97,7 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
         "failed": 0,
         "handshake_us_total": 900,
         "handshake_us_max": 900,
+        **learnt,
         **said,
     }
 
@@ -106,7 +117,8 @@ def test_an_empty_store_has_no_rows(engine: Engine) -> None:
     assert _find(engine) == Page(rows=(), total_more=0)
 
 
-_CRITERIA: list[tuple[dict[str, Any], list[int]]] = [
+_LOGIN: dict[str, Any] = {"login_address": "203.0.113.7", "login_source": "logind"}
+_CRITERIA: list[tuple[dict[str, Any], list[int | None]]] = [
     ({"user": "root"}, [2]),
     ({"login_user": "alice"}, [1, 2, 5]),
     ({"login_user": "*"}, [1, 2, 3, 5]),
@@ -122,19 +134,32 @@ _CRITERIA: list[tuple[dict[str, Any], list[int]]] = [
     ({"outcome": Outcome.FAILED}, []),
     ({"ports": (range(4, 5),)}, [4]),
     ({"ports": (range(1, 3), range(5, 6))}, [1, 2, 5]),
-    ({"remote_network": ip_network("10.0.4.12")}, [1, 2]),
-    ({"remote_network": ip_network("10.0.0.0/8")}, [1, 2, 3, 4]),
-    ({"remote_network": ip_network("0.0.0.0/0")}, [1, 2, 3, 4]),
-    ({"remote_network": ip_network("fd00::/8")}, [5]),
-    ({"remote_network": ip_network("::/0")}, [5]),
-    ({"remote_network": ip_network("::ffff:10.0.0.0/104")}, [1, 2, 3, 4]),
+    ({"remote_addresses": ip_network("10.0.4.12")}, [1, 2]),
+    ({"remote_addresses": ip_network("10.0.0.0/8")}, [1, 2, 3, 4]),
+    ({"remote_addresses": ip_network("0.0.0.0/0")}, [1, 2, 3, 4, 6]),
+    ({"remote_addresses": ip_network("fd00::/8")}, [5]),
+    ({"remote_addresses": ip_network("::/0")}, [5]),
+    ({"remote_addresses": ip_network("::ffff:10.0.0.0/104")}, [1, 2, 3, 4]),
     ({"min_score": 0.9}, [2]),
     ({"min_score": 0.5}, [1, 2]),
     ({"min_score": 0.0}, [1, 2]),
-    ({"login_user": "alice", "executable": "*/ssh", "remote_network": ip_network("10.0.4.0/24")}, [1, 2]),
+    ({"login_user": "alice", "executable": "*/ssh", "remote_addresses": ip_network("10.0.4.0/24")}, [1, 2]),
     ({"user": "root", "direction": Direction.INBOUND}, []),
-    ({"host": "bastion-1"}, [1, 2, 3, 4, 5]),
-    ({"host": "bastion-?"}, [1, 2, 3, 4, 5]),
+    ({"host": "bastion-1"}, [1, 2, 3, 4, 5, 6, None]),
+    ({"host": "bastion-?"}, [1, 2, 3, 4, 5, 6, None]),
+    ({"login_addresses": ip_network("203.0.113.7")}, [2, 6]),
+    ({"login_addresses": ip_network("0.0.0.0/0")}, [2, 6]),
+    ({"login_addresses": ip_network("203.0.113.0/29"), "user": "root"}, [2]),
+    ({"login_addresses": ip_network("10.0.4.12")}, []),
+    ({"parent_executable": "*/sudo"}, [2]),
+    ({"remote_name": "DB.example.*"}, [2, 5]),
+    ({"remote_name": "db.example.org"}, [2]),
+    ({"remote_name": "*"}, [2, 5]),
+    ({"remote_name": "other.*"}, []),
+    ({"remote_name": "*.org", "login_addresses": ip_network("203.0.113.7"), "min_score": 0.9}, [2]),
+    ({"protocol": Protocol.UDP}, [6]),
+    ({"protocol": Protocol.PACKET}, [None]),
+    ({"protocol": Protocol.SCTP}, []),
     ({"host": "web-*"}, []),
 ]
 
@@ -143,10 +168,12 @@ def test_each_criterion_narrows(engine: Engine) -> None:
     """Only rows that satisfy all criteria are found."""
     ref = Recorder(engine).snapshot(
         count("10.0.4.12", 1),
-        count("10.0.4.12", 2, user="root"),
+        count("10.0.4.12", 2, user="root", parent_executable="/usr/bin/sudo", remote_name="db.example.ORG", **_LOGIN),
         count("10.0.5.1", 3, executable="/usr/bin/nc", user="bob", login_user="bob", attempted=5, refused=5),
         count("10.0.4.9", 4, direction="inbound", executable=None, user=None, login_user=None),
-        count("fd00::1", 5, attempted=1, timed_out=1),
+        count("fd00::1", 5, attempted=1, timed_out=1, remote_name="db.example.net", remote_country="NL"),
+        count("192.0.2.1", 6, protocol="udp", executable=None, login_user=None, **_LOGIN),
+        count(None, None, protocol="packet", executable=None, login_user=None),
     )
     observe(engine, ref, {1: {"score": 0.5}, 2: {"score": 0.9}})
 
@@ -297,7 +324,7 @@ def test_a_network_is_its_addresses(engine: Engine, network: IPv4Network | IPv6N
     if not known:
         Recorder(engine).snapshot(*(count(str(address)) for address in addresses))
 
-    found = {row["remote_address"] for row in _find(engine, remote_network=network).rows}
+    found = {row["remote_address"] for row in _find(engine, remote_addresses=network).rows}
 
     if isinstance(network, IPv6Network) and network.subnet_of(IPv6Network("::ffff:0:0/96")):
         network = IPv4Network((network.network_address.ipv4_mapped or "", network.prefixlen - 96))
@@ -311,6 +338,7 @@ def test_a_network_is_its_addresses(engine: Engine, network: IPv4Network | IPv6N
         {"since": START + 300 * _SECOND},
         {"since": START + 300 * _SECOND, "until": START + 320 * _SECOND, "user": "alice"},
         {"executable": "*/ssh", "min_score": 0.5, "since": START},
+        {"remote_name": "*.org", "login_addresses": ip_network("203.0.113.0/24"), "protocol": Protocol.TCP},
     ],
 )
 def test_history_is_searched_by_keys(sqlite_url: str, wanted: dict[str, Any]) -> None:

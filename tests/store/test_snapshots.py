@@ -16,8 +16,10 @@ from sqlalchemy import func, select
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.errors import StoreError
 from detector.store import snapshots as store
+from detector.store.columns import storable
 from detector.store.engine import reading, writing
-from detector.store.snapshots import SnapshotWriter, digest, storable
+from detector.store.numbering import Numbering, digest
+from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import connection_counts, connection_keys, hosts, snapshots
 from tests.builders import START, Recorder, count, stored
 
@@ -33,12 +35,20 @@ def _number(engine: Engine, table: Table) -> int:
 
 
 def test_a_snapshot_comes_back_as_it_was(engine: Engine) -> None:
-    """Counts of both directions and address families, with unknown names, are read as they were written."""
+    """Counts of both directions, all protocols and address families, with unknown names and addresses, are read as they
+    were written.
+    """
     counts = (
         count("10.0.4.12", 22, handshake_us_total=900, handshake_us_max=600, attempted=2, established=1, refused=1),
         count("fd00::1", 443, executable=None, command=None, login_user=None, unit=None, session=7),
         count("10.0.4.9", 22, direction="inbound", user=None, container="web"),
         count("10.0.4.12", 22, executable="", timed_out=3, failed=4, attempted=7),
+        count("10.0.4.12", 53, protocol="udp", script="/opt/ask.py", parent_executable="/usr/bin/bash"),
+        count("fd00::1", None, protocol="icmp", login_address="2001:db8::7", login_source="sshd's connection"),
+        count(None, None, protocol="packet", attempted=2, failed=1),
+        count(None, None, attempted=70_000, refused=70_000),
+        count("192.0.2.1", 443, remote_name="a.example", remote_name_source="udp answer of 10.0.0.2", session=3),
+        count("192.0.2.2", 443, remote_country="NL", remote_network="Example B.V.", login_address="203.0.113.7"),
     )
 
     ref = Recorder(engine).snapshot(*counts)
@@ -46,7 +56,7 @@ def test_a_snapshot_comes_back_as_it_was(engine: Engine) -> None:
     found = list(stored(engine, ref))
     assert {each.count for each in found} == set(counts)
     assert {each.first_seen for each in found} == {START}
-    assert [each.key_id for each in found] == [1, 2, 3, 4]
+    assert [each.key_id for each in found] == [*range(1, 11)]
 
 
 def test_losses_are_kept(engine: Engine) -> None:
@@ -140,7 +150,7 @@ def test_more_keys_than_one_statement_takes(engine: Engine) -> None:
 
 def test_a_full_memory_of_keys_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that has forgotten its keys finds them in the store."""
-    monkeypatch.setattr(SnapshotWriter, "_REMEMBERED", 2)
+    monkeypatch.setattr(Numbering, "_REMEMBERED", 2)
     recorder = Recorder(engine)
     for _ in range(3):
         recorder.snapshot(count(port=21), count(port=22), count(port=23))
@@ -207,12 +217,19 @@ def test_what_is_storable_stays(text: str) -> None:
 _KEY = count().key
 
 
-@pytest.mark.parametrize("name", ["executable", "command", "user", "login_user", "unit", "container"])
+def _digest(key: ConnectionKey) -> bytes:
+    return digest(getattr(key, field.name) for field in fields(key))
+
+
+_NAMES = ["executable", "script", "parent_executable", "command", "user", "login_user", "unit", "container"]
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_unknown_is_not_empty(name: str) -> None:
     """A digest tells an unknown name from an empty one."""
     names: list[Any] = [None, "", "\xff", "None"]
 
-    assert len({digest(replace(_KEY, **{name: each})) for each in names}) == 4
+    assert len({_digest(replace(_KEY, **{name: each})) for each in names}) == 4
 
 
 def test_fields_do_not_run_together() -> None:
@@ -225,9 +242,13 @@ def test_fields_do_not_run_together() -> None:
         replace(_KEY, remote_port=None, local_port=22),
         replace(_KEY, remote_address=ip_address("::1")),
         replace(_KEY, remote_address=ip_address("0.0.0.1")),
+        replace(_KEY, remote_address=None),
+        replace(_KEY, script="/opt/a"),
+        replace(_KEY, parent_executable="/opt/a"),
+        *(replace(_KEY, protocol=protocol) for protocol in Protocol if protocol is not _KEY.protocol),
     ]
 
-    assert len({digest(key) for key in keys}) == len(keys)
+    assert len({_digest(key) for key in keys}) == len(keys)
 
 
 _names = st.one_of(st.none(), st.sampled_from(["", "a", "b", "\x00", "\udc80"]), st.text(max_size=3))
@@ -235,10 +256,11 @@ _keys = st.builds(
     ConnectionKey,
     direction=st.sampled_from(Direction),
     protocol=st.sampled_from(Protocol),
-    remote_address=st.sampled_from([ip_address("10.0.0.1"), ip_address("::1"), ip_address("fd00::1")]),
+    remote_address=st.sampled_from([None, ip_address("10.0.0.1"), ip_address("::1"), ip_address("fd00::1")]),
     remote_port=st.one_of(st.none(), st.integers(0, 65_535)),
     local_port=st.one_of(st.none(), st.integers(0, 65_535)),
     executable=_names,
+    script=_names,
     user=_names,
     login_user=_names,
 )
@@ -247,6 +269,11 @@ _counts = st.builds(
     ConnectionCount,
     key=_keys,
     session=st.integers(0, 3),
+    login_address=st.sampled_from([None, ip_address("192.0.2.1"), ip_address("2001:db8::1")]),
+    login_source=_names,
+    remote_name=_names,
+    remote_name_source=_names,
+    remote_country=_names,
     handshake_us_max=_numbers,
     **dict.fromkeys(_SUMMED, _numbers),
 )
@@ -255,7 +282,9 @@ _counts = st.builds(
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(series=st.lists(st.lists(_counts, max_size=8), min_size=1, max_size=4))
 def test_nothing_is_lost_or_invented(engine: Engine, series: list[list[ConnectionCount]]) -> None:
-    """Whatever keys and counts come, the store holds the same sums as went in, for each host, snapshot and outcome."""
+    """Whatever keys and counts come, the store holds the same sums as went in, for each host, snapshot and outcome; and
+    each origin and name that it gives is one that came with this key and session.
+    """
     recorder = Recorder(engine, host=f"host {_number(engine, hosts)}")
     for counts in series:
         ref = recorder.snapshot(*counts)
@@ -266,6 +295,35 @@ def test_nothing_is_lost_or_invented(engine: Engine, series: list[list[Connectio
             (each.handshake_us_max for each in counts), default=0
         )
         assert len({(each.key, each.session) for each in found}) == len(found)
+        for learnt in (_origin, _name):
+            given = {(_row(each), learnt(each)) for each in counts}
+            known = {(_row(each), learnt(each)) for each in found}
+            assert known <= given
+            # What one of the counts knew is not forgotten for another that did not.
+            assert {row for row, value in known if _is_known(value)} == {
+                row for row, value in given if _is_known(value)
+            }
+
+
+def _written(value: Any) -> Any:
+    return storable(value) if isinstance(value, str) else value
+
+
+def _row(count: ConnectionCount) -> tuple[Any, ...]:
+    key = count.key
+    return (count.session, *(_written(getattr(key, field.name)) for field in fields(key)))
+
+
+def _origin(count: ConnectionCount) -> tuple[Any, ...]:
+    return (count.login_address, _written(count.login_source))
+
+
+def _name(count: ConnectionCount) -> tuple[Any, ...]:
+    return tuple(_written(each) for each in (count.remote_name, count.remote_name_source, count.remote_country))
+
+
+def _is_known(value: tuple[Any, ...]) -> bool:
+    return any(each is not None for each in value)
 
 
 def _sums(counts: list[ConnectionCount]) -> Counter[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ import pytest
 
 from detector.bpf.capture import Capture
 from detector.collector.live import LiveCollector
+from tests.system.island import island
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +28,8 @@ def storm(*arguments: str | int) -> list[str]:
 @pytest.fixture
 def live() -> Iterator[LiveCollector]:
     """A collector on the real kernel."""
-    with Capture(map_entries=65_536) as capture:
-        yield LiveCollector(capture, "test-host")
+    with Capture(map_entries=65_536) as capture, LiveCollector(capture, "test-host") as collector:
+        yield collector
 
 
 @pytest.fixture
@@ -48,20 +47,5 @@ def counted(live: LiveCollector) -> Callable[[int], ConnectionCount]:
 @pytest.fixture
 def blackhole() -> Iterator[list[str]]:
     """A network namespace in which 10.99.0.0/24 swallows everything; gives the command prefix to run in it."""
-    name = f"detector-test-{os.getpid()}"
-    inside = ["ip", "netns", "exec", name]
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        for command in (
-            ["ip", "link", "add", "hole", "type", "veth", "peer", "name", "void"],
-            ["ip", "link", "set", "void", "up"],
-            ["ip", "address", "add", "10.99.0.1/24", "dev", "hole"],
-            ["ip", "link", "set", "hole", "up"],
-            ["ip", "link", "set", "lo", "up"],
-            # The neighbour must be known, or the SYN never leaves and the kernel answers "no route".
-            ["ip", "neighbour", "add", "10.99.0.2", "lladdr", "02:00:00:00:00:01", "dev", "hole"],
-        ):
-            subprocess.run([*inside, *command], check=True)
+    with island("test") as inside:
         yield inside
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)

@@ -36,7 +36,7 @@ def test_a_refused_connect_names_the_program_behind_the_link_and_the_user(counte
 
 
 def test_an_accepted_connect_is_counted_at_both_ends_with_its_handshake_time(live: LiveCollector) -> None:
-    """Outbound with a time, inbound under the port that listens, with nobody named who is not known."""
+    """Outbound with a time, inbound under the port that listens and who does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         socket.create_connection(("127.0.0.1", port)).close()
@@ -47,7 +47,8 @@ def test_an_accepted_connect_is_counted_at_both_ends_with_its_handshake_time(liv
     assert 0 < out.handshake_us_total == out.handshake_us_max < 1_000_000
     assert inbound.key.direction is Direction.INBOUND
     assert (inbound.attempted, inbound.established) == (1, 1)
-    assert (inbound.key.executable, inbound.key.user, inbound.key.remote_port) == (None, None, None)
+    assert (inbound.key.executable, inbound.key.user) == (os.path.realpath(sys.executable), "root")
+    assert inbound.key.remote_port is None
 
 
 def test_ipv6_and_mapped_addresses_are_what_they_are(live: LiveCollector) -> None:
@@ -123,13 +124,14 @@ def test_the_executable_is_the_file_that_runs_whatever_the_process_calls_itself(
     assert count.key.executable == str(copy)
 
 
-def test_a_script_is_named_by_its_interpreter(counted: Counted, tmp_path: Path) -> None:
-    """What runs is the interpreter."""
+def test_a_script_is_named_beside_its_interpreter(counted: Counted, tmp_path: Path) -> None:
+    """What runs is the interpreter; what it was started for is said too."""
     script = tmp_path / "script"
     script.write_text(f"#!{sys.executable}\nimport socket\nsocket.socket().connect_ex(('127.0.0.1', 18))\n")
     script.chmod(0o755)
     subprocess.run([script], check=True)
-    assert counted(18).key.executable == os.path.realpath(sys.executable)
+    key = counted(18).key
+    assert (key.executable, key.script) == (os.path.realpath(sys.executable), str(script))
 
 
 def test_a_program_that_ran_before_the_capture_is_named_too() -> None:
@@ -138,8 +140,8 @@ def test_a_program_that_ran_before_the_capture_is_named_too() -> None:
     with (
         subprocess.Popen([sys.executable, "-c", client], stdin=subprocess.PIPE) as process,
         Capture(map_entries=1024) as capture,
+        LiveCollector(capture, "test-host") as live,
     ):
-        live = LiveCollector(capture, "test-host")
         process.communicate(b"\n")
         counts = live.take().counts
     found = [count.key.executable for count in counts if count.key.remote_port == 19]
@@ -165,7 +167,7 @@ def test_executables_stay_named_when_more_run_than_the_kernel_table_holds(
     live: LiveCollector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table of paths is emptied before it is full; old and new programs keep their names."""
-    monkeypatch.setattr("detector.bpf.capture._PATHS_KEPT", 8)
+    monkeypatch.setattr("detector.bpf.processes._KEPT", 8)
     program = os.path.realpath(shutil.which("nc") or "")
     named = []
     for turn in range(30):
@@ -232,8 +234,11 @@ def test_the_control_group_gives_unit_and_session(live: LiveCollector) -> None:
 
 def test_loopback_can_be_left_out() -> None:
     """With exclude_loopback nothing of 127.0.0.0/8 or ::1 is in the snapshot."""
-    with Capture(map_entries=1024) as capture:
-        live = LiveCollector(capture, "test-host", exclude_loopback=True)
+    with (
+        Capture(map_entries=1024) as capture,
+        LiveCollector(capture, "test-host", exclude_loopback=True) as live,
+    ):
         for address in ("127.0.0.1", "::1"):
             subprocess.run(["nc", "-z", address, "24"], check=False)
-        assert not [count for count in live.take().counts if count.key.remote_address.is_loopback]
+        addresses = {count.key.remote_address for count in live.take().counts}
+        assert not [address for address in addresses if address is not None and address.is_loopback]

@@ -48,7 +48,7 @@ def test_an_installed_wheel_carries_migrations_rules_and_kernel_programs(site: P
     checked = _run(site, tmp_path, "rules", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert str(site) in _run(site, tmp_path, "rules", "list").stdout
-    for name in ("connections.bpf.c", "LICENSE.GPL-2.0", "kernel_headers/include/linux/types.h"):
+    for name in ("tcp.bpf.c", "LICENSE.GPL-2.0", "kernel_headers/include/linux/types.h"):
         assert (site / "detector" / "bpf" / name).read_bytes() == (_ROOT / "detector" / "bpf" / name).read_bytes()
     shipped_here = {path.relative_to(shipped.folder("rules")) for path in shipped.folder("rules").rglob("*.yml")}
     installed = site / "detector" / "shipped" / "rules"

@@ -1,0 +1,87 @@
+"""What the snapshots behind alerts about capture say, added up in the database."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, and_, case, func, select
+
+from detector.alerts.facts import CaptureFacts, Distinct
+from detector.alerts.grouping import WHOLE
+from detector.domain import Losses
+from detector.store.tables import evidence, snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from detector.domain import SnapshotRef
+
+_KINDS = tuple(each.name for each in fields(Losses))
+_SNAPSHOT = snapshots.c
+_FORWARD = case((_SNAPSHOT.clock_step_seconds > 0, _SNAPSHOT.clock_step_seconds), else_=0.0)
+_BACK = case((_SNAPSHOT.clock_step_seconds < 0, -_SNAPSHOT.clock_step_seconds), else_=0.0)
+# A clock that was set forward leaves out time that never was. What is left below a second is how exact clocks are.
+_GAP = _SNAPSHOT.gap_seconds - _FORWARD
+_IS_GAP = _GAP >= 1.0
+
+
+def read(
+    connection: Connection,
+    snapshot: SnapshotRef,
+    alert_ids: Sequence[int],
+    values: Mapping[int, Mapping[str, Distinct]],
+) -> dict[int, CaptureFacts]:
+    """The facts of each alert about capture, all of which `snapshot` is behind.
+
+    Args:
+        values: what differs among the rows of alerts (see `evidence.distinct`).
+    """
+    if not alert_ids:
+        return {}
+    present = connection.execute(
+        select(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen).where(
+            _SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq
+        )
+    ).one()
+    result: dict[int, CaptureFacts] = {}
+    for alert_id in alert_ids:
+        sums = connection.execute(_sums(snapshot, alert_id)).mappings().one()
+        result[alert_id] = CaptureFacts(
+            host=snapshot.host,
+            end=snapshot.end,
+            blind_since=present.blind_since,
+            self_test_failed=present.self_test_passed is False,
+            unseen=present.unseen,
+            # Postgres adds BIGINTs up to a NUMERIC.
+            losses=Losses(**{kind: int(sums[kind]) for kind in _KINDS}),
+            **{name: sums[name] for name in _MEASURES},
+            programs=values.get(alert_id, {}).get("executable", Distinct()),
+        )
+    return result
+
+
+_MEASURES: dict[str, ColumnElement[Any]] = {
+    "gaps": func.count(case((_IS_GAP, 1))),
+    "gap_seconds": func.sum(case((_IS_GAP, _GAP), else_=0.0)),
+    "gap_end": func.max(case((_IS_GAP, _SNAPSHOT.start))),
+    "forward_seconds": func.sum(_FORWARD),
+    "back_seconds": func.sum(_BACK),
+    "late_seconds": func.max(_SNAPSHOT.late_seconds),
+    "suspended_seconds": func.sum(_SNAPSHOT.suspended_seconds),
+}
+
+
+def _sums(snapshot: SnapshotRef, alert_id: int) -> Any:
+    return (
+        select(
+            *(func.sum(_SNAPSHOT[f"lost_{kind}"]).label(kind) for kind in _KINDS),
+            *(measure.label(name) for name, measure in _MEASURES.items()),
+        )
+        .select_from(
+            evidence.join(snapshots, and_(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == evidence.c.seq))
+        )
+        .where(evidence.c.alert_id == alert_id, evidence.c.key_id == WHOLE)
+    )

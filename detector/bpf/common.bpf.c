@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * What the programs share: numbers of the kernel's interface, the maps that user space reads, and reading memory.
+ *
+ * program.py joins the *.bpf.c files, in its order, into one text. Compiled with -D for what differs from kernel to
+ * kernel and from host to host:
+ *   COUNT_ENTRIES, FOLDED_ENTRIES, PENDING_ENTRIES, PENDING_SLOTS
+ *                                    sizes of the maps
+ *   HOST_NETWORK                     inode of the host's own network namespace
+ *   TYPES                            the kernel describes its structures (BTF); without, only counting is left
+ *   OFFSET_<struct>_<member>         offsets in bytes, from BTF; absent where the kernel has no such member
+ */
+
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_PACKET 17
+#define AF_XDP 44
+
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_MPTCP 262
+
+#define EPERM 1
+#define EACCES 13
+#define EINVAL 22
+#define ENETDOWN 100
+#define ENETUNREACH 101
+#define ETIMEDOUT 110
+#define ECONNREFUSED 111
+#define EHOSTUNREACH 113
+
+#define UNKNOWN_ID 0xffffffffu
+
+#define DIRECTION_OUTBOUND 0
+#define DIRECTION_INBOUND 1
+
+/* What a key's protocol says: IP's number where there is one, and these. */
+#define PROTOCOL_RAW 255
+#define PROTOCOL_PACKET 254
+
+/* Counted by process alone: there were too many keys. */
+#define KEY_FOLDED 1
+#define KEY_ADDRESS_UNKNOWN 2
+
+struct connection_key {
+	u8 remote_address[16];
+	/* Number in `processes`; 0: unknown. */
+	u32 process;
+	u16 remote_port;
+	u16 local_port;
+	u8 direction;
+	u8 protocol;
+	u8 flags;
+	u8 unused;
+};
+
+struct connection_value {
+	u64 attempted;
+	u64 established;
+	u64 refused;
+	u64 timed_out;
+	u64 failed;
+	u64 handshake_ns_total;
+	u64 handshake_ns_max;
+};
+
+enum counter {
+	LOST_ATTEMPTED,
+	LOST_ESTABLISHED,
+	LOST_REFUSED,
+	LOST_TIMED_OUT,
+	LOST_FAILED,
+	LOST_INBOUND,
+	LOST_PENDING_FULL,
+	LOST_UNMATCHED,
+	LOST_UNNAMED,
+	LOST_UNREAD,
+	LOST_FOLDED,
+	LOST_UNNUMBERED,
+	LOST_NAMES,
+	/* Not a loss: events that only rescue_state_change was shown. */
+	RESCUED,
+	COUNTERS,
+};
+
+BPF_ARRAY(counters, u64, COUNTERS);
+
+/* Each pair: programs write to the one that is active while user space drains the other. */
+BPF_HASH(counts_a, struct connection_key, struct connection_value, COUNT_ENTRIES);
+BPF_HASH(counts_b, struct connection_key, struct connection_value, COUNT_ENTRIES);
+BPF_ARRAY_OF_MAPS(active, "counts_a", 1);
+BPF_HASH(folded_a, struct connection_key, struct connection_value, FOLDED_ENTRIES);
+BPF_HASH(folded_b, struct connection_key, struct connection_value, FOLDED_ENTRIES);
+BPF_ARRAY_OF_MAPS(active_folded, "folded_a", 1);
+
+#define READ(target, address) bpf_probe_read_kernel(&(target), sizeof(target), (const void *)(address))
+
+static inline void add_one(int kind)
+{
+	u64 *counter = counters.lookup(&kind);
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}
+
+static inline struct connection_value *entry_of(void *map, struct connection_key *key)
+{
+	struct connection_value none = {}, *value;
+
+	value = bpf_map_lookup_elem(map, key);
+	if (value)
+		return value;
+	/* Another processor may have added it just now: then the update fails and the look-up succeeds. */
+	bpf_map_update_elem(map, key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+/* Where to count: the key's entry, or that of its process alone when there is no room. */
+static inline struct connection_value *count_of(struct connection_key *key)
+{
+	int zero = 0;
+	void *map = active.lookup(&zero);
+
+	if (!map)
+		return NULL;
+	struct connection_value *value = entry_of(map, key);
+	if (value)
+		return value;
+
+	struct connection_key folded = {
+		.process = key->process,
+		.direction = key->direction,
+		.protocol = key->protocol,
+		.flags = KEY_FOLDED | KEY_ADDRESS_UNKNOWN,
+	};
+	map = active_folded.lookup(&zero);
+	if (!map)
+		return NULL;
+	value = entry_of(map, &folded);
+	if (value)
+		add_one(LOST_FOLDED);
+	return value;
+}
+
+/* Counts in the field `member` of the key, or as lost. */
+#define COUNT(key, member, loss)                                         \
+	do {                                                             \
+		struct connection_value *counted = count_of(key);        \
+		if (counted)                                             \
+			__sync_fetch_and_add(&counted->member, 1);       \
+		else                                                     \
+			add_one(loss);                                   \
+	} while (0)
+
+static inline void map_ipv4(u8 *address, u32 ipv4)
+{
+	__builtin_memset(address, 0, 10);
+	address[10] = address[11] = 0xff;
+	__builtin_memcpy(address + 12, &ipv4, 4);
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* Who connects: each distinct process description gets a number, which is what keys of counts hold. */
+
+struct process {
+	u64 cgroup;
+	u32 uid;
+	u32 login_uid;
+	u32 session;
+	/* Numbers in `paths`; 0: none or unknown. */
+	u32 executable;
+	u32 script;
+	u32 parent_executable;
+	u8 deleted;
+	u8 parent_deleted;
+	u8 interprets;
+	u8 unused;
+	char command[16];
+	u32 unused_too;
+};
+
+BPF_HASH(processes, struct process, u32, 16384);
+BPF_PERCPU_ARRAY(process_numbers, u32, 1);
+
+/* Numbered where a process does something, never in an interrupt: see number_scratch. */
+static inline u32 number_process(struct process *process)
+{
+	int zero = 0;
+	u32 *known = processes.lookup(process);
+
+	if (known)
+		return *known;
+	u32 *count = process_numbers.lookup(&zero);
+	if (!count)
+		return 0;
+	*count += 1;
+	u32 number = (*count << 10) | (bpf_get_smp_processor_id() & 1023);
+	if (!processes.insert(process, &number))
+		return number;
+	known = processes.lookup(process);
+	if (known)
+		return *known;
+	add_one(LOST_UNNUMBERED);
+	return 0;
+}
+
+#ifdef TYPES
+
+#define PF_FORKNOEXEC 0x40
+#define FORKS_FOLLOWED 8
+
+/* The script that a process was started for; `started` tells it from another one that got its number later. */
+struct script {
+	u64 started;
+	u32 number;
+	/* `#!/usr/bin/env python3`: what env starts next is given the script. */
+	u32 through_env;
+};
+BPF_TABLE("lru_hash", u32, struct script, scripts, 8192);
+
+static inline u64 start_of(u64 task)
+{
+	u64 leader = 0, started = 0;
+
+	READ(leader, task + OFFSET_task_struct_group_leader);
+	READ(started, leader + OFFSET_task_struct_start_time);
+	return started;
+}
+
+/* A child that has not started a program of its own still runs its parent's script. */
+static inline u32 script_of(u64 task)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < FORKS_FOLLOWED; i++) {
+		u32 id = 0, flags = 0;
+
+		READ(id, task + OFFSET_task_struct_tgid);
+		struct script *script = scripts.lookup(&id);
+		if (script && script->started == start_of(task))
+			return script->number;
+		READ(flags, task + OFFSET_task_struct_flags);
+		if (!(flags & PF_FORKNOEXEC))
+			return 0;
+		READ(task, task + OFFSET_task_struct_real_parent);
+	}
+	return 0;
+}
+
+#endif
+
+/* Filled in here and not on the stack: the verifier does not follow what is in it, or it would try each combination. */
+BPF_PERCPU_ARRAY(process_scratch, struct process, 1);
+
+/* Number of the process that runs now; not for interrupts. 0: unknown. */
+static u32 current_process(void)
+{
+	int zero = 0;
+	struct process *process = process_scratch.lookup(&zero);
+
+	if (!process)
+		return 0;
+	__builtin_memset(process, 0, sizeof(*process));
+	process->cgroup = bpf_get_current_cgroup_id();
+	process->uid = bpf_get_current_uid_gid();
+	process->login_uid = UNKNOWN_ID;
+	process->session = UNKNOWN_ID;
+	bpf_get_current_comm(process->command, sizeof(process->command));
+#ifdef TYPES
+	u64 task = bpf_get_current_task(), other = task;
+	struct image image = {};
+
+	/* Whose rights it has: of a set-uid program, those of its owner. */
+	process->uid = effective_user_of(task);
+
+#if defined(OFFSET_task_struct_loginuid) && OFFSET_task_struct_sessionid == OFFSET_task_struct_loginuid + 4
+	/* Neighbours in all kernels so far: one read for both. */
+	if (bpf_probe_read_kernel(&process->login_uid, 8, (void *)(task + OFFSET_task_struct_loginuid)))
+		add_one(LOST_UNREAD);
+#elif defined(OFFSET_task_struct_loginuid)
+	if (READ(process->login_uid, task + OFFSET_task_struct_loginuid) ||
+	    READ(process->session, task + OFFSET_task_struct_sessionid))
+		add_one(LOST_UNREAD);
+#endif
+	/* The process, then its parent. */
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) {
+		if (other && image_of(other, &image)) {
+			struct image_facts facts = facts_of(&image, false);
+
+			if (i) {
+				process->parent_executable = facts.number;
+				process->parent_deleted = is_deleted(&image);
+			} else {
+				process->executable = facts.number;
+				process->deleted = is_deleted(&image);
+				process->interprets = facts.interprets;
+			}
+		}
+		if (!i)
+			READ(other, task + OFFSET_task_struct_real_parent);
+	}
+	if (process->interprets)
+		process->script = script_of(task);
+#endif
+	return number_process(process);
+}
+
+#ifdef TYPES
+
+/* The script's path as it was given, made absolute. */
+static inline u32 number_script(u64 task, u64 name)
+{
+	struct path_scratch *buffer = clean_scratch();
+	u64 files = 0;
+	struct image folder = {};
+	char first = 0;
+
+	if (!buffer)
+		return 0;
+	long length = bpf_probe_read_kernel_str(buffer->before, NAME_BYTES, (void *)name) - 1;
+	if (length <= 0 || length >= NAME_BYTES - 1)
+		return 0;
+	u32 bytes = length & (NAME_BYTES - 1);
+	u32 position = forget_range(2 * PATH_BYTES - bytes);
+	if (bpf_probe_read_kernel(buffer->before + position, bytes, (void *)name))
+		return 0;
+	READ(first, name);
+	if (first == '/')
+		return number_scratch(buffer);
+	position = forget_range(position - 1);
+	buffer->before[position] = '/';
+	if (READ(files, task + OFFSET_task_struct_fs) || READ(folder, files + OFFSET_fs_struct_pwd))
+		return 0;
+	return number_path(buffer, folder.dentry, folder.mount, position);
+}
+
+static inline bool is_env(struct image *image)
+{
+	u64 name = 0;
+	u32 length = 0, letters = 0;
+
+	READ(name, image->dentry + OFFSET_dentry_d_name + OFFSET_qstr_name);
+	READ(length, image->dentry + OFFSET_dentry_d_name + OFFSET_qstr_len);
+	bpf_probe_read_kernel(&letters, 3, (void *)name);
+	/* "env", the first letter lowest: all processors that are supported store numbers so. */
+	return length == 3 && letters == 0x766e65;
+}
+
+/* A new program: finds its path while it is at hand, so that a connect later need not, and its script if it has one. */
+int number_executable(struct bpf_raw_tracepoint_args *args)
+{
+	u64 task = bpf_get_current_task(), binary = args->args[2], name = 0, interpreter = 0;
+	u32 id = bpf_get_current_pid_tgid() >> 32;
+	struct image image = {};
+
+	learn_own_origin();
+	if (!image_of(task, &image))
+		return 0;
+	struct image_facts facts = facts_of(&image, true);
+
+	READ(name, binary + OFFSET_linux_binprm_filename);
+	READ(interpreter, binary + OFFSET_linux_binprm_interp);
+	struct script *known = scripts.lookup(&id);
+	if (name != interpreter) {
+		struct script script = {
+			.started = start_of(task),
+			.number = number_script(task, name),
+			.through_env = is_env(&image),
+		};
+		scripts.update(&id, &script);
+	} else if (known && known->through_env && known->started == start_of(task)) {
+		known->through_env = 0;
+	} else {
+		if (known)
+			scripts.delete(&id);
+		return 0;
+	}
+	facts.interprets = 1;
+	images.update(&image, &facts);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * Counts what is sent without a connection (UDP, ICMP, raw IP, AF_PACKET) as flows: a process, a socket and where it
+ * sends to, once a snapshot, however many packets. And connects that routing refuses before a socket changes its state.
+ *
+ * Two ways to see each send; program.py takes the first that the kernel has:
+ *   a kprobe on security_socket_sendmsg, which is given the address in the kernel's own copy;
+ *   the tracepoint sock:sock_send_length, which is not: the address is then read from where the system call left it.
+ */
+
+#ifdef TYPES
+
+struct flow {
+	u8 address[16];
+	u64 socket_inode;
+	u32 thread_group;
+	u16 port;
+	u8 protocol;
+	u8 unused;
+};
+
+/* Which snapshot a flow was last counted in. What is evicted is counted again. */
+BPF_TABLE("lru_hash", struct flow, u32, flows, 32768);
+BPF_ARRAY(generation, u32, 1);
+
+/* Unconnected sockets that asked a DNS server, and which. */
+struct server {
+	u8 address[16];
+};
+BPF_TABLE("lru_hash", u64, struct server, asked, 1024);
+#define DNS_PORT 53
+
+#define SOCKADDR_PORT 2
+#define SOCKADDR_IPV4 4
+#define SOCKADDR_IPV6 8
+
+struct destination {
+	u8 address[16];
+	u16 port;
+	bool known;
+};
+
+/* `copy`: bpf_probe_read_kernel or bpf_probe_read_user. */
+#define READ_SOCKADDR(copy, at, family, destination)                                                   \
+	do {                                                                                           \
+		u16 port_of_it = 0;                                                                    \
+		u32 ipv4_of_it = 0;                                                                    \
+		copy(&port_of_it, sizeof(port_of_it), (void *)((at) + SOCKADDR_PORT));                 \
+		(destination)->port = __builtin_bswap16(port_of_it);                                   \
+		if ((family) == AF_INET6) {                                                            \
+			(destination)->known =                                                         \
+				!copy((destination)->address, 16, (void *)((at) + SOCKADDR_IPV6));     \
+		} else {                                                                               \
+			(destination)->known =                                                         \
+				!copy(&ipv4_of_it, sizeof(ipv4_of_it), (void *)((at) + SOCKADDR_IPV4)); \
+			map_ipv4((destination)->address, ipv4_of_it);                                  \
+		}                                                                                      \
+	} while (0)
+
+static inline void read_user_address(u64 at, u16 own_family, struct destination *destination)
+{
+	u16 family = 0;
+
+	if (bpf_probe_read_user(&family, sizeof(family), (void *)at))
+		return;
+	/* Accepted from old programs: no family means the socket's. */
+	if (!family)
+		family = own_family;
+	if (family == AF_INET || family == AF_INET6)
+		READ_SOCKADDR(bpf_probe_read_user, at, family, destination);
+}
+
+static inline void read_kernel_address(u64 at, u16 own_family, struct destination *destination)
+{
+	u16 family = 0;
+
+	if (READ(family, at))
+		return;
+	if (!family)
+		family = own_family;
+	if (family == AF_INET || family == AF_INET6)
+		READ_SOCKADDR(bpf_probe_read_kernel, at, family, destination);
+}
+
+/* What a key says of the protocol; 0: not for us. */
+static inline u8 protocol_of(u16 family, u16 type, u16 protocol)
+{
+	if (family == AF_PACKET || family == AF_XDP)
+		return PROTOCOL_PACKET;
+	if (!is_internet(family))
+		return 0;
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return IPPROTO_ICMP;
+	if (type == SOCK_RAW)
+		return PROTOCOL_RAW;
+	if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)
+		return IPPROTO_UDP;
+	if (protocol == IPPROTO_SCTP)
+		return IPPROTO_SCTP;
+	return PROTOCOL_RAW;
+}
+
+/* Whether a send that failed was kept from reaching its destination. Other faults are the program's own, or pass. */
+static inline bool is_unreachable(int error)
+{
+	return error == -ENETUNREACH || error == -EHOSTUNREACH || error == -EACCES || error == -EPERM ||
+	       error == -ENETDOWN;
+}
+
+struct send {
+	u64 socket;
+	struct head head;
+	struct connection_key key;
+	struct destination destination;
+	/* Negative: an error of the kernel's. */
+	int result;
+	bool is_new;
+	bool unreachable;
+	bool refused;
+};
+
+/* Not on the stack, where the verifier would try each combination of what is in it. */
+BPF_PERCPU_ARRAY(send_scratch, struct send, 1);
+
+static inline struct send *clean_send(void)
+{
+	int zero = 0;
+	struct send *send = send_scratch.lookup(&zero);
+
+	if (send)
+		__builtin_memset(send, 0, sizeof(*send));
+	return send;
+}
+
+static inline bool is_new_flow(struct send *send)
+{
+	int zero = 0;
+	struct flow flow = {
+		.socket_inode = inode_of_socket(send->socket),
+		.thread_group = bpf_get_current_pid_tgid() >> 32,
+		.port = send->key.remote_port,
+		.protocol = send->key.protocol,
+	};
+
+	__builtin_memcpy(flow.address, send->key.remote_address, sizeof(flow.address));
+	u32 *now = generation.lookup(&zero);
+	if (!now)
+		return true;
+	u32 *last = flows.lookup(&flow);
+	if (last && *last == *now)
+		return false;
+	u32 this = *now;
+	flows.update(&flow, &this);
+	return true;
+}
+
+/* Remembers which server an unconnected socket asks: its answers are read from wherever they come to it. */
+static inline void keep_asked(struct send *send)
+{
+	struct server server;
+
+	if (send->key.protocol != IPPROTO_UDP || send->destination.port != DNS_PORT || !send->destination.known)
+		return;
+	__builtin_memcpy(server.address, send->destination.address, sizeof(server.address));
+	asked.update(&send->socket, &server);
+}
+
+static inline void fill_key(struct send *send)
+{
+	struct connection_key *key = &send->key;
+
+	if (!send->destination.known && key->protocol != PROTOCOL_PACKET) {
+		read_remote_address(send->socket, &send->head, send->destination.address);
+		send->destination.port = remote_port_of(&send->head);
+		/* Raw sockets have no port, connected or not: an address does for them. */
+		u64 *words = (u64 *)send->destination.address;
+		bool any = !words[0] && (!words[1] || words[1] == 0xffff0000ull);
+		send->destination.known = send->destination.port || !any;
+	}
+	if (!send->destination.known) {
+		key->flags = KEY_ADDRESS_UNKNOWN;
+		return;
+	}
+	__builtin_memcpy(key->remote_address, send->destination.address, sizeof(key->remote_address));
+	if (key->protocol == IPPROTO_UDP || key->protocol == IPPROTO_SCTP)
+		key->remote_port = send->destination.port;
+}
+
+static inline void count_send(struct send *send)
+{
+	fill_key(send);
+	keep_asked(send);
+	send->unreachable = is_unreachable(send->result);
+	/* The answer to an earlier packet. */
+	send->refused = send->result == -ECONNREFUSED;
+	if (send->result < 0 && !send->unreachable && !send->refused)
+		return;
+	send->is_new = is_new_flow(send);
+	if (!send->is_new && !send->unreachable && !send->refused)
+		return;
+	send->key.process = current_process();
+	if (send->is_new)
+		COUNT(&send->key, attempted, LOST_ATTEMPTED);
+	if (send->unreachable)
+		COUNT(&send->key, failed, LOST_FAILED);
+	if (send->refused)
+		COUNT(&send->key, refused, LOST_REFUSED);
+}
+
+/* A description of a send, without what the message says; NULL if the socket's sends are not counted here. */
+static inline struct send *begin_send(u64 socket)
+{
+	u16 type = 0, protocol = 0;
+	struct head head = {};
+
+	READ(type, socket + OFFSET_sock_sk_type);
+	/* First of all, since nearly all sends are of such sockets. */
+	if (type == SOCK_STREAM)
+		return NULL;
+	READ(head, socket);
+	READ(protocol, socket + OFFSET_sock_sk_protocol);
+	u8 counted_as = protocol_of(family_of(&head), type, protocol);
+	struct send *send = counted_as ? clean_send() : NULL;
+	if (!send)
+		return NULL;
+	send->socket = socket;
+	send->head = head;
+	send->key.protocol = counted_as;
+	return send;
+}
+
+int count_send_call(struct pt_regs *registers)
+{
+	u64 outer = PARAMETER(registers, PARAMETER_1), message = PARAMETER(registers, PARAMETER_2), socket = 0, name = 0;
+
+	READ(socket, outer + OFFSET_socket_sk);
+	struct send *send = begin_send(socket);
+	if (!send)
+		return 0;
+	READ(name, message + OFFSET_msghdr_msg_name);
+	if (name && send->key.protocol != PROTOCOL_PACKET)
+		read_kernel_address(name, family_of(&send->head), &send->destination);
+	count_send(send);
+	return 0;
+}
+
+/* How far a thread is in a vector of messages. A call that was cut short leaves its entry behind; the next one then
+ * begins in the middle and comes around. */
+struct batch {
+	u64 vector;
+	u32 messages;
+	u32 next;
+};
+BPF_TABLE("lru_hash", u32, struct batch, batches, 4096);
+
+static inline u64 next_of_batch(struct call *call)
+{
+	u32 thread = bpf_get_current_pid_tgid(), current = 0;
+	struct batch fresh = {.vector = argument(call, REGISTER_2), .messages = argument(call, REGISTER_3), .next = 1};
+	struct batch *known = batches.lookup(&thread);
+
+	if (known && known->vector == fresh.vector && known->messages == fresh.messages) {
+		current = known->next;
+		known->next = current + 1 < fresh.messages ? current + 1 : 0;
+	} else if (fresh.messages > 1) {
+		batches.update(&thread, &fresh);
+	}
+	return fresh.vector + (u64)current * MESSAGES_STRIDE;
+}
+
+#ifdef OFFSET_io_async_msghdr_msg
+#define IORING_OP_SENDMSG 9
+#define IORING_OP_CONNECT 16
+#define IORING_OP_SEND 26
+#define IORING_OP_SEND_ZC 47
+#define IORING_OP_SENDMSG_ZC 48
+#define REQUEST_LINKED (1 << 2 | 1 << 3)
+#define REQUEST_FOR_WORKER (1 << 4)
+#define PF_IO_WORKER 0x10
+#define SUBMITTED 8
+#define EAGAIN 11
+
+/* Where io_uring's requests of a thread send to: kept when they are submitted, used when they are carried out. That is
+ * at once, or for a chain of linked requests in their order after the last of them. */
+struct submitted {
+	u32 first;
+	u32 count;
+	/* The last request was linked to the next. */
+	u32 open;
+	u32 unused;
+	struct destination destinations[SUBMITTED];
+};
+BPF_TABLE("lru_hash", u32, struct submitted, submitted, 2048);
+BPF_PERCPU_ARRAY(submitted_scratch, struct submitted, 1);
+
+static inline bool is_send(u8 operation)
+{
+	return operation == IORING_OP_SENDMSG || operation == IORING_OP_SEND || operation == IORING_OP_SEND_ZC ||
+	       operation == IORING_OP_SENDMSG_ZC;
+}
+
+static inline void read_request(u64 request, struct destination *destination)
+{
+	u64 message = 0, name = 0;
+
+	READ(message, request + OFFSET_io_kiocb_async_data);
+	if (!message)
+		return;
+	READ(name, message + OFFSET_io_async_msghdr_msg + OFFSET_msghdr_msg_name);
+	if (name)
+		read_kernel_address(name, AF_INET, destination);
+}
+
+static inline struct submitted *begin_chain(u32 thread)
+{
+	int zero = 0;
+	struct submitted *fresh = submitted_scratch.lookup(&zero);
+
+	if (!fresh)
+		return NULL;
+	fresh->first = fresh->count = fresh->open = 0;
+	submitted.update(&thread, fresh);
+	return submitted.lookup(&thread);
+}
+
+int keep_submitted(struct bpf_raw_tracepoint_args *args)
+{
+	u64 request = args->args[0];
+	u32 thread = bpf_get_current_pid_tgid();
+	u64 flags = 0;
+	u8 operation = 0;
+
+	READ(operation, request + OFFSET_io_kiocb_opcode);
+	READ(flags, request + OFFSET_io_kiocb_flags);
+	struct submitted *kept = submitted.lookup(&thread);
+	if (!is_send(operation) || flags & REQUEST_FOR_WORKER) {
+		if (kept)
+			kept->open = kept->open && flags & REQUEST_LINKED;
+		return 0;
+	}
+	if (!kept || !kept->open)
+		kept = begin_chain(thread);
+	if (!kept)
+		return 0;
+	kept->open = flags & REQUEST_LINKED ? 1 : 0;
+	u32 slot = kept->count;
+	if (slot < SUBMITTED) {
+		struct destination destination = {};
+
+		read_request(request, &destination);
+		kept->destinations[slot & (SUBMITTED - 1)] = destination;
+	}
+	kept->count = slot + 1;
+	return 0;
+}
+
+static inline void read_worker(u64 task, struct destination *destination)
+{
+	u64 worker = 0, work = 0;
+
+	READ(worker, task + OFFSET_task_struct_worker_private);
+	READ(work, worker + OFFSET_io_worker_cur_work);
+	if (work)
+		read_request(work - OFFSET_io_kiocb_work, destination);
+}
+
+static inline void read_from_ring(struct send *send)
+{
+	u32 thread = bpf_get_current_pid_tgid(), flags = 0;
+	u64 task = bpf_get_current_task();
+	struct submitted *kept = submitted.lookup(&thread);
+
+	if (!kept) {
+		READ(flags, task + OFFSET_task_struct_flags);
+		if (flags & PF_IO_WORKER)
+			read_worker(task, &send->destination);
+		return;
+	}
+	u32 slot = kept->first;
+	/* It is tried again at some other time: from here on nothing is certain. */
+	if (send->result == -EAGAIN || slot >= kept->count || slot >= SUBMITTED) {
+		submitted.delete(&thread);
+		return;
+	}
+	send->destination = kept->destinations[slot & (SUBMITTED - 1)];
+	kept->first = slot + 1;
+}
+#else
+static inline void read_from_ring(struct send *send)
+{
+}
+#endif
+
+static inline void read_from_call(struct send *send)
+{
+	struct call call = current_call();
+	u64 name = 0;
+
+	if (call.number == CALL_SENDTO) {
+		name = argument(&call, REGISTER_5);
+	} else if (call.number == CALL_SENDMSG) {
+		bpf_probe_read_user(&name, sizeof(name), (void *)(argument(&call, REGISTER_2) + MESSAGE_NAME));
+	} else if (call.number == CALL_SENDMMSG) {
+		bpf_probe_read_user(&name, sizeof(name), (void *)(next_of_batch(&call) + MESSAGE_NAME));
+	} else if (call.number != CALL_WRITE && call.number != CALL_WRITEV) {
+		read_from_ring(send);
+	}
+	if (name)
+		read_user_address(name, family_of(&send->head), &send->destination);
+}
+
+int count_sent(struct bpf_raw_tracepoint_args *args)
+{
+	struct send *send = begin_send(args->args[0]);
+
+	if (!send)
+		return 0;
+	send->result = args->args[1];
+	if (send->key.protocol != PROTOCOL_PACKET)
+		read_from_call(send);
+	count_send(send);
+	return 0;
+}
+
+static inline bool connects_by_tcp(u64 socket, struct head *head)
+{
+	u16 type = 0, protocol = 0;
+
+	READ(type, socket + OFFSET_sock_sk_type);
+	READ(protocol, socket + OFFSET_sock_sk_protocol);
+	return type == SOCK_STREAM && is_internet(family_of(head)) &&
+	       (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+}
+
+/* Counts a connect that failed, unless its socket's state has told already. */
+static inline void count_refused(u64 socket, u64 address, u16 family)
+{
+	struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(socket)};
+	struct destination destination = {};
+	struct connection_key key = {.direction = DIRECTION_OUTBOUND, .protocol = IPPROTO_TCP};
+
+	if (failed_sockets.lookup(&failed)) {
+		failed_sockets.delete(&failed);
+		return;
+	}
+	read_user_address(address, family, &destination);
+	if (!destination.known || !destination.port)
+		return;
+	__builtin_memcpy(key.remote_address, destination.address, sizeof(key.remote_address));
+	key.remote_port = destination.port;
+	key.process = current_process();
+	COUNT(&key, attempted, LOST_ATTEMPTED);
+	COUNT(&key, failed, LOST_FAILED);
+}
+
+/* Spelt out, since bcc would look for the format of a tracepoint that a kernel need not have. */
+struct call_end {
+	u64 common;
+	long number;
+	long result;
+};
+
+/* connect() has failed: if routing refused it, no change of state has told. */
+int refused_by_routing(struct call_end *args)
+{
+	long result = args->result;
+	struct head head = {};
+
+	if (!is_unreachable(result) && result != -EINVAL)
+		return 0;
+	struct call call = current_call();
+	u32 slot = argument(&call, REGISTER_1);
+	struct files files = files_of(bpf_get_current_task());
+	u64 socket = slot < files.count ? socket_of_slot(&files, slot) : 0;
+	if (!socket || READ(head, socket) || !connects_by_tcp(socket, &head))
+		return 0;
+	count_refused(socket, argument(&call, REGISTER_2), family_of(&head));
+	return 0;
+}
+
+#ifdef OFFSET_io_connect_addr
+/* In struct io_cqe, behind what the program calls the request. */
+#define RESULT_IN_CQE 8
+
+/* The same for a connect by io_uring. */
+int refused_in_ring(struct bpf_raw_tracepoint_args *args)
+{
+	u64 request = args->args[1], file = 0, address = 0;
+	struct head head = {};
+	int result = 0;
+	u8 operation = 0;
+
+	READ(operation, request + OFFSET_io_kiocb_opcode);
+	if (operation != IORING_OP_CONNECT)
+		return 0;
+	READ(result, request + OFFSET_io_kiocb_cqe + RESULT_IN_CQE);
+	if (!is_unreachable(result) && result != -EINVAL)
+		return 0;
+	READ(file, request + OFFSET_io_kiocb_file);
+	u64 socket = file ? socket_of_file(file) : 0;
+	if (!socket || READ(head, socket) || !connects_by_tcp(socket, &head))
+		return 0;
+	READ(address, request + OFFSET_io_connect_addr);
+	count_refused(socket, address, family_of(&head));
+	return 0;
+}
+#endif
+
+/* The attempt of an SCTP connection: its state changes only when it stands. */
+int count_sctp_connect(struct pt_regs *registers)
+{
+	u64 outer = PARAMETER(registers, PARAMETER_1), address = PARAMETER(registers, PARAMETER_2), socket = 0;
+	u16 protocol = 0;
+	struct head head = {};
+	struct destination destination = {};
+	struct connection_key key = {.protocol = IPPROTO_SCTP};
+
+	READ(socket, outer + OFFSET_socket_sk);
+	READ(protocol, socket + OFFSET_sock_sk_protocol);
+	if (protocol != IPPROTO_SCTP)
+		return 0;
+	READ(head, socket);
+	read_kernel_address(address, family_of(&head), &destination);
+	if (!destination.known)
+		return 0;
+	__builtin_memcpy(key.remote_address, destination.address, sizeof(key.remote_address));
+	key.remote_port = destination.port;
+	key.process = current_process();
+	count_attempt(socket, &key);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * Counts connections of TCP and SCTP by the changes of their sockets' state.
+ *
+ * The kernel does not run a program on a processor while the same one is running there: an event in a network interrupt
+ * that arrives meanwhile would be missed. So each change of state is offered twice, to count_state_change and to its
+ * twin rescue_state_change, which counts what the first was not shown.
+ */
+
+#define STATE_ESTABLISHED 1
+#define STATE_SYN_SENT 2
+#define STATE_SYN_RECV 3
+#define STATE_CLOSE 7
+#define STATE_LISTEN 10
+
+/* An attempt whose outcome is not known yet. */
+struct pending_connect {
+	struct connection_key key;
+	u64 started_ns;
+};
+
+/* The last change of state that count_state_change was shown, of the sockets that share a slot. */
+struct shown {
+	u64 socket;
+	u64 change;
+};
+#define SHOWN_SLOTS 64
+
+/* Attempts under way. A socket's own slot costs a fraction of a hash table's entry; whoever finds it taken goes to the
+ * table. */
+struct pending_slot {
+	/* Who wants the slot: added to before and read after. Who reads 1 has it, and nobody else can. */
+	u64 claims;
+	u64 socket;
+	struct pending_connect connect;
+};
+BPF_ARRAY(pending_slots, struct pending_slot, PENDING_SLOTS);
+BPF_HASH(pending, u64, struct pending_connect, PENDING_ENTRIES);
+BPF_PERCPU_ARRAY(shown, struct shown, SHOWN_SLOTS);
+
+struct change {
+	u64 socket;
+	int before, after;
+	u16 protocol;
+	u16 remote_port, local_port;
+	u8 remote_address[16];
+#ifdef TYPES
+	struct head head;
+#endif
+};
+
+static inline struct pending_slot *slot_of(u64 socket)
+{
+	/* Sockets are large and aligned: the low bits say little, and some multiple spreads the others. */
+	int slot = ((socket >> 6) * 0x9e3779b97f4a7c15ull >> 32) % PENDING_SLOTS;
+	return pending_slots.lookup(&slot);
+}
+
+static inline void begin_pending(u64 socket, struct connection_key *key)
+{
+	struct pending_slot *slot = slot_of(socket);
+
+	if (!slot)
+		return;
+	__sync_fetch_and_add(&slot->claims, 1);
+	if (*(volatile u64 *)&slot->claims == 1) {
+		slot->connect.key = *key;
+		slot->connect.started_ns = bpf_ktime_get_ns();
+		slot->socket = socket;
+		return;
+	}
+	__sync_fetch_and_add(&slot->claims, -1);
+	struct pending_connect connect = {.key = *key, .started_ns = bpf_ktime_get_ns()};
+	if (pending.update(&socket, &connect))
+		add_one(LOST_PENDING_FULL);
+}
+
+static inline struct pending_connect *pending_of(u64 socket)
+{
+	struct pending_slot *slot = slot_of(socket);
+
+	return slot && slot->socket == socket ? &slot->connect : pending.lookup(&socket);
+}
+
+static inline void end_pending(u64 socket)
+{
+	struct pending_slot *slot = slot_of(socket);
+
+	if (slot && slot->socket == socket) {
+		slot->socket = 0;
+		__sync_fetch_and_add(&slot->claims, -1);
+	} else {
+		pending.delete(&socket);
+	}
+}
+
+static inline void count_attempt(u64 socket, struct connection_key *key)
+{
+	key->direction = DIRECTION_OUTBOUND;
+	COUNT(key, attempted, LOST_ATTEMPTED);
+	begin_pending(socket, key);
+}
+
+static inline void count_success(struct pending_connect *connect)
+{
+	struct connection_value *value = count_of(&connect->key);
+	u64 took_ns = bpf_ktime_get_ns() - connect->started_ns;
+
+	if (!value) {
+		add_one(LOST_ESTABLISHED);
+		return;
+	}
+	__sync_fetch_and_add(&value->established, 1);
+	__sync_fetch_and_add(&value->handshake_ns_total, took_ns);
+	/* Two processors at once may leave the smaller of two new maxima: a maximum is not worth a lock. */
+	if (took_ns > value->handshake_ns_max)
+		value->handshake_ns_max = took_ns;
+}
+
+#ifdef TYPES
+
+/* Failed connects that connect() is yet to report: see refused_by_routing. */
+struct failed_socket {
+	u64 socket;
+	u64 inode;
+};
+BPF_TABLE("lru_hash", struct failed_socket, u8, failed_sockets, 1024);
+
+#endif
+
+static inline void count_failure(u64 socket, struct connection_key *key)
+{
+	int error = 0;
+
+#ifdef TYPES
+	if (READ(error, socket + OFFSET_sock_sk_err))
+		add_one(LOST_UNREAD);
+#endif
+	if (error == ECONNREFUSED) {
+		COUNT(key, refused, LOST_REFUSED);
+	} else if (error == ETIMEDOUT) {
+		COUNT(key, timed_out, LOST_TIMED_OUT);
+	} else {
+		COUNT(key, failed, LOST_FAILED);
+#ifdef TYPES
+		struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(socket)};
+		u8 one = 1;
+		failed_sockets.update(&failed, &one);
+#endif
+	}
+}
+
+/* An accepted connection. `current` is whoever the packet arrived under; who listens was kept when that began. */
+static inline void count_inbound(struct change *change, struct connection_key *key)
+{
+	key->direction = DIRECTION_INBOUND;
+	key->remote_port = 0;
+	key->local_port = change->local_port;
+#ifdef TYPES
+	struct listener_key local = {};
+	listener_key_of(change->socket, &change->head, change->protocol, &local);
+	struct listener *listener = listener_of(&local);
+	if (listener)
+		key->process = listener->process;
+#endif
+	struct connection_value *value = count_of(key);
+	if (!value) {
+		add_one(LOST_INBOUND);
+		return;
+	}
+	__sync_fetch_and_add(&value->attempted, 1);
+	__sync_fetch_and_add(&value->established, 1);
+}
+
+/* SCTP shows only that a connection stands: an accepted one if somebody listens on its port, else one that was made
+ * where its attempt could not be seen. */
+static inline void count_sctp(struct change *change, struct connection_key *key)
+{
+#ifdef TYPES
+	struct listener_key local = {};
+	listener_key_of(change->socket, &change->head, change->protocol, &local);
+	if (listener_of(&local)) {
+		count_inbound(change, key);
+		return;
+	}
+	key->direction = DIRECTION_OUTBOUND;
+	COUNT(key, attempted, LOST_ATTEMPTED);
+	COUNT(key, established, LOST_ESTABLISHED);
+#endif
+}
+
+/* A socket begins or ends to listen. */
+static inline void keep_listener(struct change *change, u32 process)
+{
+#ifdef TYPES
+	struct listener_key key = {};
+
+	listener_key_of(change->socket, &change->head, change->protocol, &key);
+	struct listener *known = listeners.lookup(&key);
+	if (change->after == STATE_LISTEN) {
+		struct listener listener = {
+			.process = process,
+			.sockets = known ? known->sockets + 1 : 1,
+			.session = UNKNOWN_ID,
+		};
+#ifdef OFFSET_task_struct_sessionid
+		READ(listener.session, bpf_get_current_task() + OFFSET_task_struct_sessionid);
+#endif
+		if (listeners.update(&key, &listener))
+			add_one(LOST_UNNAMED);
+	} else if (known) {
+		if (known->sockets > 1)
+			known->sockets--;
+		else
+			listeners.delete(&key);
+	}
+#endif
+}
+
+static inline bool is_relevant(int before, int after)
+{
+	/* SYN_SENT to SYN_RECV: both ends opened at once, or a socket connected to itself. The outcome is still to come.
+	 * LISTEN to SYN_RECV: a new socket, copied from the one that listens.
+	 * CLOSE to ESTABLISHED: what SCTP shows of a connection. */
+	if (after == STATE_SYN_RECV)
+		return false;
+	return after == STATE_SYN_SENT || after == STATE_LISTEN || before == STATE_SYN_SENT || before == STATE_SYN_RECV ||
+	       before == STATE_LISTEN || (before == STATE_CLOSE && after == STATE_ESTABLISHED);
+}
+
+static inline void count_change(struct change *change)
+{
+	struct connection_key key = {};
+	u64 socket = change->socket;
+
+	__builtin_memcpy(key.remote_address, change->remote_address, sizeof(key.remote_address));
+	key.protocol = change->protocol;
+	key.remote_port = change->remote_port;
+	if (change->after == STATE_SYN_SENT || change->after == STATE_LISTEN)
+		key.process = current_process();
+	if (change->after == STATE_SYN_SENT) {
+		learn_own_origin();
+		count_attempt(socket, &key);
+		return;
+	}
+	if (change->after == STATE_LISTEN || change->before == STATE_LISTEN) {
+		keep_listener(change, key.process);
+		return;
+	}
+
+	struct pending_connect *connect = pending_of(socket);
+	if (connect) {
+		key = connect->key;
+		if (change->after == STATE_ESTABLISHED)
+			count_success(connect);
+		else
+			count_failure(socket, &key);
+		end_pending(socket);
+	} else if (change->before == STATE_SYN_SENT) {
+		add_one(LOST_UNMATCHED);
+	} else if (change->after == STATE_ESTABLISHED && change->before == STATE_SYN_RECV) {
+		count_inbound(change, &key);
+	} else if (change->after == STATE_ESTABLISHED && change->protocol == IPPROTO_SCTP) {
+		count_sctp(change, &key);
+	}
+}
+
+static inline struct shown *shown_slot(u64 socket)
+{
+	/* Sockets are large and aligned: the low bits say nothing. */
+	int slot = (socket >> 8) % SHOWN_SLOTS;
+	return shown.lookup(&slot);
+}
+
+#define CHANGE_ID(before, after) (((u64)(before) << 32) | (u32)(after))
+
+#ifdef TYPES
+
+static inline void read_and_count(struct change *change)
+{
+	if (READ(change->head, change->socket) || READ(change->protocol, change->socket + OFFSET_sock_sk_protocol)) {
+		add_one(LOST_UNREAD);
+		return;
+	}
+	if (change->protocol != IPPROTO_TCP && change->protocol != IPPROTO_SCTP)
+		return;
+	if (!is_internet(family_of(&change->head)))
+		return;
+	if (change->after != STATE_LISTEN && change->before != STATE_LISTEN) {
+		read_remote_address(change->socket, &change->head, change->remote_address);
+		change->remote_port = remote_port_of(&change->head);
+		change->local_port = HEAD(&change->head, u16, skc_num);
+	}
+	count_change(change);
+}
+
+/* Not on the stack, where the verifier would try each combination of what is in it. Each program has its own: the one
+ * may interrupt the other. */
+enum { COUNTING, RESCUING };
+BPF_PERCPU_ARRAY(changes, struct change, 2);
+
+static inline struct change *clean_change(struct bpf_raw_tracepoint_args *args, int program)
+{
+	struct change *change = changes.lookup(&program);
+
+	if (!change)
+		return NULL;
+	__builtin_memset(change, 0, sizeof(*change));
+	change->socket = args->args[0];
+	change->before = args->args[1];
+	change->after = args->args[2];
+	return change;
+}
+
+int count_state_change(struct bpf_raw_tracepoint_args *args)
+{
+	if (!is_relevant(args->args[1], args->args[2]))
+		return 0;
+	struct shown *slot = shown_slot(args->args[0]);
+	struct change *change = clean_change(args, COUNTING);
+	if (!slot || !change)
+		return 0;
+	slot->socket = change->socket;
+	slot->change = CHANGE_ID(change->before, change->after);
+	read_and_count(change);
+	return 0;
+}
+
+int rescue_state_change(struct bpf_raw_tracepoint_args *args)
+{
+	if (!is_relevant(args->args[1], args->args[2]))
+		return 0;
+	struct shown *slot = shown_slot(args->args[0]);
+	if (!slot)
+		return 0;
+	if (slot->socket == args->args[0] && slot->change == CHANGE_ID(args->args[1], args->args[2])) {
+		slot->socket = 0;
+		return 0;
+	}
+	struct change *change = clean_change(args, RESCUING);
+	if (!change)
+		return 0;
+	add_one(RESCUED);
+	read_and_count(change);
+	return 0;
+}
+
+#else
+
+/* For kernels that do not describe their structures: bcc makes that of the arguments from the tracepoint's format. */
+int count_described_change(struct tracepoint__sock__inet_sock_set_state *args)
+{
+	struct change change = {
+		.socket = (u64)args->skaddr,
+		.before = args->oldstate,
+		.after = args->newstate,
+		.protocol = args->protocol,
+		.remote_port = args->dport,
+		.local_port = args->sport,
+	};
+
+	if (!is_relevant(change.before, change.after))
+		return 0;
+	if (change.protocol != IPPROTO_TCP && change.protocol != IPPROTO_SCTP)
+		return 0;
+	if (args->family != AF_INET && args->family != AF_INET6)
+		return 0;
+	/* The kernel gives IPv4 addresses in mapped form here, whatever the family. */
+	__builtin_memcpy(change.remote_address, args->daddr_v6, sizeof(change.remote_address));
+	count_change(&change);
+	return 0;
+}
+
+#endif

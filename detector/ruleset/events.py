@@ -1,0 +1,126 @@
+"""The kinds of events that rules look at, and how their rows are read: of one snapshot, or of a window of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Column, Integer, Table, and_, bindparam, select
+from sqlalchemy.sql import visitors
+
+from detector.store.columns import UtcDateTime
+from detector.store.tables import snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, FromClause, Select
+
+    from detector.ruleset.fields import Field
+
+HOST_ID = bindparam("host_id", type_=Integer)
+SEQ = bindparam("seq", type_=BigInteger)
+FIRST_SEQ = bindparam("first_seq", type_=BigInteger)
+AFTER = bindparam("after", type_=UtcDateTime)
+UNTIL = bindparam("until", type_=UtcDateTime)
+
+ANY = "attempted"
+"""The word for an event whatever became of it. Every connect is attempted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Join:
+    """A table that may be joined to an event's rows."""
+
+    table: Table
+    on: ColumnElement[bool]
+    outer: bool = False
+    """Whether rows that have none in this table stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """Where the rows of one kind of event are.
+
+    Args:
+        table: holds one row for each, numbered by `host_id` and `seq`.
+        joined: what every statement needs beside it.
+        others: what is joined by statements that name it.
+        place: `seq`, key and session of an `EvidenceRef` to a row.
+    """
+
+    table: Table
+    joined: tuple[Join, ...] = ()
+    others: tuple[Join, ...] = ()
+    place: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]
+
+    @property
+    def order(self) -> list[ColumnElement[Any]]:
+        """What the rows of a host are ordered by."""
+        return [each for each in self.place if isinstance(each, Column)]
+
+    @property
+    def in_snapshot(self) -> ColumnElement[bool]:
+        """The rows of the snapshot at hand."""
+        return and_(self.table.c.host_id == HOST_ID, self.table.c.seq == SEQ)
+
+    @property
+    def in_window(self) -> ColumnElement[bool]:
+        """The rows of the window that ends with the snapshot at hand.
+
+        The range of numbers is what keeps a statement to the window's part of the primary key; the times are what
+        counts, should the host's clock have been set back.
+        """
+        return and_(
+            self.table.c.host_id == HOST_ID,
+            self.table.c.seq.between(FIRST_SEQ, SEQ),
+            snapshots.c.end > AFTER,
+            snapshots.c.end <= UNTIL,
+        )
+
+    def select(
+        self,
+        columns: Sequence[ColumnElement[Any]],
+        *conditions: ColumnElement[bool],
+        reads: ColumnElement[Any] | None = None,
+    ) -> Select[Any]:
+        """Selects `columns` of the rows that meet all conditions.
+
+        Other tables are joined if `columns`, `conditions` or what else the statement `reads` name them: in statements
+        that aggregate, SQLite would look up for every row even what is not used.
+        """
+        read = {
+            element.table
+            for expression in (*columns, *conditions, *(() if reads is None else (reads,)))
+            for element in visitors.iterate(expression)
+            if isinstance(element, Column)
+        }
+        rows: FromClause = self.table
+        for join in (*self.joined, *(other for other in self.others if other.table in read)):
+            rows = rows.join(join.table, join.on, isouter=join.outer)
+        return select(*columns).select_from(rows).where(*conditions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Category:
+    """One kind of event: Sigma's `logsource.category`, with all in which it differs from the others."""
+
+    name: str
+    fields: Mapping[str, Field]
+    """By Sigma's name, in the order of the documentation."""
+    rows: Rows
+    weights: Mapping[str, ColumnElement[Any]]
+    """How many events a row stands for: `ANY` of them, and those of each outcome if they have outcomes."""
+    direction: ColumnElement[Any]
+    """Tells actors, and the two meanings of a port, apart; NULL where there is nothing to tell apart."""
+    actors: Mapping[str | None, tuple[Field, ...]]
+    """By direction: what the matches of a single-event rule are grouped by when it does not say."""
+    example_group: str
+    """A group-by that faults suggest."""
+    example_counted: str
+    """A field for a value_count that faults suggest."""
+
+    @property
+    def grouping(self) -> dict[str, Field]:
+        """The fields that say who or what."""
+        return {name: field for name, field in self.fields.items() if field.groups}

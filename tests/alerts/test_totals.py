@@ -1,0 +1,131 @@
+"""Totals of alerts are exact, whatever findings name which rows, and cost little."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete
+
+from detector.domain import Direction, EvidenceRef
+from detector.store.engine import open_store, writing
+from detector.store.tables import metadata
+from tests.alerts.hosts import Host, contents, finding, scan
+from tests.builders import count, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from sqlalchemy import Engine
+
+    from detector.domain import ConnectionCount, Finding, SnapshotRef
+
+
+_COUNTS = st.builds(
+    lambda address, port, direction, attempted, refused, session, login, protocol: count(
+        address,
+        port,
+        direction=direction,
+        attempted=attempted,
+        refused=refused,
+        session=session,
+        login_address=login,
+        protocol=protocol,
+        # Inbound keys say who listens.
+        login_user="alice",
+    ),
+    st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1", None]),
+    st.sampled_from([1, 2, 3, None]),
+    st.sampled_from(["outbound", "inbound"]),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 1),
+    st.sampled_from([None, "203.0.113.7", "fd00::7"]),
+    st.sampled_from(["tcp", "udp"]),
+)
+
+
+def _says_whence(behind: Collection[ConnectionCount], origins: set[Any]) -> bool:
+    """Whether all rows agree on where the login came from, and it is told who connected rather than from where."""
+    inbound = {each.key.direction for each in behind} == {Direction.INBOUND}
+    return len(origins) == 1 and None not in origins and not inbound
+
+
+def _seconds(host: Host, ref: SnapshotRef, found: Finding) -> float:
+    # The processor's time: what else the machine does at the moment must not fail the test.
+    start = time.process_time()
+    host.record(ref, found)
+    return time.process_time() - start
+
+
+def _wiped(engine: Engine) -> Engine:
+    with writing(engine) as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+    return engine
+
+
+@pytest.fixture(scope="module")
+def two_engines() -> Iterator[tuple[Engine, Engine]]:
+    """Two databases in memory."""
+    engines = open_store("sqlite://"), open_store("sqlite://")
+    for engine in engines:
+        with writing(engine) as connection:
+            metadata.create_all(connection)
+    yield engines
+    for engine in engines:
+        engine.dispose()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine], data: st.DataObject) -> None:
+    """Whatever findings name which rows, in whatever order, totals are exact and the contents are the same."""
+    one, other = (Host(_wiped(engine)) for engine in two_engines)
+    snapshots = data.draw(st.integers(1, 4))
+    everything: dict[str, dict[EvidenceRef, ConnectionCount]] = {"a" * 32: {}, "b" * 32: {}}
+    known: dict[EvidenceRef, ConnectionCount] = {}
+    for _ in range(snapshots):
+        counts = data.draw(st.lists(_COUNTS, min_size=1, max_size=5, unique_by=lambda each: each.key))
+        ref, _ = one.snapshot(*counts)
+        other.snapshot(*counts)
+        known |= {
+            EvidenceRef(seq=ref.seq, key_id=row.key_id, session=row.count.session): row.count
+            for row in stored(one.engine, ref)
+        }
+        named = st.lists(st.sampled_from(sorted(known, key=repr)), min_size=1, max_size=8)
+        found = [
+            finding(ref, data.draw(named), rule_id=rule, fingerprint=fingerprint)
+            for rule, fingerprint in data.draw(
+                st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(sorted(everything))), max_size=5)
+            )
+        ]
+        for each in found:
+            everything[each.fingerprint] |= {place: known[place] for place in each.evidence}
+        one.record(ref, *found)
+        other.record(ref, *data.draw(st.permutations(found)))
+    for alert in one.alerts():
+        behind = everything[alert.fingerprint].values()
+        for kind in ("attempted", "established", "refused", "timed_out", "failed"):
+            assert getattr(alert, kind) == sum(getattr(each, kind) for each in behind)
+        assert alert.destinations == len({each.key.remote_address for each in behind} - {None})
+        assert alert.ports == len({each.key.remote_port or each.key.local_port for each in behind} - {None})
+        origins = {each.login_address for each in behind}
+        assert (f"(ssh from {next(iter(origins))})" in alert.summary) == _says_whence(behind, origins)
+    assert contents(one.engine) == contents(other.engine)
+
+
+def test_a_full_port_scan_takes_less_than_two_seconds(sqlite_engine: Engine) -> None:
+    """65,535 rows behind one finding are stored and added up within 2 s, and named again within half a second."""
+    host = Host(sqlite_engine)
+    ref = host.recorder.snapshot(*scan(1, 65_535))
+    rows = [EvidenceRef(seq=ref.seq, key_id=key_id, session=0) for key_id in range(1, 65_536)]
+    assert _seconds(host, ref, finding(ref, rows)) < 2
+    ref, _ = host.snapshot(*scan(22, 22))
+    assert _seconds(host, ref, finding(ref, rows)) < 0.5
+    (alert,) = host.alerts()
+    assert (alert.attempted, alert.ports, alert.finding_count) == (65_535, 65_535, 2)
+    assert "tried 65,535 ports on 127.0.0.1 in 20 s, 65,535 refused." in alert.summary

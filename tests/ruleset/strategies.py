@@ -1,0 +1,219 @@
+"""Random rules, rows, snapshots and countings of both categories, for `test_oracle`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from detector.domain import CaptureHealth, ConnectionCount, Direction, Losses, Protocol
+from tests.builders import count
+from tests.ruleset import naive
+
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.7", "::1", "2001:db8::1")
+NETWORKS = ("10.0.0.0/8", "10.0.0.0/31", "192.168.7.7/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "::ffff:a00:0/104")
+STORED = ("a", "A", "ab", "aB", "b%", "a_b", "a.b", "é", "É", "a\\b", "*", "b")
+PATTERNS = (
+    *STORED,
+    *("A?b", "a*", "*B", "**", "?", "É*", "?\\b", "a%b", "b_", "%", "_"),
+    *("\\*", "\\?", "a\\\\b", "a\\\\*", "a\\*", "a\\", "\\"),
+)
+MODIFIERS = ("", "|contains", "|startswith", "|endswith")
+_WRITTEN = st.sampled_from(PATTERNS) | st.text("abAB%_é*?\\", min_size=1, max_size=4)
+_NAMES = (
+    *("Image", "User", "LoginUser", "Command", "Script", "ParentImage"),
+    *("DestinationHostname", "DestinationCountry", "SourceNetwork"),
+)
+_LIKE = st.sampled_from(MODIFIERS)
+
+
+def _lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return values | st.lists(values, min_size=1, max_size=3)
+
+
+@st.composite
+def _texts(draw: st.DrawFn) -> tuple[str, Any]:
+    key: str = draw(st.sampled_from(_NAMES)) + draw(_LIKE)
+    if draw(st.booleans()):
+        return key + "|all", draw(st.lists(_WRITTEN, min_size=1, max_size=3))
+    return key, draw(_lists(_WRITTEN))
+
+
+_SMALL = st.integers(0, 3)
+_MEASURES = ("Session", "Attempted", "Refused", "Failed", "HandshakeUsMax")
+_NUMBERS = st.tuples(st.sampled_from((*_MEASURES, "DestinationPort")), _lists(_SMALL | _SMALL.map(str)))
+_COMPARED = st.tuples(
+    st.builds(
+        "{}|{}".format,
+        st.sampled_from((*_MEASURES, "DestinationPort", "AnomalyScore")),
+        st.sampled_from(("gt", "gte", "lt", "lte")),
+    ),
+    st.sampled_from((0, 1)),
+)
+_EXIST = st.tuples(
+    st.builds(
+        "{}|exists".format,
+        st.sampled_from(
+            (
+                *("User", "Script", "LoginIp", "DestinationIp", "SourceIp", "DestinationHostname", "SourceCountry"),
+                *("DestinationNetwork", "DestinationPort", "AnomalyScore", "Protocol"),
+            )
+        ),
+    ),
+    st.booleans(),
+)
+_ADDRESS_FIELDS = ("DestinationIp", "SourceIp", "LoginIp")
+_PLAIN_ITEMS = st.one_of(
+    _texts(),
+    _EXIST,
+    st.tuples(st.just("Protocol"), _lists(st.sampled_from(("tcp", "udp", "i*", "PACKET")))),
+    _NUMBERS,
+    _COMPARED,
+    st.tuples(st.sampled_from(_ADDRESS_FIELDS), _lists(st.sampled_from(ADDRESSES))),
+    st.tuples(st.sampled_from([f"{name}|cidr" for name in _ADDRESS_FIELDS]), _lists(st.sampled_from(NETWORKS))),
+    st.tuples(st.just("Initiated"), st.sampled_from((True, False, "true", "False"))),
+    st.tuples(st.just("Novelty"), _lists(st.sampled_from(("destination", "pair", "d*")))),
+    st.tuples(st.just("AnomalyScore"), st.sampled_from((0, 0.5, 1))),
+)
+_OUTCOMES = st.tuples(st.just("Outcome"), _lists(st.sampled_from(naive.OUTCOMES)))
+
+
+def _mappings(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(items, min_size=1, max_size=3).map(dict)
+    return several | st.lists(several, min_size=1, max_size=2)
+
+
+@st.composite
+def detections(
+    draw: st.DrawFn, plain: st.SearchStrategy[Any] = _PLAIN_ITEMS, any_item: st.SearchStrategy[Any] | None = None
+) -> tuple[dict[str, Any], naive.Tree]:
+    """Selections a1, a2 (with outcomes, never negated) and b1, b2 (without), and a condition over all of them."""
+    items = plain | _OUTCOMES if any_item is None else any_item
+    positive = {f"a{i}": draw(_mappings(items)) for i in range(draw(st.integers(1, 2)))}
+    free = {f"b{i}": draw(_mappings(plain)) for i in range(draw(st.integers(0, 2)))}
+    parts: list[naive.Tree] = [("name", name) for name in positive]
+    if draw(st.booleans()):
+        parts = [(draw(st.sampled_from(("1 of", "all of"))), "a*")]
+    if draw(st.booleans()) and free:
+        quantifier: str = draw(st.sampled_from(("1 of", "all of")))
+        parts.append(("not", (quantifier, "b*")))
+    else:
+        parts += [draw(st.sampled_from((("name", name), ("not", ("name", name))))) for name in free]
+    tree = parts[0]
+    for part in parts[1:]:
+        tree = (draw(st.sampled_from(("and", "or"))), tree, part)
+    return {**positive, **free}, tree
+
+
+@st.composite
+def _counts(draw: st.DrawFn, names: tuple[str | None, ...], addresses: tuple[str | None, ...]) -> ConnectionCount:
+    texts = ("executable", "user", "login_user", "command", "script", "parent_executable")
+    learnt = ("remote_name", "remote_country", "remote_network")
+    drawn: dict[str, Any] = {name: draw(st.sampled_from(names)) for name in (*texts, *learnt)}
+    return count(
+        draw(st.sampled_from(addresses)),
+        draw(st.sampled_from((None, 0, 1, 2))),
+        direction=draw(st.sampled_from(Direction)),
+        protocol=draw(st.sampled_from(Protocol)),
+        login_address=draw(st.sampled_from((None, *ADDRESSES))),
+        unit=None,
+        **drawn,
+        **{name: draw(_SMALL) for name in ("session", *naive.OUTCOMES, "handshake_us_max")},
+    )
+
+
+_OBSERVED = st.fixed_dictionaries(
+    {"score": st.sampled_from((None, 0.0, 0.5, 1.0)), "novelty": st.sampled_from((None, "destination", "pair"))}
+)
+# Pauses of whole intervals, so that ends fall on the edges of windows; a negative one is a clock set back.
+_PAUSES = st.sampled_from((0, 10, 20, 50, -10, -20))
+
+
+def _histories(counts: st.SearchStrategy[ConnectionCount]) -> st.SearchStrategy[Any]:
+    rows = st.lists(st.tuples(counts, _OBSERVED), max_size=5)
+    return st.lists(st.tuples(_PAUSES, rows), min_size=1, max_size=5)
+
+
+VARIED = _histories(_counts((None, *STORED), (None, *ADDRESSES)))
+# Few names, so that snapshots share groups.
+ALIKE = _histories(_counts((None, "a"), (None, *ADDRESSES[:2])))
+BROAD = st.sampled_from(
+    [
+        ({"a1": {"Attempted|gte": 0}}, ("name", "a1")),
+        ({"a1": {"Outcome": ["refused", "failed"]}}, ("name", "a1")),
+        ({"a1": {"Outcome": "attempted", "Initiated": True}, "a2": {"Outcome": "refused"}}, ("1 of", "a*")),
+    ]
+)
+COUNTINGS = st.builds(
+    naive.Counting,
+    group_by=st.lists(
+        st.sampled_from(
+            (
+                *("DestinationPort", "User", "DestinationIp", "Initiated", "Host"),
+                *("LoginIp", "DestinationHostname", "Script", "Protocol"),
+            )
+        ),
+        min_size=1,
+        max_size=2,
+        unique=True,
+    ),
+    timespan=st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds)),
+    operator=st.sampled_from(("gt", "gte", "lt", "lte", "eq")),
+    threshold=st.integers(2, 6),
+    field=st.sampled_from((None, "DestinationPort", "DestinationIp", "Image", "LoginIp", "DestinationHostname")),
+)
+
+KINDS = (
+    *("LostAttempted", "LostEstablished", "LostRefused", "LostTimedOut", "LostFailed", "LostInbound", "LostMissed"),
+    *("LostPendingFull", "LostUnmatched", "LostUnnamed", "LostUnread", "LostNames", "Folded", "Unnumbered", "Lost"),
+)
+SECONDS = ("BlindSeconds", "LateSeconds", "ClockStepSeconds", "SuspendedSeconds", "GapSeconds")
+_FEW_SECONDS = (0, 0.5, 1, 1.5, 10, 20)
+CAPTURE_ITEMS = st.one_of(
+    st.tuples(st.sampled_from(KINDS), _lists(_SMALL)),
+    st.tuples(
+        st.builds("{}|{}".format, st.sampled_from((*KINDS, *SECONDS)), st.sampled_from(("gt", "gte", "lt", "lte"))),
+        st.sampled_from((0, 1, 2)),
+    ),
+    st.tuples(st.sampled_from(SECONDS), st.sampled_from(_FEW_SECONDS)),
+    st.tuples(st.sampled_from(("ClockStepSeconds|lte", "ClockStepSeconds")), st.sampled_from((-10, -0.5))),
+    st.tuples(st.builds("{}|exists".format, st.sampled_from(("BlindSeconds", "SelfTest", "Unseen"))), st.booleans()),
+    st.tuples(st.just("SelfTest"), _lists(st.sampled_from(("passed", "failed", "FAIL*")))),
+    st.tuples(st.just("Complete"), st.booleans()),
+    st.tuples(st.just("Unseen") | st.just("Unseen|contains"), st.sampled_from(("a", "A", "a; b", "b", "*"))),
+    st.tuples(st.just("Host|startswith"), st.sampled_from(("host-", "other"))),
+)
+_LOSSES = st.one_of(
+    st.just(Losses()),
+    st.builds(Losses, **dict.fromkeys(Losses.__dataclass_fields__, st.sampled_from((0, 0, 0, 1, 2)))),
+)
+_HEALTHS = st.builds(
+    lambda passed, blind, late, step, slept, unseen: (
+        CaptureHealth(
+            self_test_passed=passed,
+            late_seconds=late,
+            clock_step_seconds=step,
+            suspended_seconds=slept,
+            unseen=unseen,
+        ),
+        blind,
+    ),
+    passed=st.sampled_from((None, True, False)),
+    blind=st.sampled_from((None, -5, 0, 10, 15)),
+    late=st.sampled_from(_FEW_SECONDS),
+    step=st.sampled_from((*_FEW_SECONDS, -0.5, -10)),
+    slept=st.sampled_from(_FEW_SECONDS),
+    unseen=st.sampled_from(((), ("a",), ("a", "b"))),
+)
+SNAPSHOTS = st.lists(st.tuples(st.sampled_from((0, 0.5, 1, 1.5, 20, -10)), _LOSSES, _HEALTHS), min_size=1, max_size=6)
+CAPTURE_COUNTINGS = st.builds(
+    naive.Counting,
+    group_by=st.sampled_from((["Host"], ["SelfTest"], ["Host", "Unseen"])),
+    timespan=st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds)),
+    operator=st.sampled_from(("gt", "gte", "lt", "lte", "eq")),
+    threshold=st.integers(2, 3),
+    field=st.sampled_from((None, "SelfTest", "Unseen")),
+)
+
+OF_CAPTURE = detections(CAPTURE_ITEMS, CAPTURE_ITEMS)

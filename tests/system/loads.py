@@ -1,0 +1,162 @@
+"""Loads on the real kernel whose counts are known beforehand, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from detector.domain import Outcome
+from detector.store.engine import reading, writing
+from detector.store.snapshots import SnapshotWriter
+from detector.store.tables import connection_counts, connection_keys, snapshots
+from tests.system.conftest import storm
+from tests.system.island import HOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Engine
+
+    from detector.collector.live import LiveCollector
+
+# Taken out of the environment, since detector refuses variables of its prefix that are not settings.
+SCALE = float(os.environ.pop("DETECTOR_TEST_SCALE", "1"))
+"""What the loads of tests are multiplied by."""
+
+COMMAND = f"storm-{os.getpid()}"
+"""The command name of all storms that this process starts."""
+
+_COUNTS = ("attempted", *Outcome)
+
+
+def scaled(count: int, step: int = 1) -> int:
+    """`count` times the scale, as a multiple of `step`, at least one."""
+    return max(1, round(count * SCALE / step)) * step
+
+
+@contextmanager
+def serving(inside: Sequence[str], address: str, port: int) -> Iterator[None]:
+    """A server that accepts and closes, for as long."""
+    with subprocess.Popen([*inside, *storm("serve", address, port)], stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            server.stdout.readline()
+            yield
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A process that makes `each` connects to every one of `ports`, all with the same outcome."""
+
+    verb: str
+    address: str
+    ports: range
+    each: int
+    outcome: Outcome
+
+    @property
+    def command(self) -> list[str]:
+        """Its command line."""
+        if self.verb == "scan":
+            return storm("scan", self.address, self.ports[0], len(self.ports), self.each)
+        return storm(self.verb, self.address, self.ports[0], self.each)
+
+
+def eight_clients(each: int) -> tuple[Client, ...]:
+    """Of `each` connects, a multiple of 1,000: accepted, refused, given up; to one port and to many; IPv4 and IPv6."""
+    accepted = (("127.0.0.1", 7001), ("::1", 7002), ("127.0.0.1", 7003), ("::1", 7004))
+    return (
+        *(Client("connect", address, range(port, port + 1), each, Outcome.ESTABLISHED) for address, port in accepted),
+        Client("connect", "127.0.0.1", range(1, 2), each, Outcome.REFUSED),
+        Client("connect", "::1", range(2, 3), each, Outcome.REFUSED),
+        Client("abandon", HOLE, range(3, 4), each, Outcome.FAILED),
+        Client("scan", "127.0.0.2", range(10_000, 11_000), each // 1000, Outcome.REFUSED),
+    )
+
+
+Counts = dict[str, int]
+"""Of one key, by the names of `ConnectionCount`."""
+Counted = dict[tuple[str, str, int], Counts]
+"""By direction, remote address, and the port that tells keys of this direction apart."""
+
+
+def expected(clients: Sequence[Client]) -> Counted:
+    """What must be counted of them, to the last connect."""
+    counted: Counted = {}
+    for client in clients:
+        counts = dict.fromkeys(_COUNTS, 0) | {"attempted": client.each, client.outcome: client.each}
+        for port in client.ports:
+            counted["outbound", client.address, port] = counts
+            if client.outcome == Outcome.ESTABLISHED:
+                counted["inbound", client.address, port] = counts
+    return counted
+
+
+def run_and_store(engine: Engine, live: LiveCollector, clients: Sequence[Client], inside: Sequence[str]) -> int:
+    """Runs the clients on an island, stores a snapshot every 100 ms, and gives the number of snapshots."""
+    writer = SnapshotWriter("test-host")
+    done = threading.Event()
+    taken = 0
+
+    def wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
+            process.wait()
+        done.set()
+
+    with ExitStack() as running:
+        for client in clients:
+            if client.outcome == Outcome.ESTABLISHED:
+                # One for each: a client that finds the queue of others before it would wait for a second.
+                running.enter_context(serving(inside, client.address, client.ports[0]))
+        processes = [
+            running.enter_context(subprocess.Popen([*inside, *client.command], stdout=subprocess.DEVNULL))
+            for client in clients
+        ]
+        threading.Thread(target=wait, args=[processes]).start()
+        while not done.is_set():
+            done.wait(0.1)
+            with writing(engine) as connection:
+                writer.write(connection, live.take())
+            taken += 1
+    with writing(engine) as connection:
+        writer.write(connection, live.take())
+    return taken + 1
+
+
+def stored(engine: Engine) -> Counted:
+    """What was stored of the storms of this process, all snapshots together."""
+    port = func.coalesce(connection_keys.c.remote_port, connection_keys.c.local_port)
+    key = (connection_keys.c.direction, connection_keys.c.remote_address, port)
+    query = (
+        select(*key, *(func.sum(connection_counts.c[name]) for name in _COUNTS))
+        .join(
+            connection_counts,
+            (connection_counts.c.host_id == connection_keys.c.host_id)
+            & (connection_counts.c.key_id == connection_keys.c.key_id),
+        )
+        .where(connection_keys.c.command == COMMAND)
+        .group_by(*key)
+    )
+    with reading(engine) as connection:
+        return {
+            (direction, str(address), port): dict(zip(_COUNTS, counts, strict=True))
+            for direction, address, port, *counts in connection.execute(query)
+        }
+
+
+def stored_losses(engine: Engine) -> dict[str, int]:
+    """What the stored snapshots lack, by kind; empty if they are complete."""
+    columns = {each.name: each for each in snapshots.c if each.name.startswith("lost_")}
+    with reading(engine) as connection:
+        sums: Mapping[str, int] = dict(
+            connection.execute(select(*(func.sum(each).label(name) for name, each in columns.items()))).mappings().one()
+        )
+    return {name: lost for name, lost in sums.items() if lost}

@@ -1,0 +1,66 @@
+"""Capture says what it does not see, on the real kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from detector.bpf.capture import Capture
+from detector.collector.live import LiveCollector
+
+pytestmark = pytest.mark.kernel
+
+
+def test_each_snapshot_proves_by_a_connect_of_its_own_that_it_saw(live: LiveCollector) -> None:
+    """The proof itself is not in the snapshot."""
+    for _ in range(3):
+        snapshot = live.take()
+        assert snapshot.health.self_test_passed is True
+        assert snapshot.health.blind_since is None
+        assert live._self_test._port not in {count.key.remote_port for count in snapshot.counts}
+
+
+@pytest.mark.parametrize("function", ["count_state_change", "count_sent"])
+def test_programs_that_were_detached_are_noticed_in_the_next_snapshot(function: str) -> None:
+    """Blind since the last snapshot that was proven, whichever of what is proven fails."""
+    with Capture(map_entries=1024) as capture, LiveCollector(capture, "test-host") as live:
+        before = live.take()
+        detached = [name for name in capture._fds if name.startswith(f"attachment:{function}:")]
+        if function == "count_state_change":
+            detached += [name for name in capture._fds if name.startswith("attachment:rescue_state_change:")]
+        for name in detached:
+            os.close(capture._fds.pop(name))
+        for _ in range(2):
+            health = live.take().health
+            assert (health.self_test_passed, health.blind_since) == (False, before.end)
+
+
+def test_what_came_too_late_is_said(live: LiveCollector) -> None:
+    """The caller knows when the snapshot was due."""
+    assert live.take(late_seconds=12.5).health.late_seconds == 12.5
+
+
+def test_without_type_information_connects_are_counted_and_what_is_unknown_is_said() -> None:
+    """Address, port, user and command need none of it; the executable and why a connect failed do."""
+    started = datetime.now(UTC)
+    with (
+        Capture(map_entries=1024, use_types=False) as capture,
+        LiveCollector(capture, "test-host") as live,
+        socket.create_server(("127.0.0.1", 0)) as server,
+    ):
+        port = server.getsockname()[1]
+        for wanted in (port, 29):
+            subprocess.run(["nc", "-z", "127.0.0.1", str(wanted)], check=False)
+        snapshot = live.take()
+    counts = {count.key.remote_port: count for count in snapshot.counts if count.key.remote_port}
+    reached, refused = counts[port], counts[29]
+    assert (reached.attempted, reached.established, refused.attempted, refused.failed) == (1, 1, 1, 1)
+    assert (reached.key.command, reached.key.user, reached.key.executable) == ("nc", "root", None)
+    assert snapshot.health.self_test_passed is True
+    assert snapshot.start >= started
+    assert any("why connects fail" in each for each in snapshot.health.unseen)
+    assert "UDP, ICMP, raw and packet sockets" in snapshot.health.unseen

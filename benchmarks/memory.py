@@ -32,23 +32,26 @@ def measure() -> Iterator[Figure]:
                 subprocess.run(storm("scan", "127.0.0.1", 8000, 1000), check=True, stdout=subprocess.DEVNULL)
                 if seen == _SNAPSHOTS:
                     break
-            sizes = {"run": _pss(service.pid)} | {_role(child): _pss(child) for child in _children(service.pid)}
+            sizes = {"run": pss(service.pid)} | {role_of(child): pss(child) for child in children(service.pid)}
             service.terminate()
             service.communicate()
     for role, size in sizes.items():
         yield Figure(f"detector {role}", size, "MB PSS")
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still run."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
-def _role(pid: int) -> str:
+def role_of(pid: int) -> str:
+    """`collect` or `detect`."""
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return next(role for role in ("collect", "detect") if role.encode() in arguments)
 
 
-def _pss(pid: int) -> float:
+def pss(pid: int) -> float:
+    """Proportional memory of a process, MB: what it shares is divided by how many share it."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     assert found

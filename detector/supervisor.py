@@ -30,6 +30,12 @@ _HOPELESS = frozenset({os.EX_DATAERR, os.EX_UNAVAILABLE, os.EX_CONFIG})
 READER_GONE = 128 + signal.SIGPIPE
 """Exit code of a role whose output nobody reads any more: the wish of whoever closed it, and the end."""
 
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""Signals that end a role; SIGHUP: the terminal is gone."""
+# -P: without it `-m` looks for modules in the current folder first, which may be anybody's.
+PYTHON = (sys.executable, "-P")
+"""How a process of our own is started."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,10 +49,11 @@ class RoleEndedError(DetectorError):
 
 
 def catch_signals() -> Event:
-    """An event that SIGINT, SIGTERM and SIGHUP (the terminal is gone) set."""
+    """An event that the signals of ENDING set, those included that waited for it."""
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, lambda _number, _frame: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     return stop
 
 
@@ -96,8 +103,7 @@ def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: 
 
 
 def _command(arguments: Sequence[str], verb: Sequence[str]) -> list[str]:
-    # -P: without it `-m` looks for modules in the current folder first, which may be anybody's.
-    return [sys.executable, "-P", "-m", "detector", *arguments, *verb]
+    return [*PYTHON, "-m", "detector", *arguments, *verb]
 
 
 def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) -> None:
@@ -105,7 +111,10 @@ def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) ->
     if role.process is None:
         if now >= role.start_at:
             command = _command(arguments, (role.name, "--parent", str(os.getpid())))
+            # Whatever comes while the role has no handler yet waits for `catch_signals` there.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             role.process, role.started = subprocess.Popen(command), now  # noqa: S603  ourselves
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     code = role.process.poll()
     if code is None:
@@ -137,5 +146,4 @@ def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> list[int]:
             say(f"{name} did not end in {_STOP_SECONDS:.0f} s and is killed; the store holds whole snapshots only")
             process.kill()
             process.wait()
-    # One that was still starting, and had no handler yet, ends by the signal itself.
-    return [0 if process.returncode == -signal.SIGTERM else process.returncode for process in processes.values()]
+    return [process.returncode for process in processes.values()]

@@ -123,7 +123,8 @@ _NEEDED = (
     *(("task_struct", name) for name in (
         "mm", "tgid", "flags", "real_parent", "group_leader", "start_time", "files", "fs", "cred",
     )),
-    ("cred", "euid"), ("mm_struct", "exe_file"), ("fs_struct", "pwd"), ("files_struct", "fdt"), ("fdtable", "fd"), ("fdtable", "max_fds"),
+    ("cred", "euid"), ("mm_struct", "exe_file"), ("fs_struct", "pwd"),
+    ("files_struct", "fdt"), ("fdtable", "fd"), ("fdtable", "max_fds"),
     ("file", "f_path"), ("file", "f_inode"), ("file", "private_data"), ("inode", "i_mode"), ("inode", "i_ino"),
     ("dentry", "d_parent"), ("dentry", "d_name"), ("dentry", "d_hash"), ("hlist_bl_node", "pprev"),
     ("qstr", "name"), ("qstr", "len"),

@@ -37,6 +37,7 @@ _COUNTERS = (*(field.name for field in fields(Losses) if field.name != "missed")
 
 # Processes whose counts found no room, each with one entry in which they are put together.
 _FOLDED_ENTRIES = 4096
+_NAMED_ENTRIES = 16_384
 _LOAD_TIMEOUT_SECONDS = 60.0
 _RESCUE = "rescue_state_change"
 
@@ -81,6 +82,8 @@ class Capture:
     Args:
         map_entries: distinct keys that one drain can hold; what finds no room is counted by its process alone.
         pending_entries: attempts under way at once; default as many as keys.
+        folded_entries: processes that can be counted so.
+        named_entries: processes, and paths, that the kernel side remembers at once.
         use_types: read the kernel's structures. False does without its type information even if there is any.
 
     Raises:
@@ -93,16 +96,19 @@ class Capture:
         map_entries: int,
         pending_entries: int | None = None,
         folded_entries: int = _FOLDED_ENTRIES,
+        named_entries: int = _NAMED_ENTRIES,
         use_types: bool = True,
     ) -> None:
-        sizes = Sizes(counts=map_entries, folded=folded_entries, pending=pending_entries or map_entries)
+        sizes = Sizes(
+            counts=map_entries, folded=folded_entries, pending=pending_entries or map_entries, named=named_entries
+        )
         self._fds, answer = _load_apart({"sizes": asdict(sizes), "types": use_types})
         self.hooks = tuple(HookState(**{**each, "in_use": tuple(each["in_use"])}) for each in answer["hooks"])
         """What is attached, and what is not seen as a result."""
         self.untyped: str = answer["untyped"]
         """Why the kernel's structures cannot be read; empty if they can."""
         self._pairs = (_Pair(self._fds, "active", "counts"), _Pair(self._fds, "active_folded", "folded"))
-        self._processes = Processes(self._fds)
+        self._processes = Processes(self._fds, named_entries)
         self._generation = 0
         self._lost = Losses()
 

@@ -4,7 +4,7 @@
  *
  * program.py joins the *.bpf.c files, in its order, into one text. Compiled with -D for what differs from kernel to
  * kernel and from host to host:
- *   COUNT_ENTRIES, FOLDED_ENTRIES, PENDING_ENTRIES, PENDING_SLOTS
+ *   COUNT_ENTRIES, FOLDED_ENTRIES, NAMED_ENTRIES, PENDING_ENTRIES, PENDING_SLOTS
  *                                    sizes of the maps
  *   HOST_NETWORK                     inode of the host's own network namespace
  *   TYPES                            the kernel describes its structures (BTF); without, only counting is left

@@ -36,7 +36,7 @@ struct path_scratch {
 
 /* A cache: what is evicted is found again. */
 BPF_TABLE("lru_hash", struct image, struct image_facts, images, 16384);
-BPF_F_TABLE("hash", struct path, u32, paths, 16384, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct path, u32, paths, NAMED_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_PERCPU_ARRAY(scratch, struct path_scratch, 1);
 BPF_PERCPU_ARRAY(path_numbers, u32, 1);
 

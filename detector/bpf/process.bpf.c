@@ -18,7 +18,7 @@ struct process {
 	u32 unused_too;
 };
 
-BPF_HASH(processes, struct process, u32, 16384);
+BPF_HASH(processes, struct process, u32, NAMED_ENTRIES);
 BPF_PERCPU_ARRAY(process_numbers, u32, 1);
 
 /* Numbered where a process does something, never in an interrupt: see number_scratch. */

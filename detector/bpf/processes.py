@@ -26,8 +26,6 @@ _LISTENER = struct.Struct("=IIII")
 UNKNOWN_ID = 0xFFFFFFFF
 _DELETED = " (deleted)"
 
-# The kernel's tables hold twice as many; at this point the names are taken over and a table starts anew.
-_KEPT = 8192
 # Numbers that the kernel does not give: it would need two million processes for one.
 _OWN_NUMBERS = 0x80000000
 
@@ -66,10 +64,12 @@ class Processes:
 
     Args:
         fds: descriptors of the maps by name, as `map:…`.
+        entries: size of the kernel's tables. When one is half full, what it says is taken over and it starts anew.
     """
 
-    def __init__(self, fds: Mapping[str, int]) -> None:
+    def __init__(self, fds: Mapping[str, int], entries: int) -> None:
         self._fds = fds
+        self._most = entries // 2
         self._known: dict[int, KernelProcess] = {}
         self._known_before: dict[int, KernelProcess] = {}
         self._own: dict[int, KernelProcess] = {}
@@ -91,7 +91,7 @@ class Processes:
             return
         self._read_paths(remove=False)
         self._read_processes(remove=False)
-        if table_full or len(self._known) >= _KEPT or len(self._paths) >= _KEPT:
+        if table_full or len(self._known) >= self._most or len(self._paths) >= self._most:
             # Tables that only grow could be filled on purpose, and then nothing new would be named. The counts at hand
             # and the attempts under way still refer to old numbers, so those live for one more turn, and those that
             # listen for as long as they do.

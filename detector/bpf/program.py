@@ -36,11 +36,12 @@ _MAPS_WITH_TYPES = ("images", "paths", "origins", "listeners", "generation", "an
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Entries of the maps: distinct keys a snapshot, processes beyond them, and attempts under way at once."""
+    """Entries of the maps: keys of a snapshot, processes beyond them, attempts under way, and what has a number."""
 
     counts: int
     folded: int
     pending: int
+    named: int
 
 
 class _Loader:
@@ -55,6 +56,7 @@ class _Loader:
             f"-DCOUNT_ENTRIES={sizes.counts}",
             f"-DFOLDED_ENTRIES={sizes.folded}",
             f"-DPENDING_ENTRIES={sizes.pending}",
+            f"-DNAMED_ENTRIES={sizes.named}",
             # Twice as many, so that few attempts under way find their slot taken.
             f"-DPENDING_SLOTS={1 << sizes.pending.bit_length()}",
             f"-DHOST_NETWORK={_HOST_NETWORK.stat().st_ino}",

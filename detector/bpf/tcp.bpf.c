@@ -60,19 +60,22 @@ static inline void begin_pending(u64 socket, struct connection_key *key)
 {
 	struct pending_slot *slot = slot_of(socket);
 
+	struct pending_connect connect = {.key = *key, .started_ns = bpf_ktime_get_ns()};
+
 	if (!slot)
 		return;
-	__sync_fetch_and_add(&slot->claims, 1);
-	if (*(volatile u64 *)&slot->claims == 1) {
-		slot->connect.key = *key;
-		slot->connect.started_ns = bpf_ktime_get_ns();
-		slot->socket = socket;
-		return;
+	/* Its own, if an earlier outcome was missed. */
+	if (slot->socket != socket) {
+		__sync_fetch_and_add(&slot->claims, 1);
+		if (*(volatile u64 *)&slot->claims != 1) {
+			__sync_fetch_and_add(&slot->claims, -1);
+			if (pending.update(&socket, &connect))
+				add_one(LOST_PENDING_FULL);
+			return;
+		}
 	}
-	__sync_fetch_and_add(&slot->claims, -1);
-	struct pending_connect connect = {.key = *key, .started_ns = bpf_ktime_get_ns()};
-	if (pending.update(&socket, &connect))
-		add_one(LOST_PENDING_FULL);
+	slot->connect = connect;
+	slot->socket = socket;
 }
 
 static inline struct pending_connect *pending_of(u64 socket)

@@ -5,12 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import click
-
-from detector.cli import terminal
-from detector.cli.program import program
-from detector.errors import DetectorError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,9 +14,23 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `detector` with `arguments` (default: the process's own) and returns its exit code.
 
-    The only place where a fault becomes text. Verbs raise DetectorError for what an operator can mend, click's
-    exceptions for what was mistyped, and call `ctx.exit(code)` for an exit code of their own.
+    The only place, with `roles.main`, where a fault becomes text. Verbs raise DetectorError for what an operator can
+    mend, click's exceptions for what was mistyped, and call `ctx.exit(code)` for an exit code of their own.
     """
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    # Here, since a long-running role is in this package as well, and holds none of it.
+    import click
+
+    from detector.cli import terminal
+    from detector.cli.program import program
+    from detector.errors import DetectorError
+
     terminal.prepare()
     try:
         # Ends the process by itself, quietly, when the reader of its output (head, less) has seen enough.

@@ -141,7 +141,7 @@ def _print_facts(alert: Alert) -> None:
         "first": local(alert.start),
         "last": local(alert.end),
         "opened": local(alert.opened_at),
-        "connects": connects(alert.attempted, {each: getattr(alert, each.value) for each in Outcome}),
+        "counts": connects(alert.attempted, {each: getattr(alert, each.value) for each in Outcome}),
         "addresses": str(alert.destinations),
         "ports": str(alert.ports),
         "score": "-" if alert.score is None else f"{alert.score:.4f}",

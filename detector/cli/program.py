@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import click
 
-from detector import __version__, config
 from detector.errors import ConfigError
 
 
@@ -65,6 +64,9 @@ class Program(click.Group):
         Raises:
             ConfigError: see `config.load`.
         """
+        # Here, since help needs none.
+        from detector import config
+
         try:
             ctx.obj = config.load(ctx.params["config_file"])
         except ConfigError:
@@ -92,7 +94,7 @@ Completion of verbs and options in the shell:
     metavar="FILE",
     help="Read this configuration file. Default: $DETECTOR_CONFIG, else /etc/detector/detector.toml if it exists.",
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(package_name="detector", message="%(prog)s %(version)s")
 def program(config_file: Path | None) -> None:
     """Watch who connects where from this host, and say so when it is unusual.
 

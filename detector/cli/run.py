@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli import terminal
+from detector import supervisor
+from detector.cli import roles
+from detector.cli.lines import LineReporter, ending_when_nobody_reads
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from datetime import datetime
 
     from detector.config import Settings
-    from detector.domain import Learning, Snapshot, SnapshotRef
+    from detector.domain import Learning
     from detector.pipeline import Detected
 
 # How often a host that is being learnt is mentioned.
@@ -42,7 +41,6 @@ def run(ctx: click.Context) -> None:
       detector run
       detector --config ./detector.toml run
     """
-    from detector import supervisor
     from detector.bpf import preflight
 
     settings: Settings = ctx.obj
@@ -55,9 +53,8 @@ def run(ctx: click.Context) -> None:
     if upgrade and (code := supervisor.call(("db", "upgrade"), arguments)):
         ctx.exit(code)
     click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
-    code = supervisor.supervise(("collect", "detect"), arguments, stop, terminal.note)
-    click.echo("ended")
-    ctx.exit(code)
+    if not stop.is_set():
+        roles.become("run", {"arguments": arguments})
 
 
 @click.command()
@@ -66,20 +63,29 @@ def run(ctx: click.Context) -> None:
 def collect(ctx: click.Context, parent: int | None) -> None:
     """Count connects in the kernel and store snapshots of them.
 
-    Needs root, or CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH. SIGTERM or Ctrl-C ends it with a last snapshot.
+    Needs root, or CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and gives up all but the third of them
+    when capture has begun. SIGTERM or Ctrl-C ends it with a last snapshot.
 
     \b
     Examples:
       detector collect
       DETECTOR_COLLECTOR_INTERVAL_SECONDS=1 detector collect
     """
-    from detector import service, supervisor
+    import msgspec
 
+    from detector.bpf import preflight
+
+    settings: Settings = ctx.obj
     stop = supervisor.catch_signals()
-    if parent:
-        supervisor.end_with_parent(parent)
-    with _ending_when_nobody_reads(ctx):
-        service.collect(ctx.obj, stop, LineReporter())
+    preflight.require()
+    wanted = {
+        "host": settings.host_name,
+        "state": str(settings.state),
+        "database_url": settings.database_url,
+        **msgspec.structs.asdict(settings.collector),
+    }
+    if not stop.is_set():
+        roles.become("collect", {"parent": parent, "wanted": wanted})
 
 
 @click.command()
@@ -96,106 +102,40 @@ def detect(ctx: click.Context, parent: int | None) -> None:
       detector detect
       DETECTOR_NOTIFY_CONSOLE=false detector detect
     """
-    from detector import service, supervisor
-
     stop = supervisor.catch_signals()
     if parent:
         supervisor.end_with_parent(parent)
-    with _ending_when_nobody_reads(ctx):
-        service.detect(ctx.obj, stop, LineReporter())
+    with ending_when_nobody_reads():
+        from detector.service.detecting import detect as work
+
+        work(ctx.obj, stop, DetectionReporter())
 
 
-@contextmanager
-def _ending_when_nobody_reads(ctx: click.Context) -> Iterator[None]:
-    """Whoever closed the output (`| head`) has seen enough: a restart would only end in the same way."""
-    from detector.supervisor import READER_GONE
-
-    try:
-        yield
-    except BrokenPipeError:
-        # Python would complain when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        ctx.exit(READER_GONE)
-
-
-class LineReporter:
-    """Says what a role does, a line at a time: snapshots on standard output, faults on standard error."""
+class DetectionReporter(LineReporter):
+    """A line for each host that is being learnt, now and then, and one when it is learnt."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._mentioned: dict[int, datetime] = {}
-        self._unwritable = False
-
-    def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
-        """One line: how much was seen, and what was lost."""
-        self._say(snapshot_line(ref, snapshot))
 
     def detected(self, detected: Detected) -> None:
-        """A line while the host is being learnt, now and then, and one when it is learnt."""
+        """How far learning has come."""
         host_id, end = detected.snapshot.host_id, detected.snapshot.end
         before = self._mentioned.get(host_id)
         if detected.learning.finished:
             if before is not None:
-                self._say(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
+                self.say(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
                 del self._mentioned[host_id]
             return
         if before is None or end - before >= _LEARNING_EVERY:
             self._mentioned[host_id] = end
-            self._say(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
-
-    def _say(self, line: str) -> None:
-        try:
-            click.echo(line)
-        except BrokenPipeError:
-            raise
-        except OSError as fault:
-            # A full disk under the log is no reason to stop counting.
-            if not self._unwritable:
-                self.fault(f"standard output: {fault.strerror}; lines are left out")
-            self._unwritable = True
-        else:
-            self._unwritable = False
-
-    def fault(self, message: str) -> None:
-        """One line on standard error, if that can be written."""
-        with suppress(OSError):
-            terminal.note(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {message}")
-
-
-def snapshot_line(ref: SnapshotRef, snapshot: Snapshot) -> str:
-    """`12:00:10  snapshot 42  312 connects (309 refused) to 1 destination by 1 executable`, and losses if any."""
-    outcomes = {
-        name.replace("_", " "): total
-        for name in ("established", "refused", "timed_out", "failed")
-        if (total := sum(getattr(count, name) for count in snapshot.counts))
-    }
-    attempted = sum(count.attempted for count in snapshot.counts)
-    parts = [
-        f"{ref.end.astimezone():%H:%M:%S}",
-        f"snapshot {ref.seq}",
-        numbered(attempted, "connect") + (f" ({_listed(outcomes)})" if outcomes else ""),
-    ]
-    if snapshot.counts:
-        destinations = len({count.key.remote_address for count in snapshot.counts})
-        executables = len({count.key.executable for count in snapshot.counts} - {None})
-        parts.append(f"{numbered(destinations, 'address', 'es')}, {numbered(executables, 'executable')}")
-    if not snapshot.losses.complete:
-        parts.append(f"LOST: {_listed({name.replace('_', ' '): n for name, n in snapshot.losses.nonzero().items()})}")
-    return "  ".join(parts)
+            self.say(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
 
 
 def learning_text(learning: Learning) -> str:
     """`learning: 2 h 10 min of 24 h`: no scores are given before that."""
     elapsed = _hours(learning.elapsed_seconds)
     return f"learning: {elapsed} of {_hours(learning.required_seconds)}; until then connects are not scored"
-
-
-def numbered(number: int, noun: str, plural: str = "s") -> str:
-    """`1 connect`, `2,000 connects`."""
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
-def _listed(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
 def _hours(seconds: float) -> str:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
 _SNAPSHOT = snapshots.c
-# Timers are seldom exact; what is drained a moment late is as complete as any other.
-_LATE_SECONDS = literal_column("1", Integer)
 _ONE, _ZERO = literal_column("1", Integer), literal_column("0", Integer)
 
 PASSED, FAILED = "passed", "failed"
@@ -95,7 +93,6 @@ _IS_COMPLETE = and_(
     _LOST + _sum(field.expression for field in _APART) == _ZERO,
     _SNAPSHOT.self_test_passed.is_not(False),
     _SNAPSHOT.gap_seconds == _ZERO,
-    _SNAPSHOT.late_seconds <= _LATE_SECONDS,
 )
 # The clock may have been set back since.
 _BLIND_SECONDS = case(
@@ -117,8 +114,8 @@ _ALL = (
         word="complete",
         kind=Kind.BOOLEAN,
         expression=case((_IS_COMPLETE, _ONE), else_=_ZERO),
-        meaning="true: nothing was lost, folded or more than a second late, the self-test did not fail, and the "
-        "snapshot joins the one before it",
+        meaning="true: nothing was lost or folded, the self-test did not fail, and the snapshot joins the one "
+        "before it",
         example="false",
         stored={True: 1, False: 0},
     ),

@@ -41,8 +41,8 @@ class Numbering:
     Numbers are remembered, so that nothing need be looked up of values that were met before.
     """
 
-    # Values kept in memory; beyond this all are forgotten and looked up again.
-    _REMEMBERED = 100_000
+    # Values kept in memory, each about a kilobyte; of more, only the last are, and the others are looked up again.
+    _REMEMBERED = 8192
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         """`table` is keyed by host and number, and has a column `digest`; `columns` are those of the values."""
@@ -68,14 +68,17 @@ class Numbering:
             values: in any order, each any number of times.
             others: what else is written of the values that are new, by column.
         """
-        if len(self._known) > self._REMEMBERED:
-            self.forget()
         numbers = [self._known.get(value, _NOT_MET) for value in values]
         if _NOT_MET not in numbers:
             return numbers, set()
         unmet = dict.fromkeys(value for value in values if value not in self._known)
         new = self._meet(connection, host_id, unmet, others)
-        return [self._known[value] for value in values], new
+        numbers = [self._known[value] for value in values]
+        if len(self._known) > self._REMEMBERED:
+            last = {value: self._known[value] for value in values[-self._REMEMBERED :]}
+            self.forget()
+            self._known |= last
+        return numbers, new
 
     def _meet(
         self, connection: Connection, host_id: int, values: Iterable[tuple[Any, ...]], others: Mapping[str, Any]

@@ -162,7 +162,7 @@ def test_one_alert_in_words(call: Call, engine: Engine) -> None:
     assert result.lines[0] == "Alert 1, high, on bastion-1: Rule scan"
     facts = dict(re.split(r" {2,}", line, maxsplit=1) for line in result.lines if re.match(r"[a-z ]+ {2,}\S", line))
     assert facts["rule"] == _RULE
-    assert facts["connects"] == "6 refused"
+    assert facts["counts"] == "6 refused"
     assert facts["addresses"] == "1"
     assert facts["ports"] == "3"
     assert facts["score"] == "0.9980"

@@ -81,7 +81,7 @@ def row_of_snapshot(ref: SnapshotRef, losses: Losses, health: CaptureHealth, gap
         "Unnumbered": losses.unnumbered,
     }
     gap = gap_seconds if gap_seconds > 1 else 0.0
-    whole = losses.complete and health.self_test_passed is not False and gap == 0 and health.late_seconds <= 1
+    whole = losses.complete and health.self_test_passed is not False and gap == 0
     blind = None if health.blind_since is None else max(0.0, (ref.end - health.blind_since).total_seconds())
     return {
         "_id": (ref.seq, 0, 0),

@@ -19,12 +19,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector import config, service
+from detector import config
 from detector.pipeline import hosts_behind
+from detector.service import detecting
 from detector.store.engine import open_store
 
 if TYPE_CHECKING:
-    from detector.domain import Snapshot, SnapshotRef
     from detector.pipeline import Detected
 
 
@@ -34,9 +34,6 @@ for module in ("models.scorer", "models.isolation_forest", "notify.apprise_notif
 
 
 class _Silent:
-    def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
-        """Nothing to say."""
-
     def detected(self, detected: Detected) -> None:
         """Nothing to say."""
 
@@ -51,7 +48,7 @@ def _child(settings: config.Settings) -> int:
         return process
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    service.detect(settings, stop, _Silent())
+    detecting.detect(settings, stop, _Silent())
     os._exit(0)
 
 

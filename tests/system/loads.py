@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from tests.system.island import HOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
 
@@ -32,6 +34,7 @@ SCALE = float(os.environ.pop("DETECTOR_TEST_SCALE", "1"))
 COMMAND = f"storm-{os.getpid()}"
 """The command name of all storms that this process starts."""
 
+_INTERVAL_SECONDS = 0.1
 _COUNTS = ("attempted", *Outcome)
 
 
@@ -41,15 +44,20 @@ def scaled(count: int, step: int = 1) -> int:
 
 
 @contextmanager
-def serving(inside: Sequence[str], address: str, port: int) -> Iterator[None]:
-    """A server that accepts and closes, for as long."""
-    with subprocess.Popen([*inside, *storm("serve", address, port)], stdout=subprocess.PIPE) as server:
+def running_server(command: Sequence[str]) -> Iterator[None]:
+    """A server, from when it has said that it serves."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout
-            server.stdout.readline()
+            assert server.stdout.readline(), command
             yield
         finally:
             server.kill()
+
+
+def serving(inside: Sequence[str], address: str, port: int) -> AbstractContextManager[None]:
+    """A server that accepts and closes."""
+    return running_server([*inside, *storm("serve", address, port)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +124,16 @@ def run_and_store(engine: Engine, live: LiveCollector, clients: Sequence[Client]
             if client.outcome == Outcome.ESTABLISHED:
                 # One for each: a client that finds the queue of others before it would wait for a second.
                 running.enter_context(serving(inside, client.address, client.ports[0]))
+        # Nice, so that among so many the snapshots are taken in time.
         processes = [
-            running.enter_context(subprocess.Popen([*inside, *client.command], stdout=subprocess.DEVNULL))
+            running.enter_context(subprocess.Popen(["nice", *inside, *client.command], stdout=subprocess.DEVNULL))
             for client in clients
         ]
         threading.Thread(target=wait, args=[processes]).start()
+        due = time.monotonic()
         while not done.is_set():
-            done.wait(0.1)
+            due = max(due + _INTERVAL_SECONDS, time.monotonic())
+            done.wait(due - time.monotonic())
             with writing(engine) as connection:
                 writer.write(connection, live.take())
             taken += 1
@@ -159,4 +170,4 @@ def stored_losses(engine: Engine) -> dict[str, int]:
         sums: Mapping[str, int] = dict(
             connection.execute(select(*(func.sum(each).label(name) for name, each in columns.items()))).mappings().one()
         )
-    return {name: lost for name, lost in sums.items() if lost}
+    return {name.removeprefix("lost_"): lost for name, lost in sums.items() if lost}

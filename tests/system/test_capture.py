@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
+# Room for so many paths and processes, where a test is to fill it.
+_FEW = 200
+
+
+def _copy(program: str, place: Path) -> Path:
+    shutil.copy(program, place)
+    return place
+
 
 def test_a_refused_connect_names_the_program_behind_the_link_and_the_user(counted: Counted) -> None:
     """`nc` is a link to a link to nc.openbsd: the file that ran is named, and root who ran it."""
@@ -163,42 +171,48 @@ def test_a_path_too_long_to_keep_loses_its_beginning_and_says_so(counted: Counte
     assert len(executable) > 200
 
 
-def test_executables_stay_named_when_more_run_than_the_kernel_table_holds(
-    live: LiveCollector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_executables_stay_named_when_more_run_than_the_kernel_table_holds(tmp_path: Path) -> None:
     """The table of paths is emptied before it is full; old and new programs keep their names."""
-    monkeypatch.setattr("detector.bpf.processes._KEPT", 8)
     program = os.path.realpath(shutil.which("nc") or "")
     named = []
-    for turn in range(30):
-        copy = tmp_path / f"nc{turn}"
-        shutil.copy(program, copy)
-        for each in (copy, program):
-            subprocess.run([each, "-z", "127.0.0.1", "21"], check=False)
-        snapshot = live.take()
-        named.append({count.key.executable for count in snapshot.counts if count.key.remote_port == 21})
-        assert snapshot.losses.unnamed == 0
+    with (
+        Capture(map_entries=1024, named_entries=_FEW) as capture,
+        LiveCollector(capture, "test-host") as live,
+    ):
+        for turn in range(30):
+            for number in range(_FEW // 20):
+                subprocess.run(
+                    [_copy(program, tmp_path / f"other{turn}-{number}"), "-h"], check=False, capture_output=True
+                )
+            for each in (_copy(program, tmp_path / f"nc{turn}"), program):
+                subprocess.run([each, "-z", "127.0.0.1", "21"], check=False)
+            snapshot = live.take()
+            named.append({count.key.executable for count in snapshot.counts if count.key.remote_port == 21})
+            assert snapshot.losses.unnamed == 0
     assert named == [{str(tmp_path / f"nc{turn}"), program} for turn in range(30)]
 
 
-def test_a_table_of_paths_filled_by_programs_that_never_connect_is_emptied(live: LiveCollector, tmp_path: Path) -> None:
+def test_a_table_of_paths_filled_by_programs_that_never_connect_is_emptied(tmp_path: Path) -> None:
     """The first program after that may go unnamed, and that is said; the next are named again."""
     folder = tmp_path / "many"
     folder.mkdir()
     shutil.copy("/bin/true", folder / "true")
     # More than the kernel's table holds, each a path of its own.
-    start = "for i in $(seq 1 17000); do ln true t$i && ./t$i && rm t$i; done"
-    subprocess.run(["sh", "-c", start], cwd=folder, check=True)
+    start = f"for i in $(seq 1 {2 * _FEW}); do ln true t$i && ./t$i && rm t$i; done"
     named = []
-    for turn in range(3):
-        program = tmp_path / f"nc{turn}"
-        shutil.copy(os.path.realpath(shutil.which("nc") or ""), program)
-        subprocess.run([program, "-z", "127.0.0.1", "25"], check=False)
-        snapshot = live.take()
-        found = [count.key.executable for count in snapshot.counts if count.key.remote_port == 25]
-        named.append(found == [str(program)])
-        assert found in ([str(program)], [None])
-        assert (snapshot.losses.unnamed == 0) == named[-1]
+    with (
+        Capture(map_entries=1024, named_entries=_FEW) as capture,
+        LiveCollector(capture, "test-host") as live,
+    ):
+        subprocess.run(["sh", "-c", start], cwd=folder, check=True)
+        for turn in range(3):
+            program = _copy(os.path.realpath(shutil.which("nc") or ""), tmp_path / f"nc{turn}")
+            subprocess.run([program, "-z", "127.0.0.1", "25"], check=False)
+            snapshot = live.take()
+            found = [count.key.executable for count in snapshot.counts if count.key.remote_port == 25]
+            named.append(found == [str(program)])
+            assert found in ([str(program)], [None])
+            assert (snapshot.losses.unnamed == 0) == named[-1]
     assert named[1:] == [True, True]
 
 

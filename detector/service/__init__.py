@@ -1,0 +1,1 @@
+"""The long-running roles: `collecting` writes snapshots, `detecting` works through them."""

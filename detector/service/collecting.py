@@ -1,0 +1,182 @@
+"""The role that captures: it stores one snapshot each interval.
+
+It runs for months on every host, so it imports nothing that only detection or the command line need, and the database
+library only when the kernel is counting already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from detector.bpf.capture import Capture
+from detector.collector import privileges
+from detector.collector.backlog import Backlog
+from detector.collector.listeners import listening
+from detector.collector.live import LiveCollector
+from detector.collector.names import Names
+from detector.collector.networks import Networks
+from detector.errors import AlreadyRunningError, ConfigError, StoreError
+from detector.service.memory import give_back, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+    from sqlalchemy import Engine
+
+    from detector.domain import Snapshot, SnapshotRef
+
+# A snapshot is late when it comes later than a busy machine explains.
+_LATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collecting:
+    """What to collect and where to put it: plain values, which can be handed to another process.
+
+    All but the first three are those of `config.Collector`.
+    """
+
+    host: str
+    state: str
+    database_url: str
+    interval_seconds: float
+    map_entries: int
+    exclude_loopback: bool
+    remembered_names: int
+    country_file: str
+    network_file: str
+
+
+class Reporter(Protocol):
+    """Where the role says what it does."""
+
+    def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
+        """A snapshot was stored."""
+
+    def fault(self, message: str) -> None:
+        """Something is wrong, or right again; the role goes on."""
+
+
+def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
+    """Captures and stores one snapshot each interval, and a last one at the end.
+
+    While the database is away, snapshots wait in memory (see `Backlog`).
+
+    Raises:
+        AlreadyRunningError: another collector runs here.
+        CaptureError: the kernel programs cannot be loaded or read.
+        ConfigError: a file that is named cannot be used.
+        StoreError: the database cannot be used at the start, or the last snapshots not be stored at the end.
+    """
+    with (
+        _only_one(Path(wanted.state)),
+        _networks(wanted, report) as networks,
+        Capture(map_entries=wanted.map_entries) as capture,
+        LiveCollector(
+            capture,
+            wanted.host,
+            exclude_loopback=wanted.exclude_loopback,
+            names=Names(wanted.remembered_names) if wanted.remembered_names else None,
+            networks=networks,
+        ) as collector,
+    ):
+        capture.add_listeners(listening())
+        due = time.monotonic()
+        # Here, since importing what it takes is as slow as loading the kernel programs, which count meanwhile.
+        from detector.store.engine import check_current, database_file, open_store
+
+        engine = open_store(wanted.database_url)
+        check_current(engine)
+        writer = _BacklogWriter(engine, wanted.host, report)
+        for kept in privileges.drop(database_file(engine)):
+            report.fault(kept)
+        settle()
+        stopping = False
+        while not stopping:
+            give_back()
+            due += wanted.interval_seconds
+            stopping = stop.wait(max(0.0, due - time.monotonic()))
+            late = time.monotonic() - due
+            writer.write(collector.take(late_seconds=late if late > _LATE_SECONDS else 0.0))
+            # What was due meanwhile is in the next one.
+            due = max(due, time.monotonic() - wanted.interval_seconds)
+    if writer.waiting:
+        raise StoreError(
+            f"{writer.waiting} snapshots could not be stored before the end and are lost",
+            hint="look after the database first, and stop collect then",
+        )
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    """Two collectors that share a state folder would store every connect twice."""
+    path = state / "collect.lock"
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # For its owner alone: whoever can open it could hold it, and keep capture from starting.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
+        raise ConfigError(f"{path}: {fault.strerror}", hint="set state_folder, or mend its permissions") from fault
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError("another collect is running on this host", hint="stop it first") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _networks(wanted: Collecting, report: Reporter) -> Iterator[Networks | None]:
+    country, network = (Path(name) if name else None for name in (wanted.country_file, wanted.network_file))
+    if not country and not network:
+        yield None
+        return
+    networks = Networks(country, network, report=report.fault)
+    try:
+        yield networks
+    finally:
+        networks.close()
+
+
+class _BacklogWriter:
+    def __init__(self, engine: Engine, host: str, report: Reporter) -> None:
+        from detector.store.engine import writing
+        from detector.store.snapshots import SnapshotWriter
+
+        self._engine = engine
+        self._writing = writing
+        self._writer = SnapshotWriter(host)
+        self._backlog = Backlog()
+        self._report = report
+        self._away = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._backlog)
+
+    def write(self, snapshot: Snapshot) -> None:
+        self._backlog.add(snapshot)
+        try:
+            while (oldest := self._backlog.oldest()) is not None:
+                with self._writing(self._engine) as connection:
+                    ref = self._writer.write(connection, oldest)
+                self._backlog.written()
+                self._report.snapshot(ref, oldest)
+        except StoreError as fault:
+            # What the transaction had numbered is rolled back with it.
+            self._writer.forget()
+            self._report.fault(f"{fault.message}; {self.waiting} snapshots wait in memory")
+            self._away = True
+        else:
+            if self._away:
+                self._report.fault("the database is back; all waiting snapshots are stored")
+            self._away = False

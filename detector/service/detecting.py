@@ -1,0 +1,147 @@
+"""The role that detects: it takes stored snapshots through models, rules and alerts, and sends what is to be sent."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Protocol
+
+from detector import pipeline
+from detector.errors import DeliveryError, RuleError, StoreError
+from detector.notify.channels import CONSOLE, open_channels
+from detector.notify.outbox import deliver_due
+from detector.notify.retry import RetryPolicy
+from detector.store.engine import check_current, open_store
+from detector.store.outbox import StoredOutbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from threading import Event
+
+    from sqlalchemy import Engine
+
+    from detector.config import Settings
+    from detector.notify.outbox import Notifier
+    from detector.pipeline import Detected
+
+# How soon detection notices a new snapshot, and delivery a new notification.
+_POLL_SECONDS = 0.25
+_TURN_SECONDS = 1.0
+_STORE_AWAY_SECONDS = 2.0
+_LAST_DELIVERY_SECONDS = 1.0
+
+
+class Reporter(Protocol):
+    """Where the role says what it does."""
+
+    def detected(self, detected: Detected) -> None:
+        """Detection is through with a snapshot."""
+
+    def fault(self, message: str) -> None:
+        """Something is wrong, or right again; the role goes on."""
+
+
+def detect(settings: Settings, stop: Event, report: Reporter) -> None:
+    """Takes each stored snapshot through models, rules and alerts, oldest first, and delivers what is to be sent.
+
+    Starts where it stopped. Rule files with faults are left out, and named.
+
+    Raises:
+        ConfigError: a channel cannot be used.
+        DeliveryError: the thread that delivers has ended.
+        RuleError: no rule is left to work with.
+        StoreError: the database cannot be used at the start.
+    """
+    engine = open_store(settings.database_url)
+    check_current(engine)
+    stages = build_stages(settings, report)
+    delivery = Thread(
+        target=_deliver,
+        name="delivery",
+        # A channel that hangs must not hold up the end: what was under way stays in the outbox, and is sent again.
+        daemon=True,
+        args=(
+            StoredOutbox(engine),
+            open_channels(settings, sys.stdout),
+            RetryPolicy.from_settings(settings.notify),
+            stop,
+            report,
+        ),
+    )
+    delivery.start()
+    try:
+        while not stop.is_set():
+            if not delivery.is_alive():
+                raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
+            try:
+                _detect_waiting(engine, stages, stop, report)
+                stop.wait(_POLL_SECONDS)
+            except StoreError as fault:
+                report.fault(f"{fault.message}; detection waits")
+                stop.wait(_STORE_AWAY_SECONDS)
+    finally:
+        # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
+        stop.set()
+        delivery.join(_LAST_DELIVERY_SECONDS)
+
+
+def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:
+    """The stages of detection as configured.
+
+    Raises:
+        RuleError: no rule is left to work with.
+    """
+    from detector.alerts.book import AlertBook, ChannelPolicy
+    from detector.domain import Severity
+    from detector.models.scorer import HostScorer
+    from detector.ruleset.load import load_rules
+
+    loaded = load_rules(settings.rule_folders)
+    if loaded.faults and not loaded.ruleset.rules:
+        raise RuleError(loaded.faults)
+    for fault in loaded.faults:
+        report.fault(f"rule refused: {fault}")
+    channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
+    if settings.notify.console:
+        channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
+    return pipeline.Stages(
+        scorer=HostScorer(settings.models),
+        ruleset=loaded.ruleset,
+        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+    )
+
+
+def _detect_waiting(engine: Engine, stages: pipeline.Stages, stop: Event, report: Reporter) -> None:
+    """Works through what waits, for about a second at a time: then collect and delivery have their turn.
+
+    Whoever waits for SQLite's lock looks for it every 100 ms only, and would never find it free between one snapshot
+    and the next.
+    """
+    until = time.monotonic() + _TURN_SECONDS
+    for host_id in pipeline.hosts_behind(engine):
+        while not stop.is_set() and time.monotonic() < until:
+            detected = pipeline.detect_next(engine, host_id, stages)
+            if detected is None:
+                break
+            report.detected(detected)
+
+
+def _deliver(
+    outbox: StoredOutbox, channels: Mapping[str, Notifier], policy: RetryPolicy, stop: Event, report: Reporter
+) -> None:
+    while not stop.is_set():
+        try:
+            done = deliver_due(outbox, channels, clock=lambda: datetime.now(UTC), policy=policy, stopping=stop.is_set)
+        except StoreError as fault:
+            report.fault(f"{fault.message}; delivery waits")
+            stop.wait(_STORE_AWAY_SECONDS)
+            continue
+        for failure in done.failures:
+            fate = "given up" if failure.dead else "it is tried again"
+            report.fault(
+                f"alert {failure.notification.alert_id} could not be sent to {failure.notification.channel}: "
+                f"{failure.error}; {fate}"
+            )
+        stop.wait(_POLL_SECONDS)

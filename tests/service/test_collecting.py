@@ -1,0 +1,15 @@
+"""The settings of capture on their way to the process that captures."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from detector.config import Collector
+from detector.service.collecting import Collecting
+
+
+def test_every_setting_of_capture_is_handed_on() -> None:
+    """The keys of [collector], and where the host's snapshots go."""
+    handed_on = {field.name for field in fields(Collecting)}
+
+    assert handed_on == {*Collector.__struct_fields__, "host", "state", "database_url"}

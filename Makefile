@@ -13,12 +13,13 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test lint format bench wheel lock clean
+.PHONY: help run test test-vm lint format bench wheel lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
 	@echo 'make test     lint, types, import contracts, tests (real kernel, Postgres, SMTP)'
 	@echo 'make lint     the first three of these'
+	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make format   format the code'
 	@echo 'make bench    measure; prints one table for each benchmark'
 	@echo 'make wheel    build the wheel into dist/'
@@ -30,6 +31,9 @@ run: machine-run $(VENV)/runtime.stamp
 
 test: machine-test lint
 	$(BIN)/pytest --cov
+
+test-vm: machine-test $(VENV)/dev.stamp
+	packaging/test-vm
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

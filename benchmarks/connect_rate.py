@@ -1,91 +1,114 @@
-"""Connects per second over loopback: bare, with detector, and with bpftrace printing each connect."""
+"""Connects per second over loopback: with nobody watching, with detector, and with each of its peers."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
+from benchmarks.watchers import PORT, WATCHERS, unaudited
 from tests.system.conftest import storm
+from tests.system.island import island
+from tests.system.loads import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
 _ROUNDS = 9
-_CONNECTS = 40_000
-_PRINT_EACH = 'tracepoint:sock:inet_sock_set_state /args->newstate == 2/ { printf("%s %d\\n", comm, args->dport); }'
+_SETTLE_SECONDS = 0.5
+_TRAFFIC = Path(__file__).with_name("traffic.py")
+# Connections that end in the usual way keep a local port for a minute, of some 28,000 to each address.
+_ADDRESSES = 8
+_ALL = "0.0.0.0"  # noqa: S104  of a network that nobody else can reach
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A server, and a client on processor 0."""
+
+    name: str
+    connects: int
+    server: list[str]
+    client: list[str]
+    server_processor: int
+
+
+def _traffic(*arguments: str | int) -> list[str]:
+    return [sys.executable, str(_TRAFFIC), *map(str, arguments)]
+
+
+SHAPES = (
+    Shape(
+        "request and answer",
+        20_000,
+        _traffic("answer", PORT + 1),
+        _traffic("request", "127.0.0.1", _ADDRESSES, PORT + 1, 20_000 // _ADDRESSES),
+        server_processor=1,
+    ),
+    Shape(
+        "connect and close",
+        40_000,
+        storm("serve", _ALL, PORT),
+        _traffic("visit", "127.0.0.1", _ADDRESSES, PORT, 40_000 // _ADDRESSES),
+        server_processor=1,
+    ),
+    # Resets each connection, and no other processor has a part in it: nothing but connecting takes time.
+    Shape(
+        "tightest loop",
+        40_000,
+        storm("serve", "127.0.0.1", PORT + 2),
+        storm("connect", "127.0.0.1", PORT + 2, 40_000),
+        server_processor=0,
+    ),
+)
 
 
 def measure() -> Iterator[Figure]:
-    """Client and server share one core, so that no idle core has to be woken; the three take turns in each round."""
-    watchers: dict[str, Callable[[], AbstractContextManager[None]]] = {
-        "bare": _nobody,
-        "detector collect": _detector,
-        "bpftrace, a line each": _bpftrace,
-    }
-    rates: dict[str, list[float]] = {name: [] for name in watchers}
-    with subprocess.Popen(["taskset", "-c", "0", *storm("serve", "127.0.0.1", 7003)], stdout=subprocess.PIPE) as server:
-        assert server.stdout
-        server.stdout.readline()
-        for _ in range(_ROUNDS):
-            for name, watcher in watchers.items():
-                with watcher():
-                    rates[name].append(_rate())
-        server.kill()
-    bare = median(rates["bare"])
-    for name, measured in rates.items():
-        ratio = median(rate / base for rate, base in zip(measured, rates["bare"], strict=True))
-        spread = f"{min(measured):,.0f} to {max(measured):,.0f}"
-        yield Figure(f"{name}: connects", median(measured), "1/s", f"median of {_ROUNDS}, {spread}")
+    """All take turns in each round, each time first another one, in a network of its own that nothing is left in."""
+    rates: dict[tuple[str, str], list[float]] = {(shape.name, name): [] for shape in SHAPES for name in WATCHERS}
+    with tempfile.TemporaryDirectory() as folder, unaudited():
+        for turn in range(_ROUNDS):
+            names = list(WATCHERS)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                state = Path(tempfile.mkdtemp(dir=folder))
+                for shape, rate in _watched(name, state).items():
+                    rates[shape, name].append(rate)
+    for (shape, name), measured in rates.items():
+        spread = f"median of {_ROUNDS}, {min(measured):,.0f} to {max(measured):,.0f}"
+        yield Figure(f"{shape}, {name}: connects", median(measured), "1/s", spread)
+    for (shape, name), measured in rates.items():
         if name != "bare":
-            yield Figure(f"{name}: of bare", ratio, "", f"median of {_ROUNDS} ratios, each within its round")
-    assert bare > 0
+            ratios = [rate / base for rate, base in zip(measured, rates[shape, "bare"], strict=True)]
+            spread = f"median of {_ROUNDS} rounds, {min(ratios):.2f} to {max(ratios):.2f}"
+            yield Figure(f"{shape}, {name}: of bare", median(ratios), "", spread)
 
 
-def _rate() -> float:
-    command = ["taskset", "-c", "0", *storm("connect", "127.0.0.1", 7003, _CONNECTS)]
-    return _CONNECTS / float(subprocess.run(command, check=True, capture_output=True).stdout)
+def _watched(name: str, folder: Path) -> dict[str, float]:
+    """Connects per second of each shape while this one watches."""
+    with ExitStack() as running:
+        inside = running.enter_context(island("bench"))
+        # To wake a processor for each connect would take longer than anything that is measured, and whoever keeps it
+        # awake would look like a gain.
+        for processor in (0, 1):
+            running.enter_context(running_server(_traffic("spin", processor)))
+        for shape in SHAPES:
+            running.enter_context(running_server([*inside, *_on(shape.server_processor), *shape.server]))
+        running.enter_context(WATCHERS[name](inside, folder))
+        time.sleep(_SETTLE_SECONDS)
+        return {shape.name: _rate(shape, inside) for shape in SHAPES}
 
 
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield
+def _on(processor: int) -> list[str]:
+    return ["taskset", "-c", str(processor)]
 
 
-@contextmanager
-def _detector() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as state:
-        environment = {**os.environ, "DETECTOR_STATE_FOLDER": state, "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
-        command = [sys.executable, "-m", "detector"]
-        subprocess.run([*command, "db", "upgrade"], check=True, env=environment, capture_output=True)
-        with subprocess.Popen([*command, "collect"], env=environment, stdout=subprocess.PIPE) as process:
-            assert process.stdout
-            process.stdout.readline()
-            yield
-            process.terminate()
-            process.communicate()
-
-
-@contextmanager
-def _bpftrace() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "lines"
-        with (
-            output.open("wb") as file,
-            subprocess.Popen(["bpftrace", "-e", _PRINT_EACH], stdout=file, stderr=subprocess.DEVNULL) as process,
-        ):
-            # It says "Attaching 1 probe..." before it has; its first line of output comes when it has.
-            deadline = time.monotonic() + 30
-            while output.read_bytes().count(b"\n") < 2:
-                assert time.monotonic() < deadline, "bpftrace did not start"
-                subprocess.run(storm("connect", "127.0.0.1", 7003, 1), check=True, stdout=subprocess.DEVNULL)
-            yield
-            process.terminate()
+def _rate(shape: Shape, inside: list[str]) -> float:
+    client = subprocess.run([*inside, *_on(0), *shape.client], check=True, capture_output=True)
+    return shape.connects / float(client.stdout)

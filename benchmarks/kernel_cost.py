@@ -1,21 +1,90 @@
-"""What a change of a socket's state costs in the kernel, by the kernel's own statistics."""
+"""What each event costs in the kernel, by the kernel's own statistics of the programs, with everything attached."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
 from detector.bpf.capture import Capture
 from tests.system.conftest import storm
+from tests.system.island import island
+from tests.system.loads import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
-_CONNECTS = 50_000
+_TRAFFIC = Path(__file__).with_name("traffic.py")
+_ROUNDS = 5
+_COUNT = 20_000
+_CALLS = 2_000_000
+_PORT = 7003
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Something that causes events of one kind."""
+
+    name: str
+    per: str
+    command: list[str]
+    programs: tuple[str, ...]
+    """Those that look at each such event; the first is run once for each."""
+    typed: bytes = b""
+
+
+_CHANGES = ("count_state_change", "rescue_state_change")
+_SENDS = ("count_sent", "count_send_call")
+_RECEIVES = ("keep_received", "begin_receive", "end_receive")
+
+
+def _traffic(*arguments: str | int) -> list[str]:
+    return [sys.executable, str(_TRAFFIC), *map(str, arguments)]
+
+
+_LOADS = (
+    Load("accepted, one key", "state change", storm("connect", "127.0.0.1", _PORT, _COUNT), _CHANGES),
+    Load("refused, one key", "state change", storm("connect", "127.0.0.1", 9, _COUNT), _CHANGES),
+    Load("refused, a new key each", "state change", storm("scan", "127.0.0.1", 8000, _COUNT), _CHANGES),
+    Load("as before", "UDP send", storm("send", "127.0.0.1", 1, 9, 1), _SENDS, b"%d\n" % _COUNT),
+    Load("a new socket each", "UDP send", storm("strew", "127.0.0.1", 9, _COUNT), _SENDS),
+    Load("a new destination each", "UDP send", storm("send", "127.1.0.0", _COUNT, 9, 1), _SENDS, b"1\n"),
+    Load("not looked into", "TCP send", _traffic("talk", _COUNT), _SENDS),
+    Load("not looked into", "TCP receive", _traffic("talk", _COUNT), _RECEIVES),
+    Load("", "program started", _traffic("start", 1000), ("number_executable",)),
+)
+
+
+def measure() -> Iterator[Figure]:
+    """Means of many events; of several rounds the median, since whatever interrupts a program is counted with it."""
+    others = []
+    with (
+        _statistics(),
+        Capture(map_entries=65_536) as capture,
+        island("bench") as inside,
+        serving(inside, "127.0.0.1", _PORT),
+    ):
+        rounds = [[_mean(capture, inside, load) for load in _LOADS] for _ in range(_ROUNDS)]
+    for load, measured in zip(_LOADS, zip(*rounds, strict=True), strict=True):
+        spread = f"median of {_ROUNDS}, {min(measured):.0f} to {max(measured):.0f}"
+        yield Figure(f"per {load.per}{load.name and ', '}{load.name}", median(measured), "ns", spread)
+    for _ in range(_ROUNDS):
+        bare = _other_call()
+        with Capture(map_entries=65_536):
+            others.append(_other_call() - bare)
+    spread = f"median of {_ROUNDS}, {min(others):.0f} to {max(others):.0f}: of the program's own time"
+    yield Figure("per system call of any other kind", median(others), "ns", spread)
+
+
+def _other_call() -> float:
+    done = subprocess.run(_traffic("call", _CALLS), check=True, capture_output=True)
+    return float(done.stdout) * 1e9 / _CALLS
 
 
 @contextmanager
@@ -28,26 +97,12 @@ def _statistics() -> Iterator[None]:
         _STATISTICS.write_text(before, encoding="ascii")
 
 
-def measure() -> Iterator[Figure]:
-    """Connects to one port that accepts, then to as many ports as there are that refuse: the second adds a key each."""
-    with _statistics(), Capture(map_entries=65_536) as capture:
-        server = subprocess.Popen(storm("serve", "127.0.0.1", 7003), stdout=subprocess.PIPE)
-        try:
-            assert server.stdout
-            server.stdout.readline()
-            yield from _run(capture, "one key, accepted", storm("connect", "127.0.0.1", 7003, _CONNECTS))
-            capture.drain()
-            yield from _run(capture, "a new key each, refused", storm("scan", "127.0.0.1", 8000, _CONNECTS))
-        finally:
-            server.kill()
-            server.communicate()
-
-
-def _run(capture: Capture, name: str, command: list[str]) -> Iterator[Figure]:
+def _mean(capture: Capture, inside: list[str], load: Load) -> float:
+    """Nanoseconds for each event, in all programs that look at it."""
+    capture.drain()
     before = capture.program_statistics()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*inside, *load.command], input=load.typed, check=True, stdout=subprocess.DEVNULL)
     after = capture.program_statistics()
-    programs = ("sock:inet_sock_set_state", "rescue")
-    nanoseconds = sum(after[each][0] - before[each][0] for each in programs)
-    changes = after[programs[0]][1] - before[programs[0]][1]
-    yield Figure(f"per state change, {name}", nanoseconds / changes, "ns", f"mean of {changes:,} changes")
+    programs = [name for name in load.programs if name in after]
+    nanoseconds = sum(after[name][0] - before[name][0] for name in programs)
+    return nanoseconds / (after[programs[0]][1] - before[programs[0]][1])

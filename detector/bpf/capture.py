@@ -38,7 +38,8 @@ _COUNTERS = (*(field.name for field in fields(Losses) if field.name != "missed")
 # Processes whose counts found no room, each with one entry in which they are put together.
 _FOLDED_ENTRIES = 4096
 _NAMED_ENTRIES = 16_384
-_LOAD_TIMEOUT_SECONDS = 60.0
+# Half a second on most machines; a minute and more where the processor is emulated.
+_LOAD_TIMEOUT_SECONDS = 240.0
 _RESCUE = "rescue_state_change"
 
 _Chunk = tuple[bytes, bytes]

@@ -137,18 +137,12 @@ static u32 number_path(struct path_scratch *buffer, u64 dentry, u64 vfsmount, u3
 	return number_scratch(buffer);
 }
 
-/* The file that `task` executes. False for a kernel thread, or if it cannot be read (then counted). */
-static inline bool image_of(u64 task, struct image *image)
+/* The file under execution in a process's memory (mm_struct). False if it cannot be read (then counted). */
+static inline bool image_of(u64 memory, struct image *image)
 {
-	u64 mm = 0, file = 0;
+	u64 file = 0;
 
-	if (READ(mm, task + OFFSET_task_struct_mm)) {
-		add_one(LOST_UNREAD);
-		return false;
-	}
-	if (!mm)
-		return false;
-	if (READ(file, mm + OFFSET_mm_struct_exe_file) || !file || READ(*image, file + OFFSET_file_f_path)) {
+	if (READ(file, memory + OFFSET_mm_struct_exe_file) || !file || READ(*image, file + OFFSET_file_f_path)) {
 		add_one(LOST_UNREAD);
 		return false;
 	}

@@ -90,40 +90,103 @@ static inline u32 script_of(u64 task)
 /* Filled in here and not on the stack: the verifier does not follow what is in it, or it would try each combination. */
 BPF_PERCPU_ARRAY(process_scratch, struct process, 1);
 
-/* Number of the process that runs now; not for interrupts. 0: unknown. */
-static u32 current_process(void)
+#ifdef TYPES
+
+/* Number of the snapshot under way. */
+BPF_ARRAY(generation, u32, 1);
+/* Programs started since the beginning, on all processors. */
+BPF_ARRAY(executions, u64, 1);
+
+/* Everything that tells that the process which ran last on this processor runs still, and is what it was. While no
+ * program starts, a task executes the same file; user space forgets numbers between snapshots only. */
+struct identity {
+	u64 task;
+	u64 started;
+	u64 memory;
+	u64 parent;
+	u64 parent_memory;
+	u64 cgroup;
+	u64 executions;
+	u64 generation;
+	u32 uid;
+	u32 deleted;
+	u32 login_uid;
+	u32 session;
+	char command[16];
+};
+#define IDENTITY_WORDS (sizeof(struct identity) / sizeof(u64))
+
+struct identified {
+	struct identity now;
+	struct identity last;
+	/* Of the last: its file under execution, and its number. */
+	struct image image;
+	u32 number;
+	u32 unused;
+};
+BPF_PERCPU_ARRAY(identified, struct identified, 1);
+
+static inline bool identify(struct identity *now, struct image *last_image)
 {
 	int zero = 0;
-	struct process *process = process_scratch.lookup(&zero);
+	u64 task = bpf_get_current_task();
+	u64 *started = executions.lookup(&zero);
+	u32 *snapshot = generation.lookup(&zero);
 
-	if (!process)
-		return 0;
-	__builtin_memset(process, 0, sizeof(*process));
-	process->cgroup = bpf_get_current_cgroup_id();
-	process->uid = bpf_get_current_uid_gid();
-	process->login_uid = UNKNOWN_ID;
-	process->session = UNKNOWN_ID;
-	bpf_get_current_comm(process->command, sizeof(process->command));
-#ifdef TYPES
-	u64 task = bpf_get_current_task(), other = task;
-	struct image image = {};
-
+	if (!started || !snapshot)
+		return false;
+	now->executions = *started;
+	now->generation = *snapshot;
+	now->task = task;
+	now->cgroup = bpf_get_current_cgroup_id();
 	/* Whose rights it has: of a set-uid program, those of its owner. */
-	process->uid = effective_user_of(task);
-
+	now->uid = effective_user_of(task);
+	now->login_uid = now->session = UNKNOWN_ID;
 #if defined(OFFSET_task_struct_loginuid) && OFFSET_task_struct_sessionid == OFFSET_task_struct_loginuid + 4
 	/* Neighbours in all kernels so far: one read for both. */
-	if (bpf_probe_read_kernel(&process->login_uid, 8, (void *)(task + OFFSET_task_struct_loginuid)))
+	if (bpf_probe_read_kernel(&now->login_uid, 8, (void *)(task + OFFSET_task_struct_loginuid)))
 		add_one(LOST_UNREAD);
 #elif defined(OFFSET_task_struct_loginuid)
-	if (READ(process->login_uid, task + OFFSET_task_struct_loginuid) ||
-	    READ(process->session, task + OFFSET_task_struct_sessionid))
+	if (READ(now->login_uid, task + OFFSET_task_struct_loginuid) ||
+	    READ(now->session, task + OFFSET_task_struct_sessionid))
 		add_one(LOST_UNREAD);
 #endif
+	if (READ(now->started, task + OFFSET_task_struct_start_time) ||
+	    READ(now->memory, task + OFFSET_task_struct_mm) || READ(now->parent, task + OFFSET_task_struct_real_parent))
+		add_one(LOST_UNREAD);
+	READ(now->parent_memory, now->parent + OFFSET_task_struct_mm);
+	bpf_get_current_comm(now->command, sizeof(now->command));
+	now->deleted = 0;
+	if (now->memory && last_image->dentry)
+		now->deleted = is_deleted(last_image);
+	return true;
+}
+
+static inline bool is_same_identity(struct identity *one, struct identity *other)
+{
+	u64 *a = (u64 *)one, *b = (u64 *)other, differences = 0;
+
+#pragma unroll
+	for (int i = 0; i < IDENTITY_WORDS; i++)
+		differences |= a[i] ^ b[i];
+	return !differences;
+}
+
+static inline void fill_process(struct process *process, struct identified *known)
+{
+	u64 task = known->now.task, memory = known->now.memory;
+	struct image image = {};
+
+	process->cgroup = known->now.cgroup;
+	process->uid = known->now.uid;
+	process->login_uid = known->now.login_uid;
+	process->session = known->now.session;
+	__builtin_memcpy(process->command, known->now.command, sizeof(process->command));
+	known->image.dentry = 0;
 	/* The process, then its parent. */
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {
-		if (other && image_of(other, &image)) {
+		if (memory && image_of(memory, &image)) {
 			struct image_facts facts = facts_of(&image, false);
 
 			if (i) {
@@ -133,15 +196,46 @@ static u32 current_process(void)
 				process->executable = facts.number;
 				process->deleted = is_deleted(&image);
 				process->interprets = facts.interprets;
+				known->image = image;
+				known->now.deleted = process->deleted;
 			}
 		}
-		if (!i)
-			READ(other, task + OFFSET_task_struct_real_parent);
+		memory = known->now.parent_memory;
 	}
 	if (process->interprets)
 		process->script = script_of(task);
+}
+
 #endif
+
+/* Number of the process that runs now; not for interrupts. 0: unknown. */
+static u32 current_process(void)
+{
+	int zero = 0;
+	struct process *process = process_scratch.lookup(&zero);
+
+	if (!process)
+		return 0;
+#ifdef TYPES
+	struct identified *known = identified.lookup(&zero);
+	if (!known || !identify(&known->now, &known->image))
+		return 0;
+	if (known->number && is_same_identity(&known->now, &known->last))
+		return known->number;
+	__builtin_memset(process, 0, sizeof(*process));
+	fill_process(process, known);
+	known->last = known->now;
+	known->number = number_process(process);
+	return known->number;
+#else
+	__builtin_memset(process, 0, sizeof(*process));
+	process->cgroup = bpf_get_current_cgroup_id();
+	process->uid = bpf_get_current_uid_gid();
+	process->login_uid = UNKNOWN_ID;
+	process->session = UNKNOWN_ID;
+	bpf_get_current_comm(process->command, sizeof(process->command));
 	return number_process(process);
+#endif
 }
 
 #ifdef TYPES
@@ -188,12 +282,17 @@ static inline bool is_env(struct image *image)
 /* A new program: finds its path while it is at hand, so that a connect later need not, and its script if it has one. */
 int number_executable(struct bpf_raw_tracepoint_args *args)
 {
-	u64 task = bpf_get_current_task(), binary = args->args[2], name = 0, interpreter = 0;
+	int zero = 0;
+	u64 task = bpf_get_current_task(), binary = args->args[2], name = 0, interpreter = 0, memory = 0;
 	u32 id = bpf_get_current_pid_tgid() >> 32;
+	u64 *started = executions.lookup(&zero);
 	struct image image = {};
 
+	if (started)
+		__sync_fetch_and_add(started, 1);
 	learn_own_origin();
-	if (!image_of(task, &image))
+	READ(memory, task + OFFSET_task_struct_mm);
+	if (!memory || !image_of(memory, &image))
 		return 0;
 	struct image_facts facts = facts_of(&image, true);
 

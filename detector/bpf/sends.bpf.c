@@ -19,9 +19,21 @@ struct flow {
 	u8 unused;
 };
 
-/* Which snapshot a flow was last counted in. What is evicted is counted again. */
-BPF_TABLE("lru_hash", struct flow, u32, flows, 32768);
-BPF_ARRAY(generation, u32, 1);
+/* Which snapshot a flow was last counted in, counted from 1: 0 is a free slot. A flow may stand in any slot of its set; a
+ * hash table would cost several times as much. What has to make room is counted again. */
+#define FLOW_SETS 16384
+#define FLOW_SLOTS 4
+
+struct flow_slot {
+	struct flow flow;
+	u64 counted_in;
+};
+
+struct flow_set {
+	struct flow_slot slots[FLOW_SLOTS];
+};
+
+BPF_ARRAY(flows, struct flow_set, FLOW_SETS);
 
 /* Unconnected sockets that asked a DNS server, and which. */
 struct server {
@@ -30,56 +42,45 @@ struct server {
 BPF_TABLE("lru_hash", u64, struct server, asked, 1024);
 #define DNS_PORT 53
 
-#define SOCKADDR_PORT 2
-#define SOCKADDR_IPV4 4
-#define SOCKADDR_IPV6 8
-
 struct destination {
 	u8 address[16];
 	u16 port;
 	bool known;
 };
 
-/* `copy`: bpf_probe_read_kernel or bpf_probe_read_user. */
-#define READ_SOCKADDR(copy, at, family, destination)                                                   \
+/* The beginning of struct sockaddr_in and sockaddr_in6. */
+struct socket_address {
+	u16 family;
+	u16 port;
+	/* Of IPv4; IPv6 has its address behind. */
+	u32 ipv4;
+};
+
+/* `copy`: bpf_probe_read_kernel or bpf_probe_read_user. Old programs give no family: it is the socket's. */
+#define READ_ADDRESS(copy, at, own_family, destination)                                                \
 	do {                                                                                           \
-		u16 port_of_it = 0;                                                                    \
-		u32 ipv4_of_it = 0;                                                                    \
-		copy(&port_of_it, sizeof(port_of_it), (void *)((at) + SOCKADDR_PORT));                 \
-		(destination)->port = __builtin_bswap16(port_of_it);                                   \
-		if ((family) == AF_INET6) {                                                            \
+		struct socket_address given = {};                                                      \
+		if (copy(&given, sizeof(given), (void *)(at)))                                         \
+			break;                                                                         \
+		u16 family = given.family ? given.family : (own_family);                               \
+		(destination)->port = __builtin_bswap16(given.port);                                   \
+		if (family == AF_INET) {                                                               \
+			map_ipv4((destination)->address, given.ipv4);                                  \
+			(destination)->known = true;                                                   \
+		} else if (family == AF_INET6) {                                                       \
 			(destination)->known =                                                         \
-				!copy((destination)->address, 16, (void *)((at) + SOCKADDR_IPV6));     \
-		} else {                                                                               \
-			(destination)->known =                                                         \
-				!copy(&ipv4_of_it, sizeof(ipv4_of_it), (void *)((at) + SOCKADDR_IPV4)); \
-			map_ipv4((destination)->address, ipv4_of_it);                                  \
+				!copy((destination)->address, 16, (void *)((at) + sizeof(given)));     \
 		}                                                                                      \
 	} while (0)
 
 static inline void read_user_address(u64 at, u16 own_family, struct destination *destination)
 {
-	u16 family = 0;
-
-	if (bpf_probe_read_user(&family, sizeof(family), (void *)at))
-		return;
-	/* Accepted from old programs: no family means the socket's. */
-	if (!family)
-		family = own_family;
-	if (family == AF_INET || family == AF_INET6)
-		READ_SOCKADDR(bpf_probe_read_user, at, family, destination);
+	READ_ADDRESS(bpf_probe_read_user, at, own_family, destination);
 }
 
 static inline void read_kernel_address(u64 at, u16 own_family, struct destination *destination)
 {
-	u16 family = 0;
-
-	if (READ(family, at))
-		return;
-	if (!family)
-		family = own_family;
-	if (family == AF_INET || family == AF_INET6)
-		READ_SOCKADDR(bpf_probe_read_kernel, at, family, destination);
+	READ_ADDRESS(bpf_probe_read_kernel, at, own_family, destination);
 }
 
 /* What a key says of the protocol; 0: not for us. */
@@ -132,6 +133,13 @@ static inline struct send *clean_send(void)
 	return send;
 }
 
+static inline bool is_same_flow(struct flow *one, struct flow *other)
+{
+	u64 *a = (u64 *)one, *b = (u64 *)other;
+
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
 static inline bool is_new_flow(struct send *send)
 {
 	int zero = 0;
@@ -143,14 +151,37 @@ static inline bool is_new_flow(struct send *send)
 	};
 
 	__builtin_memcpy(flow.address, send->key.remote_address, sizeof(flow.address));
-	u32 *now = generation.lookup(&zero);
-	if (!now)
+	u32 *generations = generation.lookup(&zero);
+	u64 *words = (u64 *)&flow;
+	u64 mixed = 0;
+#pragma unroll
+	for (int i = 0; i < sizeof(flow) / sizeof(u64); i++) {
+		mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15ull;
+		/* A product spreads upwards only. */
+		mixed ^= mixed >> 32;
+	}
+	int set = mixed % FLOW_SETS;
+	struct flow_set *found = flows.lookup(&set);
+	if (!generations || !found)
 		return true;
-	u32 *last = flows.lookup(&flow);
-	if (last && *last == *now)
-		return false;
-	u32 this = *now;
-	flows.update(&flow, &this);
+
+	u64 now = (u64)*generations + 1;
+	int free = (mixed >> 30) % FLOW_SLOTS;
+#pragma unroll
+	for (int i = 0; i < FLOW_SLOTS; i++) {
+		struct flow_slot *slot = &found->slots[i];
+
+		if (slot->counted_in != now)
+			free = i;
+		if (is_same_flow(&slot->flow, &flow)) {
+			bool is_new = slot->counted_in != now;
+			slot->counted_in = now;
+			return is_new;
+		}
+	}
+	struct flow_slot *slot = &found->slots[free % FLOW_SLOTS];
+	slot->flow = flow;
+	slot->counted_in = now;
 	return true;
 }
 

@@ -24,16 +24,17 @@ def test_each_snapshot_proves_by_a_connect_of_its_own_that_it_saw(live: LiveColl
         assert live._self_test._port not in {count.key.remote_port for count in snapshot.counts}
 
 
-@pytest.mark.parametrize("function", ["count_state_change", "count_sent"])
-def test_programs_that_were_detached_are_noticed_in_the_next_snapshot(function: str) -> None:
+@pytest.mark.parametrize(
+    "functions", [{"count_state_change", "rescue_state_change"}, {"count_sent", "count_send_call"}]
+)
+def test_programs_that_were_detached_are_noticed_in_the_next_snapshot(functions: set[str]) -> None:
     """Blind since the last snapshot that was proven, whichever of what is proven fails."""
     with Capture(map_entries=1024) as capture, LiveCollector(capture, "test-host") as live:
         before = live.take()
-        detached = [name for name in capture._fds if name.startswith(f"attachment:{function}:")]
-        if function == "count_state_change":
-            detached += [name for name in capture._fds if name.startswith("attachment:rescue_state_change:")]
-        for name in detached:
-            os.close(capture._fds.pop(name))
+        for name in list(capture._fds):
+            kind, function, *_ = name.split(":")
+            if kind == "attachment" and function in functions:
+                os.close(capture._fds.pop(name))
         for _ in range(2):
             health = live.take().health
             assert (health.self_test_passed, health.blind_since) == (False, before.end)

@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Dialect, LargeBinary, TypeDecorator
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy import TIMESTAMP, BigInteger, Dialect, LargeBinary, TypeDecorator
 
 from detector.domain import IPAddress
 

@@ -44,7 +44,7 @@ def test_200_000_connects_of_eight_processes_are_stored_exactly_while_snapshots_
     assert loads.stored(sqlite_engine) == loads.expected(clients)
     # An outcome is unmatched if somebody on this machine began to connect before the capture.
     assert loads.stored_losses(sqlite_engine).keys() <= {"unmatched"}
-    assert taken > 5
+    assert taken > 3
 
 
 _ROOM, _PORT = 64, 7001
@@ -187,18 +187,18 @@ def test_flows_of_datagrams_are_counted_once_a_snapshot_however_many_packets() -
         ]  # fmt: skip
         for _ in range(2):
             _send(senders, turns=3)
-            _turns(senders)
+            turn_seconds = max(end - start for turns in _turns(senders) for start, end in turns)
             assert _flows(live.take()) == dict.fromkeys(_destinations(), _SENDERS * _SOCKETS)
-        _check_cut_turns(live, senders)
+        _check_cut_turns(live, senders, turn_seconds)
 
 
-def _check_cut_turns(live: LiveCollector, senders: list[subprocess.Popen[str]]) -> None:
-    live.take()
-    _send(senders, turns=scaled(300))
+def _check_cut_turns(live: LiveCollector, senders: list[subprocess.Popen[str]], turn_seconds: float) -> None:
+    pause = max(0.05, 4 * turn_seconds)
+    _send(senders, turns=round(10 * pause / turn_seconds))
     snapshots = []
     began = time.time()
     for _ in range(10):
-        time.sleep(0.05)
+        time.sleep(pause)
         ended = time.time()
         snapshots.append((began, ended, _flows(live.take())))
         began = time.time()

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
@@ -51,8 +52,16 @@ class RoleEndedError(DetectorError):
 def catch_signals() -> Event:
     """An event that the signals of ENDING set, those included that waited for it."""
     stop = Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        # One is enough: a second one could find the event's lock held by the first, in this very thread.
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        # For the same reason another thread sets it: this one may be about to wait, and hold the lock.
+        Thread(target=stop.set, daemon=True).start()
+
     for number in ENDING:
-        signal.signal(number, lambda _number, _frame: stop.set())
+        signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     return stop
 
@@ -146,4 +155,6 @@ def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> list[int]:
             say(f"{name} did not end in {_STOP_SECONDS:.0f} s and is killed; the store holds whole snapshots only")
             process.kill()
             process.wait()
-    return [process.returncode for process in processes.values()]
+    # The signal may come twice, from the terminal and from here. Python gives up its handlers as it ends, when a role
+    # has done all its work: the second one then ends it.
+    return [0 if process.returncode == -signal.SIGTERM else process.returncode for process in processes.values()]

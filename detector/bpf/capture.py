@@ -33,14 +33,15 @@ _INBOUND = 1
 _KEY_ADDRESS_UNKNOWN = 2
 
 # In the order of enum counter in common.bpf.c.
-_COUNTERS = (*(field.name for field in fields(Losses) if field.name != "missed"), "rescued")
+_COUNTERS = tuple(field.name for field in fields(Losses) if field.name != "missed")
 
 # Processes whose counts found no room, each with one entry in which they are put together.
 _FOLDED_ENTRIES = 4096
 _NAMED_ENTRIES = 16_384
 # Half a second on most machines; a minute and more where the processor is emulated.
 _LOAD_TIMEOUT_SECONDS = 240.0
-_RESCUE = "rescue_state_change"
+# What one of them is not shown, since it is running on that processor, the other one is.
+_TWINS = frozenset({"count_state_change", "rescue_state_change"})
 
 _Chunk = tuple[bytes, bytes]
 
@@ -202,15 +203,13 @@ class Capture:
         for index, name in enumerate(_COUNTERS):
             value = syscall.lookup(self._fds["map:counters"], _NUMBER.pack(index), _COUNTER.size)
             counted[name] = _COUNTER.unpack(value)[0] if value else 0
-        # What was rescued is read before what was missed, and both only grow; kernels before 6.7 do not count the
-        # latter for all kinds of attachment.
-        missed = max(0, self._missed() - counted.pop("rescued"), self._lost.missed)
-        total = Losses(**counted, missed=missed)
+        # Kernels before 6.7 do not count it for all kinds of attachment.
+        total = Losses(**counted, missed=max(self._missed(), self._lost.missed))
         new, self._lost = total - self._lost, total
         return new
 
     def _missed(self) -> int:
-        return sum(statistics[2] for name, statistics in self.program_statistics().items() if name != _RESCUE)
+        return sum(statistics[2] for name, statistics in self.program_statistics().items() if name not in _TWINS)
 
 
 class _Pair:

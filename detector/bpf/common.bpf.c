@@ -86,8 +86,6 @@ enum counter {
 	LOST_FOLDED,
 	LOST_UNNUMBERED,
 	LOST_NAMES,
-	/* Not a loss: events that only rescue_state_change was shown. */
-	RESCUED,
 	COUNTERS,
 };
 

@@ -343,7 +343,6 @@ int rescue_state_change(struct bpf_raw_tracepoint_args *args)
 	struct change *change = clean_change(args, RESCUING);
 	if (!change)
 		return 0;
-	add_one(RESCUED);
 	read_and_count(change);
 	return 0;
 }

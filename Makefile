@@ -3,7 +3,9 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# The lock files name every package. Without --no-deps pip may want a newer release than the one they pin, where a package
+# asks for another one's extra (`coverage[toml]`), and then refuses it for having no hash.
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # bcc is the distribution's, for the distribution's Python.
 PYTHON := /usr/bin/python3
 
@@ -73,7 +75,7 @@ $(VENV)/bin/python:
 $(VENV)/runtime.stamp: $(VENV)/bin/python requirements/runtime.txt requirements/build.txt pyproject.toml
 	@echo 'preparing the Python environment (once) …'
 	@$(PIP) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt

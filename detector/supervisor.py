@@ -52,11 +52,15 @@ class RoleEndedError(DetectorError):
 def catch_signals() -> Event:
     """An event that the signals of ENDING set, those included that waited for it."""
     stop = Event()
+    asked = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        # One is enough: a second one could find the event's lock held by the first, in this very thread.
-        for number in ENDING:
-            signal.signal(number, signal.SIG_IGN)
+        nonlocal asked
+        # One is enough: a second one could find the event's lock held by the first, in this very thread. It is not
+        # ignored by the system's means: Python complains of a signal that waits while its handler is taken away.
+        if asked:
+            return
+        asked = True
         # For the same reason another thread sets it: this one may be about to wait, and hold the lock.
         Thread(target=stop.set, daemon=True).start()
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dns.name import Name
 
 RESOLVER = "10.0.0.2"
+# Always the same: parameters, and so the names of tests, are made of answers.
+_NUMBER = 0x1234
 
 
 def message(
@@ -30,7 +32,8 @@ def message(
 ) -> bytes:
     """An answer to the question for `name`: the aliases that lead to the addresses, and these; `kind` was asked for."""
     owner = dns.name.from_text(name) if isinstance(name, str) else name
-    response = dns.message.make_response(dns.message.make_query(owner, kind, use_edns=True), recursion_available=True)
+    query = dns.message.make_query(owner, kind, use_edns=True, id=_NUMBER)
+    response = dns.message.make_response(query, recursion_available=True)
     response.set_rcode(dns.rcode.from_text(rcode))
     for alias in aliases:
         target = dns.name.from_text(alias)

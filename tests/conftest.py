@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import make_url, text
 
 from detector.store.engine import open_store, upgrade
 
@@ -20,14 +21,24 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """Address of an empty SQLite database with the current schema."""
-    url = f"sqlite:///{tmp_path / 'detector.db'}"
-    engine = open_store(url)
+@pytest.fixture(scope="session")
+def _empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with the current schema, to be copied: migrating takes far longer than copying."""
+    path = tmp_path_factory.mktemp("empty") / "detector.db"
+    engine = open_store(f"sqlite:///{path}")
     upgrade(engine)
     engine.dispose()
-    return url
+    # All of it is in the one file.
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    return path
+
+
+@pytest.fixture
+def sqlite_url(_empty_sqlite: Path, tmp_path: Path) -> str:
+    """Address of an empty SQLite database with the current schema."""
+    path = tmp_path / "detector.db"
+    shutil.copy(_empty_sqlite, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -71,23 +82,42 @@ def postgres_server() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Address of an empty Postgres database with the current schema."""
-    from sqlalchemy import make_url, text
-
-    name = f"t{abs(hash(request.node.nodeid)):x}"
+@pytest.fixture(scope="session")
+def _postgres_admin(postgres_server: str) -> Iterator[Engine]:
+    """Makes and drops databases."""
     admin = open_store(postgres_server).execution_options(isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    url = make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
-    engine = open_store(url)
-    upgrade(engine)
-    engine.dispose()
-    yield url
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    yield admin
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def _empty_postgres(postgres_server: str, _postgres_admin: Engine) -> str:
+    """The name of a database with the current schema, to be copied: migrating takes far longer than copying."""
+    name = "empty"
+    with _postgres_admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine = open_store(_database(postgres_server, name))
+    upgrade(engine)
+    # The server copies no database that anybody is connected to.
+    engine.dispose()
+    return name
+
+
+def _database(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def postgres_url(
+    postgres_server: str, _postgres_admin: Engine, _empty_postgres: str, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Address of an empty Postgres database with the current schema."""
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    with _postgres_admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{_empty_postgres}"'))
+    yield _database(postgres_server, name)
+    with _postgres_admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ def test_no_reader_at_all_is_no_fault(store: str) -> None:
 
 
 def _opened_for_writing(fifo: Path) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)

@@ -164,10 +164,11 @@ def test_the_work_is_bounded_by_the_length() -> None:
     head = b"\0\7\x81\x80\0\1\xff\xff\0\0\0\0" + question + b"\0\1\0\1"
     record = b"\x01a\xc0\x0c\0\1\0\1\0\0\1\0\0\4\x0a\0\0\1"
     wire = (head + record * 60)[:1024]
-    start = time.perf_counter()
+    # Of the processor's time: others may have it in between.
+    start = time.process_time()
     for _ in range(20):
         assert read(wire).addresses == (b"\x0a\0\0\1",)
-    assert time.perf_counter() - start < 1.0, "20 such messages take 3 ms"
+    assert time.process_time() - start < 1.0, "20 such messages take 3 ms"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -267,7 +267,7 @@ def test_a_second_writer_waits(sqlite_engine: Engine, sqlite_url: str) -> None:
         time.sleep(0.2)
         connection.execute(insert(hosts).values(host="bastion-1", created_at=START))
         events.append("first ends")
-    second.join(timeout=10)
+    second.join(timeout=60)
     other.dispose()
 
     assert events == ["first ends", "second begins"]

@@ -70,8 +70,8 @@ def test_nothing_stays_attached_however_collect_ends(tmp_path: Path, number: sig
         assert held
         assert held <= _loaded()
         process.send_signal(number)
-        code = process.wait(5)
-    deadline = time.monotonic() + 5
+        code = process.wait(60)
+    deadline = time.monotonic() + 60
     while held & _loaded() and time.monotonic() < deadline:
         time.sleep(0.05)  # the kernel frees programs after a grace period
     assert not held & _loaded()
@@ -90,7 +90,7 @@ def test_collect_works_with_three_capabilities_alone(tmp_path: Path) -> None:
         subprocess.run(["nc", "-z", "127.0.0.1", "31"], check=False)
         _wait_for_snapshot(process)
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
     found = json.loads(
         subprocess.run(
             [*_DETECTOR, "query", "--port", "31", "--json"],

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class Service:
     """A running `detector run`."""
 
     def __init__(self, state: Path) -> None:
+        self.state = state
         self.output = state / "output"
         environment = {
             **os.environ,
@@ -53,7 +55,20 @@ class Service:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """`detector run`, with its first snapshot taken and both roles at work."""
-    started = Service(tmp_path)
+    with _at_work(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same for the tests that leave it at work."""
+    with _at_work(tmp_path_factory.mktemp("lasting")) as started:
+        yield started
+
+
+@contextmanager
+def _at_work(state: Path) -> Iterator[Service]:
+    started = Service(state)
     try:
         _until(lambda: "snapshot 1 " in started.text and "learning" in started.text, started)
         yield started
@@ -63,21 +78,21 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def _until(condition: Callable[[], object], service: Service) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, service.text
         time.sleep(0.05)  # waits for other processes, which have no other way to tell
 
 
 @pytest.mark.parametrize("role", ["collect", "detect"])
-def test_a_role_that_dies_is_started_again_and_that_is_said(service: Service, role: str) -> None:
+def test_a_role_that_dies_is_started_again_and_that_is_said(lasting: Service, role: str) -> None:
     """kill -9: named with its signal, and a new process at work within seconds."""
-    before = service.roles()
+    before = lasting.roles()
     os.kill(before[role], signal.SIGKILL)
-    _until(lambda: service.roles().get(role, before[role]) != before[role], service)
-    assert f"{role} was ended by signal 9 (Killed); starting it again in 1 s" in service.text
-    seen = service.text.count("snapshot")
-    _until(lambda: service.text.count("snapshot") > seen, service)
+    _until(lambda: lasting.roles().get(role, before[role]) != before[role], lasting)
+    assert f"{role} was ended by signal 9 (Killed); starting it again in 1 s" in lasting.text
+    seen = lasting.text.count("snapshot")
+    _until(lambda: lasting.text.count("snapshot") > seen, lasting)
 
 
 def test_both_roles_end_with_the_process_that_watches_them(service: Service) -> None:
@@ -89,36 +104,36 @@ def test_both_roles_end_with_the_process_that_watches_them(service: Service) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_within_two_seconds_with_a_last_snapshot_and_no_noise(service: Service, number: signal.Signals) -> None:
-    """Ctrl-C: exit code 0, both roles gone, no traceback."""
+def test_it_ends_by_itself_with_a_last_snapshot_and_no_noise(service: Service, number: signal.Signals) -> None:
+    """Ctrl-C: exit code 0, both roles gone before anybody has to kill them, no traceback."""
     roles = service.roles()
     subprocess.run(["nc", "-z", "127.0.0.1", "41"], check=False)
     for pid in (service.process.pid, *roles.values()):
         # A terminal sends it to all of them.
         os.kill(pid, number)
-    asked = time.monotonic()
-    assert service.process.wait(10) == 0
-    assert time.monotonic() - asked < 2
+    # A role that does not end by itself within 5 s is killed, that is said, and this is not 0.
+    assert service.process.wait(60) == 0
+    assert "did not end" not in service.text
     assert not any(Path(f"/proc/{pid}").exists() for pid in roles.values())
     # Whatever else connects on this host meanwhile is counted too.
     assert re.search(r"connects? \(.*\d refused\)", service.text)
     assert "Traceback" not in service.text
 
 
-def test_snapshots_wait_while_the_database_is_locked_and_none_is_lost(service: Service, tmp_path: Path) -> None:
+def test_snapshots_wait_while_the_database_is_locked_and_none_is_lost(lasting: Service) -> None:
     """Another program holds SQLite's write lock: what was counted meanwhile is there afterwards."""
     import sqlite3
 
-    holder = sqlite3.connect(tmp_path / "detector.db", isolation_level=None)
+    holder = sqlite3.connect(lasting.state / "detector.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     for port in (51, 52, 53):
         subprocess.run(["nc", "-z", "127.0.0.1", str(port)], check=False)
     time.sleep(2.5)  # at least two snapshots fall into this
     holder.execute("ROLLBACK")
     counted = "SELECT count(*) FROM connection_keys WHERE remote_port IN (51, 52, 53)"
-    _until(lambda: holder.execute(counted).fetchone()[0] == 3, service)
+    _until(lambda: holder.execute(counted).fetchone()[0] == 3, lasting)
     holder.close()
-    assert "LOST" not in service.text
+    assert "LOST" not in lasting.text
 
 
 def test_run_refuses_a_database_that_cannot_be_made(tmp_path: Path) -> None:
@@ -142,21 +157,49 @@ def test_it_ends_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) != 0
+        assert process.wait(60) != 0
         assert "Traceback" not in process.stderr.read()
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 1.8])
-def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, seconds: float) -> None:
+def _family(pid: int) -> Iterator[Path]:
+    """The folder in /proc of a process, and those of all that descend from it."""
+    yield Path(f"/proc/{pid}")
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+        yield from _family(int(child))
+
+
+def _doing(pid: int, argument: bytes, library: str) -> bool:
+    """Whether a process of the family was started with an argument and has got to a library."""
+    # What ended since it was looked up does nothing any more.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for folder in _family(pid):
+            if argument in (folder / "cmdline").read_bytes().split(b"\0") and library in (folder / "maps").read_text(
+                encoding="utf-8"
+            ):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("argument", "library"),
+    # Later than the interpreter's own start, which nobody can interrupt without its complaining.
+    [(b"run", "msgspec"), (b"upgrade", "sqlite3"), (b"detector.bpf.program", "libbcc"), (b"detect", "numpy")],
+    ids=["importing", "migrating", "compiling", "importing in a role"],
+)
+def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, argument: bytes, library: str) -> None:
     """Whatever it is doing, importing, migrating, compiling: no traceback, and nothing left running."""
     environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path)}
     process = subprocess.Popen(
         [*_DETECTOR, "run"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
-    time.sleep(seconds)  # into the middle of the start
+    deadline = time.monotonic() + 60
+    while not _doing(process.pid, argument, library):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)  # waits for other processes, which have no other way to tell
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=60)
     assert "Traceback" not in output
 
 
@@ -187,7 +230,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_counting(tmp_path: Path) -> 
         subprocess.Popen([*_DETECTOR, "collect"], env=environment, stdout=full, stderr=subprocess.PIPE) as process,
     ):
         database = sqlite3.connect(tmp_path / "detector.db")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while database.execute("SELECT count(*) FROM snapshots").fetchone()[0] < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)  # waits for another process, which has no other way to tell

@@ -66,19 +66,18 @@ url = "{mailbox.url}"
         ) as service,
     ):
         try:
-            _until(lambda: b"snapshot" in output.read_bytes(), 30, "snapshot")
+            _until(lambda: b"snapshot" in output.read_bytes(), 60, "snapshot")
             subprocess.run(
                 ["sh", "-c", "for p in $(seq 1 300); do nc -z -w1 127.0.0.1 $p; done"], check=False, env=os.environ
             )
-            _until(lambda: mailbox.received, 20, "mail")
+            _until(lambda: mailbox.received, 60, "mail")
             # Were there more, they would come with the next snapshots.
             seen = output.read_text().count("snapshot")
-            _until(lambda: output.read_text().count("snapshot") > seen + 2, 20, "further snapshots")
+            _until(lambda: output.read_text().count("snapshot") > seen + 2, 60, "further snapshots")
         finally:
             service.terminate()
-            asked = time.monotonic()
-            assert service.wait(10) == 0
-            assert time.monotonic() - asked < 3
+            # Were a role not to end by itself within 5 s, it would be killed, and this not 0.
+            assert service.wait(60) == 0
 
     text = output.read_text()
     assert text.count("== [") == 1, text

@@ -21,8 +21,8 @@ STORM = Path(__file__).with_name("connect_storm.py")
 
 
 def storm(*arguments: str | int) -> list[str]:
-    """Command line of the test client."""
-    return [sys.executable, str(STORM), *map(str, arguments)]
+    """Command line of the test client, which needs the standard library alone: neither site packages, nor coverage."""
+    return [sys.executable, "-S", str(STORM), *map(str, arguments)]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What benchmarks let happen, each in a process of its own.
 
+    traffic.py accept PORT                      serves: accepts and closes
     traffic.py answer PORT                      serves: accepts, reads a request, answers it and closes
     traffic.py request ADDRESS COUNT PORT TIMES connects to PORT of COUNT addresses from ADDRESS on, TIMES each, sends
                                                 a request, reads the answer to its end and closes
@@ -7,7 +8,8 @@
     traffic.py talk COUNT                       sends and receives COUNT messages over one connection
     traffic.py start COUNT                      starts a program that ends at once, COUNT times
     traffic.py call COUNT                       makes COUNT system calls that do next to nothing
-    traffic.py spin PROCESSOR                   keeps a processor from sleeping, giving way to all other work
+    traffic.py spin PROCESSOR                   keeps a processor from sleeping, giving way to all others of
+                                                its session
 
 Prints "ready" when it serves or spins; the seconds it took, of the processor's time for `call`.
 """
@@ -18,19 +20,18 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
 from ipaddress import IPv4Address
 from itertools import repeat
-from pathlib import Path
 
 
-def _answer(port: int) -> None:
+def _serve(port: int, answer: bytes) -> None:
     with socket.create_server(("", port), backlog=4096) as server:
         print("ready", flush=True)
         while True:
             with server.accept()[0] as peer:
-                peer.recv(1000)
-                peer.send(b"An answer of a line or two, as short as any.\n")
+                if answer:
+                    peer.recv(1000)
+                    peer.send(answer)
 
 
 def _visit(addresses: list[str], port: int, times: int, request: bytes) -> None:
@@ -65,10 +66,6 @@ def _call(count: int) -> None:
 def _spin(processor: int) -> None:
     os.sched_setaffinity(0, {processor})
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # Where sessions share the processors equally, the policy counts among the processes of one alone.
-    os.setsid()
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
     print("ready", flush=True)
     while True:
         pass
@@ -79,8 +76,8 @@ def main(arguments: list[str]) -> None:
     clock = time.perf_counter
     started = clock()
     match arguments:
-        case ["answer", port]:
-            _answer(int(port))
+        case ["accept" | "answer" as verb, port]:
+            _serve(int(port), b"An answer of a line, as short as any.\n" if verb == "answer" else b"")
         case ["request" | "visit" as verb, first, count, port, times]:
             addresses = [str(IPv4Address(first) + index) for index in range(int(count))]
             _visit(addresses, int(port), int(times), b"a request\n" if verb == "request" else b"")

@@ -34,12 +34,6 @@ _PATIENCE_SECONDS = 30.0
 
 
 @contextmanager
-def bare(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001  as the others
-    """Nobody watches."""
-    yield
-
-
-@contextmanager
 def detector(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001  it sees all networks
     """`detector collect` with all it has, and a snapshot each second."""
     environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(folder), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
@@ -156,7 +150,6 @@ def _wait(ready: Callable[[], bool], name: str, inside: list[str]) -> None:
 
 
 WATCHERS: dict[str, Watcher] = {
-    "bare": bare,
     "detector collect": detector,
     "bpftrace, a line each": bpftrace,
     "tcpdump of SYNs": tcpdump,

@@ -49,18 +49,18 @@ static inline u64 buffer_of_call(void)
 	return buffer;
 }
 
-static inline void keep_answer(u64 socket, long received)
+static inline void keep_answer(u64 socket, long received, bool typed)
 {
 	int zero = 0;
 	u16 type = 0;
 	struct head head = {};
 
-	if (received < SHORTEST_ANSWER || READ(head, socket) || !is_internet(family_of(&head)))
+	if (received < SHORTEST_ANSWER || read_head(socket, &head, typed) || !is_internet(family_of(&head)))
 		return;
 	u16 port = remote_port_of(&head);
 	if (port && port != DNS_PORT)
 		return;
-	READ(type, socket + OFFSET_sock_sk_type);
+	GET(typed, type, socket + OFFSET_sock_sk_type);
 	struct server *server = NULL;
 	if (!port) {
 		server = type == SOCK_DGRAM ? asked.lookup(&socket) : NULL;
@@ -76,12 +76,12 @@ static inline void keep_answer(u64 socket, long received)
 	if (server)
 		__builtin_memcpy(answer->server, server->address, sizeof(answer->server));
 	else
-		read_remote_address(socket, &head, answer->server);
+		read_remote_address(socket, &head, answer->server, typed);
 	answer->length = received;
 	answer->uid = bpf_get_current_uid_gid();
 	answer->tcp = type == SOCK_STREAM;
 	answer->connected = port != 0;
-	answer->host_network = network_of(socket) == HOST_NETWORK;
+	answer->host_network = network_of(socket, typed) == HOST_NETWORK;
 	u32 kept = received < ANSWER_BYTES ? received : ANSWER_BYTES - 1;
 	asm volatile("" : "+r"(kept));
 	kept &= ANSWER_BYTES - 1;
@@ -93,10 +93,11 @@ static inline void keep_answer(u64 socket, long received)
 int keep_received(struct bpf_raw_tracepoint_args *args)
 {
 	if (!((int)args->args[2] & MSG_PEEK))
-		keep_answer(args->args[0], (int)args->args[1]);
+		keep_answer(args->args[0], (int)args->args[1], true);
 	return 0;
 }
 
+#ifdef KPROBES
 /* Where that tracepoint is missing: the socket at the start of the call, the rest at its end. */
 BPF_TABLE("lru_hash", u32, u64, receiving, 4096);
 
@@ -120,9 +121,10 @@ int end_receive(struct pt_regs *registers)
 
 	if (!socket)
 		return 0;
-	keep_answer(*socket, (int)PARAMETER(registers, RESULT));
+	keep_answer(*socket, (int)PARAMETER(registers, RESULT), false);
 	receiving.delete(&thread);
 	return 0;
 }
+#endif
 
 #endif

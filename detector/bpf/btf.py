@@ -6,9 +6,8 @@ Format: https://docs.kernel.org/bpf/btf.html
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from detector.errors import CaptureError
 
@@ -24,8 +23,10 @@ _MEMBER = struct.Struct("=III")
 
 _KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM = 3, 4, 5, 6
 _KIND_FUNC_PROTO, _KIND_VAR, _KIND_DATASEC, _KIND_DECL_TAG, _KIND_ENUM64 = 13, 14, 15, 17, 19
-_MODIFIERS = frozenset({8, 9, 10, 11, 18})  # typedef, volatile, const, restrict, type tag
+_TYPEDEF = 8
+_MODIFIERS = frozenset({_TYPEDEF, 9, 10, 11, 18})  # volatile, const, restrict, type tag
 _KIND_INT = 1
+_KINDS = 32
 # Bytes that follow a type's three words: a constant, or a number for each of its `vlen` entries.
 _TRAILER = {_KIND_INT: 4, _KIND_ARRAY: 12, _KIND_VAR: 4, _KIND_DECL_TAG: 4}
 _TRAILER_EACH = {
@@ -33,8 +34,7 @@ _TRAILER_EACH = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Type:
+class _Type(NamedTuple):
     kind: int
     name: int
     target: int
@@ -67,12 +67,14 @@ class KernelTypes:
     def _read(self, position: int, end: int) -> list[_Type]:
         types = [_Type(0, 0, 0, 0, 0, bitfields=False)]
         raw = self._raw
+        trailer = [_TRAILER.get(kind, 0) for kind in range(_KINDS)]
+        trailer_each = [_TRAILER_EACH.get(kind, 0) for kind in range(_KINDS)]
         while position < end:
             name, info, target = _TYPE.unpack_from(raw, position)
-            kind, entries = (info >> 24) & 0x1F, info & 0xFFFF
+            kind, entries = (info >> 24) & (_KINDS - 1), info & 0xFFFF
             position += _TYPE.size
-            types.append(_Type(kind, name, target, position, entries, bitfields=bool(info >> 31)))
-            position += _TRAILER.get(kind, 0) + _TRAILER_EACH.get(kind, 0) * entries
+            types.append(_Type(kind, name, target, position, entries, bool(info >> 31)))
+            position += trailer[kind] + trailer_each[kind] * entries
         return types
 
     def offsets(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
@@ -82,13 +84,18 @@ class KernelTypes:
         names = {place: owner for owner in {owner for owner, _ in wanted} for place in self._places(owner)}
         structures: dict[str, list[_Type]] = {}
         for each in self._types:
-            if each.kind == _KIND_STRUCT and each.members and each.name in names:
+            if each.name in names and each.kind == _KIND_STRUCT and each.members:
                 structures.setdefault(names[each.name], []).append(each)
         found: dict[tuple[str, str], int | None] = {}
         for owner, member in wanted:
             bits = (self._member(each, member.encode()) for each in structures.get(owner, ()))
             found[owner, member] = next((where // 8 for where in bits if where is not None), None)
         return found
+
+    def tracepoint(self, name: str) -> int | None:
+        """The number of the type that programs on the tracepoint `name` are loaded with; None: there is no such one."""
+        places = set(self._places(f"btf_trace_{name}"))
+        return next((at for at, each in enumerate(self._types) if each.name in places and each.kind == _TYPEDEF), None)
 
     def _places(self, name: str) -> Iterator[int]:
         string = b"\x00" + name.encode() + b"\x00"
@@ -121,8 +128,9 @@ class KernelTypes:
 
 _NEEDED = (
     *(("task_struct", name) for name in (
-        "mm", "tgid", "flags", "real_parent", "group_leader", "start_time", "files", "fs", "cred",
+        "mm", "tgid", "flags", "real_parent", "group_leader", "start_time", "files", "fs", "cred", "comm", "cgroups",
     )),
+    ("css_set", "dfl_cgrp"), ("cgroup", "kn"), ("kernfs_node", "id"),
     ("cred", "euid"), ("mm_struct", "exe_file"), ("fs_struct", "pwd"),
     ("files_struct", "fdt"), ("fdtable", "fd"), ("fdtable", "max_fds"),
     ("file", "f_path"), ("file", "f_inode"), ("file", "private_data"), ("inode", "i_mode"), ("inode", "i_ino"),
@@ -130,7 +138,8 @@ _NEEDED = (
     ("qstr", "name"), ("qstr", "len"),
     ("vfsmount", "mnt_root"), ("mount", "mnt"), ("mount", "mnt_parent"), ("mount", "mnt_mountpoint"),
     ("linux_binprm", "filename"), ("linux_binprm", "interp"),
-    ("socket", "sk"), ("socket_alloc", "vfs_inode"), ("msghdr", "msg_name"), ("net", "ns"), ("ns_common", "inum"),
+    ("socket", "sk"), ("socket", "file"), ("tcp_sock", "srtt_us"), ("msghdr", "msg_name"),
+    ("net", "ns"), ("ns_common", "inum"),
     *(("sock", name) for name in ("sk_err", "sk_protocol", "sk_type", "sk_socket")),
     *(("sock_common", name) for name in (
         "skc_family", "skc_state", "skc_dport", "skc_num", "skc_daddr", "skc_rcv_saddr", "skc_v6_daddr",
@@ -146,16 +155,24 @@ _IO_URING = (
 )  # fmt: skip
 
 
-def kernel_offsets(path: Path = KERNEL_TYPES) -> dict[str, int]:
+def kernel_types(path: Path = KERNEL_TYPES) -> KernelTypes:
+    """The types of the running kernel.
+
+    Raises:
+        CaptureError: it does not describe them.
+    """
+    try:
+        return KernelTypes(path.read_bytes())
+    except OSError as fault:
+        raise CaptureError(f"{path}: {fault.strerror}") from fault
+
+
+def kernel_offsets(types: KernelTypes) -> dict[str, int]:
     """The offsets that the programs are compiled with, as `<struct>_<member>` → bytes.
 
     Raises:
-        CaptureError: the kernel has no BTF, or lacks a member that cannot be done without.
+        CaptureError: the kernel lacks a member that cannot be done without.
     """
-    try:
-        types = KernelTypes(path.read_bytes())
-    except OSError as fault:
-        raise CaptureError(f"{path}: {fault.strerror}") from fault
     found = types.offsets((*_NEEDED, *_AUDIT, *_IO_URING))
     for owner, member in _NEEDED:
         if found[owner, member] is None:

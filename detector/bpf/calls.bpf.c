@@ -57,7 +57,7 @@ static inline u64 argument(struct call *call, int offset)
 {
 	u64 value = 0;
 
-	READ(value, call->registers + offset);
+	LOAD(value, call->registers + offset);
 	return value;
 }
 

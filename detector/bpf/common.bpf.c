@@ -6,7 +6,11 @@
  * kernel and from host to host:
  *   COUNT_ENTRIES, FOLDED_ENTRIES, NAMED_ENTRIES, PENDING_ENTRIES, PENDING_SLOTS
  *                                    sizes of the maps
+ *   TICK_NS                          nanoseconds between two ticks of the kernel's clock
  *   HOST_NETWORK                     inode of the host's own network namespace
+ *   NUMBER_<function>                what stands for it in a call: see APART
+ *   FLOW_SECRETS                     random numbers: see fingerprint_of
+ *   KPROBES                          the kernel has them
  *   TYPES                            the kernel describes its structures (BTF); without, only counting is left
  *   OFFSET_<struct>_<member>         offsets in bytes, from BTF; absent where the kernel has no such member
  */
@@ -99,7 +103,12 @@ BPF_HASH(folded_a, struct connection_key, struct connection_value, FOLDED_ENTRIE
 BPF_HASH(folded_b, struct connection_key, struct connection_value, FOLDED_ENTRIES);
 BPF_ARRAY_OF_MAPS(active_folded, "folded_a", 1);
 
+/* Two ways to read the kernel's memory. READ takes any address; a helper of the kernel's does it, which costs 20 to 40 ns.
+ * LOAD is a plain instruction: it follows pointers whose type the verifier knows, which are the arguments of a tracepoint, the
+ * current task, and what is loaded from these. Such a pointer cannot be calculated with; what is written to a map can, when it
+ * is read back (hence `volatile` there). LOAD gives 0 where the memory cannot be read. */
 #define READ(target, address) bpf_probe_read_kernel(&(target), sizeof(target), (const void *)(address))
+#define LOAD(target, address) ((target) = *(volatile typeof(target) *)(address))
 
 static inline void add_one(int kind)
 {
@@ -108,53 +117,87 @@ static inline void add_one(int kind)
 		__sync_fetch_and_add(counter, 1);
 }
 
-static inline struct connection_value *entry_of(void *map, struct connection_key *key)
-{
-	struct connection_value none = {}, *value;
+/* bcc inlines whatever a program calls, and has it compiled and verified again for each. What is large and called from many
+ * places is therefore a function of its own, called by a number that linking.py replaces. It takes a pointer or nothing. */
+#define APART(name, parameter) static u64 (*call_##name)(parameter *) = (void *)NUMBER_##name
 
-	value = bpf_map_lookup_elem(map, key);
+/* What is to be counted: `once` is added to the key's entry, or `loss` to the counters. */
+struct tally {
+	struct connection_key key;
+	u32 loss;
+	struct connection_value once;
+};
+
+/* The key's entry; NULL if there is none, which is no fault if it was made just now, as `first` (then `made`). */
+static inline struct connection_value *entry_of(void *map, struct connection_key *key, struct connection_value *first,
+						bool *made)
+{
+	struct connection_value *value = bpf_map_lookup_elem(map, key);
+
 	if (value)
 		return value;
+	*made = !bpf_map_update_elem(map, key, first, BPF_NOEXIST);
 	/* Another processor may have added it just now: then the update fails and the look-up succeeds. */
-	bpf_map_update_elem(map, key, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(map, key);
+	return *made ? NULL : bpf_map_lookup_elem(map, key);
 }
 
-/* Where to count: the key's entry, or that of its process alone when there is no room. */
-static inline struct connection_value *count_of(struct connection_key *key)
+static inline void add_to(struct connection_value *value, struct connection_value *once)
+{
+	if (once->attempted)
+		__sync_fetch_and_add(&value->attempted, once->attempted);
+	if (once->established)
+		__sync_fetch_and_add(&value->established, once->established);
+	if (once->refused)
+		__sync_fetch_and_add(&value->refused, once->refused);
+	if (once->timed_out)
+		__sync_fetch_and_add(&value->timed_out, once->timed_out);
+	if (once->failed)
+		__sync_fetch_and_add(&value->failed, once->failed);
+	if (!once->handshake_ns_total)
+		return;
+	__sync_fetch_and_add(&value->handshake_ns_total, once->handshake_ns_total);
+	/* Two processors at once may leave the smaller of two new maxima: a maximum is not worth a lock. */
+	if (once->handshake_ns_max > value->handshake_ns_max)
+		value->handshake_ns_max = once->handshake_ns_max;
+}
+
+/* Counts at the key, or at its process alone when there is no room. */
+int count(struct tally *tally)
 {
 	int zero = 0;
+	bool made = false;
 	void *map = active.lookup(&zero);
+	struct connection_value *value = NULL;
 
-	if (!map)
-		return NULL;
-	struct connection_value *value = entry_of(map, key);
+	if (map)
+		value = entry_of(map, &tally->key, &tally->once, &made);
+	if (!value && !made) {
+		struct connection_key folded = {
+			.process = tally->key.process,
+			.direction = tally->key.direction,
+			.protocol = tally->key.protocol,
+			.flags = KEY_FOLDED | KEY_ADDRESS_UNKNOWN,
+		};
+		map = active_folded.lookup(&zero);
+		if (map)
+			value = entry_of(map, &folded, &tally->once, &made);
+		add_one(value || made ? LOST_FOLDED : tally->loss);
+	}
 	if (value)
-		return value;
-
-	struct connection_key folded = {
-		.process = key->process,
-		.direction = key->direction,
-		.protocol = key->protocol,
-		.flags = KEY_FOLDED | KEY_ADDRESS_UNKNOWN,
-	};
-	map = active_folded.lookup(&zero);
-	if (!map)
-		return NULL;
-	value = entry_of(map, &folded);
-	if (value)
-		add_one(LOST_FOLDED);
-	return value;
+		add_to(value, &tally->once);
+	return 0;
 }
+APART(count, struct tally);
 
-/* Counts in the field `member` of the key, or as lost. */
-#define COUNT(key, member, loss)                                         \
+/* Counts one in the field `member` of the key, or as lost. */
+#define COUNT(counted_key, member, lost)                                 \
 	do {                                                             \
-		struct connection_value *counted = count_of(key);        \
-		if (counted)                                             \
-			__sync_fetch_and_add(&counted->member, 1);       \
-		else                                                     \
-			add_one(loss);                                   \
+		struct tally tally = {                                   \
+			.key = *(counted_key),                           \
+			.loss = (lost),                                  \
+			.once = {.member = 1},                           \
+		};                                                       \
+		call_count(&tally);                                     \
 	} while (0)
 
 static inline void map_ipv4(u8 *address, u32 ipv4)

@@ -4,7 +4,7 @@
 #ifdef TYPES
 
 struct listener_key {
-	u8 address[16];
+	u8 address[16] __attribute__((aligned(8)));
 	u32 network;
 	u16 port;
 	u8 protocol;
@@ -33,11 +33,11 @@ BPF_TABLE("lru_hash", u32, struct origin, origins, 8192);
 #define ORIGIN_TRIES 8
 #define TCP_IS_ESTABLISHED 1
 
-static inline void listener_key_of(u64 socket, struct head *head, u8 protocol, struct listener_key *key)
+static inline void listener_key_of(u64 socket, struct head *head, u8 protocol, struct listener_key *key, bool typed)
 {
-	read_local_address(socket, head, key->address);
+	read_local_address(socket, head, key->address, typed);
 	key->port = HEAD(head, u16, skc_num);
-	key->network = network_of(socket);
+	key->network = network_of(socket, typed);
 	key->protocol = protocol;
 }
 
@@ -69,7 +69,7 @@ static inline bool is_accepted(u64 socket, struct head *head, u32 session)
 	READ(protocol, socket + OFFSET_sock_sk_protocol);
 	if (!is_internet(family_of(head)) || HEAD(head, u8, skc_state) != TCP_IS_ESTABLISHED || protocol != IPPROTO_TCP)
 		return false;
-	listener_key_of(socket, head, protocol, &key);
+	listener_key_of(socket, head, protocol, &key, false);
 	struct listener *listener = listener_of(&key);
 	return listener && listener->session != session;
 }
@@ -120,7 +120,7 @@ static inline bool find_origin(u64 task, u32 session, struct origin *origin)
 		u64 socket = socket_of_slot(&files, i);
 		if (!socket || READ(head, socket) || !is_accepted(socket, &head, session))
 			continue;
-		read_remote_address(socket, &head, origin->address);
+		read_remote_address(socket, &head, origin->address, false);
 		return true;
 	}
 	return false;
@@ -129,8 +129,9 @@ static inline bool find_origin(u64 task, u32 session, struct origin *origin)
 
 #endif
 
-/* Looks for the origin of the session that runs now, unless it is known; not for interrupts. */
-static void learn_own_origin(void)
+/* Looks for the origin of the session that runs now, unless it is known; not for interrupts. Returns whether there is nothing
+ * left to look for. */
+int learn_own_origin(void *unused)
 {
 #ifdef OFFSET_task_struct_sessionid
 	u64 task = bpf_get_current_task();
@@ -139,15 +140,19 @@ static void learn_own_origin(void)
 
 	READ(session, task + OFFSET_task_struct_sessionid);
 	if (session == UNKNOWN_ID)
-		return;
+		return true;
 	struct origin *known = origins.lookup(&session);
 	if (known) {
 		if (known->known || known->tries >= ORIGIN_TRIES)
-			return;
+			return true;
 		origin.tries = known->tries;
 	}
 	origin.known = find_origin(task, session, &origin);
 	origin.tries++;
 	origins.update(&session, &origin);
+	return origin.known;
+#else
+	return true;
 #endif
 }
+APART(learn_own_origin, void);

@@ -15,6 +15,7 @@ struct image {
 	u64 mount;
 	u64 dentry;
 };
+#define DENTRY_IN_PATH 8
 
 struct image_facts {
 	u32 number;

@@ -20,6 +20,8 @@ _TRACEFS = Path("/sys/kernel/tracing")
 _STATUS = Path("/proc/self/status")
 # CAP_BPF came with 5.8.
 _OLDEST_KERNEL = (5, 8)
+OLDEST_TYPED_KERNEL = (5, 11)
+"""From there on a program gets the current task with its type (bpf_get_current_task_btf), and reads on from it."""
 _TRACEPOINTS = frozenset({Attachment.TRACEPOINT, Attachment.RAW_TRACEPOINT})
 _GIVE = "run as root, or give the service"
 
@@ -107,9 +109,15 @@ def _naming_privileges() -> list[Fault]:
 
 
 def _types() -> list[Fault]:
+    unknown = "executables, logins and why connects fail are unknown, and nothing but TCP is seen"
+    version = kernel_version()
+    if version and _OLDEST_KERNEL <= version < OLDEST_TYPED_KERNEL:
+        oldest = ".".join(map(str, OLDEST_TYPED_KERNEL))
+        return [
+            (f"this kernel ({os.uname().release}) is older than {oldest}: {unknown}", f"boot Linux {oldest} or newer")
+        ]
     if KERNEL_TYPES.exists():
         return []
-    unknown = "executables, logins and why connects fail are unknown, and nothing but TCP is seen"
     remedy = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distribution kernels are)"
     return [(f"{KERNEL_TYPES} is missing: {unknown}", remedy)]
 

@@ -119,18 +119,46 @@ struct identity {
 struct identified {
 	struct identity now;
 	struct identity last;
-	/* Of the last: its file under execution, and its number. */
-	struct image image;
+	/* Of the last: its number, and whether where its session came from is yet to be learnt. */
 	u32 number;
-	u32 unused;
+	u32 origin_open;
 };
 BPF_PERCPU_ARRAY(identified, struct identified, 1);
 
-static inline bool identify(struct identity *now, struct image *last_image)
+/* In the unified hierarchy, as bpf_get_current_cgroup_id() has it. */
+static inline u64 control_group_of(u64 task)
+{
+	u64 set = 0, group = 0, node = 0, number = 0;
+
+	LOAD(set, task + OFFSET_task_struct_cgroups);
+	LOAD(group, set + OFFSET_css_set_dfl_cgrp);
+	LOAD(node, group + OFFSET_cgroup_kn);
+	LOAD(number, node + OFFSET_kernfs_node_id);
+	return number;
+}
+
+/* See is_deleted. */
+static inline u32 runs_deleted(u64 memory)
+{
+	u64 file = 0, dentry = 0, hashed = 1;
+
+	if (!memory)
+		return 0;
+	LOAD(file, memory + OFFSET_mm_struct_exe_file);
+	if (!file)
+		return 0;
+	LOAD(dentry, file + OFFSET_file_f_path + DENTRY_IN_PATH);
+	if (!dentry)
+		return 0;
+	LOAD(hashed, dentry + OFFSET_dentry_d_hash + OFFSET_hlist_bl_node_pprev);
+	return !hashed;
+}
+
+static inline bool identify(struct identity *now)
 {
 	int zero = 0;
-	u64 task = bpf_get_current_task();
-	u64 *started = executions.lookup(&zero);
+	u64 task = (u64)bpf_get_current_task_btf(), memory = 0, parent = 0, credentials = 0;
+	u64 *started = executions.lookup(&zero), *command = (u64 *)now->command;
 	u32 *snapshot = generation.lookup(&zero);
 
 	if (!started || !snapshot)
@@ -138,33 +166,32 @@ static inline bool identify(struct identity *now, struct image *last_image)
 	now->executions = *started;
 	now->generation = *snapshot;
 	now->task = task;
-	now->cgroup = bpf_get_current_cgroup_id();
+	now->cgroup = control_group_of(task);
 	/* Whose rights it has: of a set-uid program, those of its owner. */
-	now->uid = effective_user_of(task);
+	LOAD(credentials, task + OFFSET_task_struct_cred);
+	LOAD(now->uid, credentials + OFFSET_cred_euid);
 	now->login_uid = now->session = UNKNOWN_ID;
-#if defined(OFFSET_task_struct_loginuid) && OFFSET_task_struct_sessionid == OFFSET_task_struct_loginuid + 4
-	/* Neighbours in all kernels so far: one read for both. */
-	if (bpf_probe_read_kernel(&now->login_uid, 8, (void *)(task + OFFSET_task_struct_loginuid)))
-		add_one(LOST_UNREAD);
-#elif defined(OFFSET_task_struct_loginuid)
-	if (READ(now->login_uid, task + OFFSET_task_struct_loginuid) ||
-	    READ(now->session, task + OFFSET_task_struct_sessionid))
-		add_one(LOST_UNREAD);
+#ifdef OFFSET_task_struct_sessionid
+	LOAD(now->login_uid, task + OFFSET_task_struct_loginuid);
+	LOAD(now->session, task + OFFSET_task_struct_sessionid);
 #endif
-	if (READ(now->started, task + OFFSET_task_struct_start_time) ||
-	    READ(now->memory, task + OFFSET_task_struct_mm) || READ(now->parent, task + OFFSET_task_struct_real_parent))
-		add_one(LOST_UNREAD);
-	READ(now->parent_memory, now->parent + OFFSET_task_struct_mm);
-	bpf_get_current_comm(now->command, sizeof(now->command));
-	now->deleted = 0;
-	if (now->memory && last_image->dentry)
-		now->deleted = is_deleted(last_image);
+	LOAD(now->started, task + OFFSET_task_struct_start_time);
+	LOAD(memory, task + OFFSET_task_struct_mm);
+	now->memory = memory;
+	now->deleted = runs_deleted(memory);
+	LOAD(parent, task + OFFSET_task_struct_real_parent);
+	now->parent = parent;
+	LOAD(memory, parent + OFFSET_task_struct_mm);
+	now->parent_memory = memory;
+	LOAD(command[0], task + OFFSET_task_struct_comm);
+	LOAD(command[1], task + OFFSET_task_struct_comm + sizeof(u64));
 	return true;
 }
 
 static inline bool is_same_identity(struct identity *one, struct identity *other)
 {
-	u64 *a = (u64 *)one, *b = (u64 *)other, differences = 0;
+	volatile u64 *a = (u64 *)one, *b = (u64 *)other;
+	u64 differences = 0;
 
 #pragma unroll
 	for (int i = 0; i < IDENTITY_WORDS; i++)
@@ -174,15 +201,15 @@ static inline bool is_same_identity(struct identity *one, struct identity *other
 
 static inline void fill_process(struct process *process, struct identified *known)
 {
-	u64 task = known->now.task, memory = known->now.memory;
+	volatile struct identity *now = &known->now;
+	u64 memory = now->memory;
 	struct image image = {};
 
-	process->cgroup = known->now.cgroup;
-	process->uid = known->now.uid;
-	process->login_uid = known->now.login_uid;
-	process->session = known->now.session;
+	process->cgroup = now->cgroup;
+	process->uid = now->uid;
+	process->login_uid = now->login_uid;
+	process->session = now->session;
 	__builtin_memcpy(process->command, known->now.command, sizeof(process->command));
-	known->image.dentry = 0;
 	/* The process, then its parent. */
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {
@@ -196,20 +223,18 @@ static inline void fill_process(struct process *process, struct identified *know
 				process->executable = facts.number;
 				process->deleted = is_deleted(&image);
 				process->interprets = facts.interprets;
-				known->image = image;
-				known->now.deleted = process->deleted;
 			}
 		}
-		memory = known->now.parent_memory;
+		memory = now->parent_memory;
 	}
 	if (process->interprets)
-		process->script = script_of(task);
+		process->script = script_of(now->task);
 }
 
 #endif
 
 /* Number of the process that runs now; not for interrupts. 0: unknown. */
-static u32 current_process(void)
+int current_process(void *unused)
 {
 	int zero = 0;
 	struct process *process = process_scratch.lookup(&zero);
@@ -218,13 +243,14 @@ static u32 current_process(void)
 		return 0;
 #ifdef TYPES
 	struct identified *known = identified.lookup(&zero);
-	if (!known || !identify(&known->now, &known->image))
+	if (!known || !identify(&known->now))
 		return 0;
 	if (known->number && is_same_identity(&known->now, &known->last))
 		return known->number;
 	__builtin_memset(process, 0, sizeof(*process));
 	fill_process(process, known);
 	known->last = known->now;
+	known->origin_open = 1;
 	known->number = number_process(process);
 	return known->number;
 #else
@@ -235,6 +261,19 @@ static u32 current_process(void)
 	process->session = UNKNOWN_ID;
 	bpf_get_current_comm(process->command, sizeof(process->command));
 	return number_process(process);
+#endif
+}
+APART(current_process, void);
+
+/* Looks for where the login of the current process came from, until that is known; after current_process. */
+static inline void learn_origin(void)
+{
+#ifdef TYPES
+	int zero = 0;
+	struct identified *known = identified.lookup(&zero);
+
+	if (known && known->origin_open)
+		known->origin_open = !call_learn_own_origin(NULL);
 #endif
 }
 
@@ -290,7 +329,7 @@ int number_executable(struct bpf_raw_tracepoint_args *args)
 
 	if (started)
 		__sync_fetch_and_add(started, 1);
-	learn_own_origin();
+	call_learn_own_origin(NULL);
 	READ(memory, task + OFFSET_task_struct_mm);
 	if (!memory || !image_of(memory, &image))
 		return 0;

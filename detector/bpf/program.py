@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import struct
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.bpf import syscall
-from detector.bpf.btf import kernel_offsets
+from detector.bpf.btf import KernelTypes, kernel_offsets, kernel_types
 from detector.bpf.hooks import HOOKS, Attachment, Hook, HookState, Program
+from detector.bpf.linking import NUMBERS, link
+from detector.bpf.preflight import OLDEST_TYPED_KERNEL, kernel_version
+from detector.bpf.syscall import ProgramKind
 from detector.errors import CaptureError, DetectorError
 
 if TYPE_CHECKING:
@@ -28,6 +33,15 @@ _FOLDER = Path(__file__).resolve().parent
 _SOURCES = ("common", "sockets", "paths", "origins", "process", "tcp", "calls", "sends", "answers")
 _HEADERS = _FOLDER / "kernel_headers"
 _HOST_NETWORK = Path("/proc/self/ns/net")
+_KINDS = {
+    Attachment.TRACEPOINT: ProgramKind.TRACEPOINT,
+    Attachment.RAW_TRACEPOINT: ProgramKind.TRACING,
+    Attachment.KPROBE: ProgramKind.KPROBE,
+    Attachment.KRETPROBE: ProgramKind.KPROBE,
+}
+# Two, and two for each 32 bits of a flow: see fingerprint_of.
+_FLOW_SECRETS = 2 + 2 * 10
+_CLOCK_MONOTONIC_COARSE = 6
 _KPROBES = Path("/sys/bus/event_source/devices/kprobe/type")
 
 _MAPS = ("counts_a", "counts_b", "active", "folded_a", "folded_b", "active_folded", "pending", "counters", "processes")
@@ -45,13 +59,15 @@ class Sizes:
 
 
 class _Loader:
-    def __init__(self, sizes: Sizes, *, use_types: bool) -> None:
+    """`why_untyped`: not to use the kernel's type information even if there is any, and why."""
+
+    def __init__(self, sizes: Sizes, *, why_untyped: str = "") -> None:
         # bcc looks for kernel headers here; ours are all that it needs.
         os.environ["BCC_KERNEL_SOURCE"] = str(_HEADERS)
         import bcc
 
         self._bcc = bcc
-        self.offsets, self.why_untyped = _offsets() if use_types else ({}, "not wanted")
+        self._types, self.offsets, self.why_untyped = (None, {}, why_untyped) if why_untyped else _offsets()
         flags = [
             f"-DCOUNT_ENTRIES={sizes.counts}",
             f"-DFOLDED_ENTRIES={sizes.folded}",
@@ -59,8 +75,13 @@ class _Loader:
             f"-DNAMED_ENTRIES={sizes.named}",
             # Twice as many, so that few attempts under way find their slot taken.
             f"-DPENDING_SLOTS={1 << sizes.pending.bit_length()}",
+            # The coarse clock is as fine as the kernel's ticks.
+            f"-DTICK_NS={round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)}",
             f"-DHOST_NETWORK={_HOST_NETWORK.stat().st_ino}",
             f"-DMACHINE_{os.uname().machine}",
+            *(f"-DNUMBER_{name}={number}" for name, number in NUMBERS.items()),
+            f"-DFLOW_SECRETS={','.join(f'{secrets.randbits(64)}ull' for _ in range(_FLOW_SECRETS))}",
+            *(["-DKPROBES"] if _KPROBES.exists() else []),
             *(["-DTYPES", f"-DSOCKET_HEAD_BYTES={_head_bytes(self.offsets)}"] if self.offsets else []),
             *(f"-DOFFSET_{name}={offset}" for name, offset in self.offsets.items()),
         ]
@@ -81,6 +102,9 @@ class _Loader:
         for way in hook.ways:
             try:
                 found = self._attach_all(way)
+            except CaptureError as fault:
+                sys.stderr.write(f"{fault.hint}\n")
+                faults.append(f"{way[0]}: {fault.message}")
             # bcc raises bare Exception; what it and the kernel said is on standard error.
             except Exception as fault:  # noqa: BLE001
                 faults.append(f"{way[0]}: {fault}")
@@ -101,38 +125,33 @@ class _Loader:
         # Loaded all before the first is attached: a way works as a whole or not at all.
         loaded = {each.function: self._load(each) for each in way}
         found = {f"program:{name}": fd for name, fd in loaded.items()}
-        return found | {f"attachment:{each.function}:{each.target}": self._attach(each) for each in way}
+        return found | {
+            f"attachment:{each.function}:{each.target}": self._attach(each, loaded[each.function]) for each in way
+        }
 
     def _load(self, program: Program) -> int:
-        kinds = {
-            Attachment.TRACEPOINT: self._bcc.BPF.TRACEPOINT,
-            Attachment.RAW_TRACEPOINT: self._bcc.BPF.RAW_TRACEPOINT,
-            Attachment.KPROBE: self._bcc.BPF.KPROBE,
-            Attachment.KRETPROBE: self._bcc.BPF.KPROBE,
-        }
-        fd: int = self._bpf.load_func(program.function.encode(), kinds[program.attachment]).fd
-        return fd
+        number = 0
+        if program.attachment is Attachment.RAW_TRACEPOINT:
+            number = self._types.tracepoint(program.target.split(":")[1]) or 0 if self._types else 0
+            if not number:
+                raise CaptureError("the kernel has no such tracepoint")
+        instructions = link(program.function, lambda name: self._bpf.dump_func(name.encode()))
+        return syscall.load(program.function, _KINDS[program.attachment], instructions, tracepoint=number)
 
-    def _attach(self, program: Program) -> int:
+    def _attach(self, program: Program, loaded: int) -> int:
         function, target = program.function.encode(), program.target.encode()
+        # What bcc finds here it does not load itself.
+        self._bpf.funcs[function] = self._bcc.BPF.Function(self._bpf, function, loaded)
         fd: int
         if program.attachment is Attachment.TRACEPOINT:
             self._bpf.attach_tracepoint(tp=target, fn_name=function)
             fd = self._bpf.tracepoint_fds[target]
         elif program.attachment is Attachment.RAW_TRACEPOINT:
-            fd = self._attach_raw(function, target)
+            fd = syscall.attach_to_tracepoint(loaded)
         else:
             at_end = program.attachment is Attachment.KRETPROBE
             (self._bpf.attach_kretprobe if at_end else self._bpf.attach_kprobe)(event=target, fn_name=function)
             fd = self._bpf.kprobe_fds[(b"r_" if at_end else b"p_") + target][function]
-        return fd
-
-    def _attach_raw(self, function: bytes, target: bytes) -> int:
-        # bcc allows one program a raw tracepoint.
-        program = self._bpf.funcs[function]
-        fd: int = self._bcc.lib.bpf_attach_raw_tracepoint(program.fd, target.split(b":")[1])
-        if fd < 0:
-            raise CaptureError("the kernel has no such tracepoint")
         return fd
 
 
@@ -148,16 +167,30 @@ def _text() -> str:
     return "\n".join(f'#line 1 "{file.name}"\n{file.read_text(encoding="utf-8")}' for file in files)
 
 
-def _offsets() -> tuple[Mapping[str, int], str]:
+def _offsets() -> tuple[KernelTypes | None, Mapping[str, int], str]:
+    version = kernel_version()
+    if version and version < OLDEST_TYPED_KERNEL:
+        return None, {}, f"this kernel is older than {'.'.join(map(str, OLDEST_TYPED_KERNEL))}"
     try:
-        return kernel_offsets(), ""
+        types = kernel_types()
+        return types, kernel_offsets(types), ""
     except CaptureError as fault:
-        return {}, fault.message
+        return None, {}, fault.message
 
 
 def load(sizes: Sizes, *, use_types: bool = True) -> tuple[dict[str, int], dict[str, Any]]:
     """Attaches all hooks that can be. Returns the descriptors by name, and the states of the hooks, fit for JSON."""
-    loader = _Loader(sizes, use_types=use_types)
+    try:
+        return _load(sizes, "" if use_types else "not wanted")
+    except CaptureError as fault:
+        if not use_types:
+            raise
+        # A kernel to come may have changed what the programs read: counting goes on without.
+        return _load(sizes, fault.message)
+
+
+def _load(sizes: Sizes, why_untyped: str) -> tuple[dict[str, int], dict[str, Any]]:
+    loader = _Loader(sizes, why_untyped=why_untyped)
     states = [asdict(loader.attach(hook)) for hook in HOOKS]
     return loader.descriptors, {"hooks": states, "untyped": loader.why_untyped}
 

@@ -11,7 +11,7 @@
 #ifdef TYPES
 
 struct flow {
-	u8 address[16];
+	u8 address[16] __attribute__((aligned(8)));
 	u64 socket_inode;
 	u32 thread_group;
 	u16 port;
@@ -19,13 +19,13 @@ struct flow {
 	u8 unused;
 };
 
-/* Which snapshot a flow was last counted in, counted from 1: 0 is a free slot. A flow may stand in any slot of its set; a
- * hash table would cost several times as much. What has to make room is counted again. */
-#define FLOW_SETS 16384
+/* Which snapshot a flow was last counted in, counted from 1: 0 is a free slot. A flow may stand in any slot of its set, which is
+ * one line of the processor's cache; a hash table would cost several times as much. What has to make room is counted again. */
+#define FLOW_SETS 8192
 #define FLOW_SLOTS 4
 
 struct flow_slot {
-	struct flow flow;
+	u64 fingerprint;
 	u64 counted_in;
 };
 
@@ -35,6 +35,24 @@ struct flow_set {
 
 BPF_ARRAY(flows, struct flow_set, FLOW_SETS);
 
+#define FLOW_WORDS (sizeof(struct flow) / sizeof(u64))
+
+/* 64 bits for a flow, by numbers that are drawn anew at each start: nobody can choose a destination that is taken for another.
+ * Multilinear hashing (Lemire and Kaser, 2014, "Strongly universal string hashing is fast"), of which the upper half is good. */
+static inline u64 fingerprint_of(struct flow *flow)
+{
+	static const u64 secrets[] = {FLOW_SECRETS};
+	u32 *halves = (u32 *)flow;
+	u64 upper = secrets[0], lower = secrets[1];
+
+#pragma unroll
+	for (int i = 0; i < 2 * FLOW_WORDS; i++) {
+		upper += secrets[2 + i] * halves[i];
+		lower += secrets[2 + 2 * FLOW_WORDS + i] * halves[i];
+	}
+	return (upper & ~0xffffffffull) | lower >> 32;
+}
+
 /* Unconnected sockets that asked a DNS server, and which. */
 struct server {
 	u8 address[16];
@@ -43,7 +61,7 @@ BPF_TABLE("lru_hash", u64, struct server, asked, 1024);
 #define DNS_PORT 53
 
 struct destination {
-	u8 address[16];
+	u8 address[16] __attribute__((aligned(8)));
 	u16 port;
 	bool known;
 };
@@ -109,42 +127,27 @@ static inline bool is_unreachable(int error)
 }
 
 struct send {
-	u64 socket;
-	struct head head;
+	/* Read back as a number. */
+	volatile u64 socket;
+	u64 inode;
+	/* Where to, as the call says and as the socket is connected: the first that is known. */
+	struct destination named, connected;
 	struct connection_key key;
-	struct destination destination;
+	u16 family;
 	/* Negative: an error of the kernel's. */
 	int result;
-	bool is_new;
-	bool unreachable;
-	bool refused;
+	/* Read back as either, so that the verifier goes on in one way. */
+	volatile u8 is_new, unreachable, refused;
 };
 
 /* Not on the stack, where the verifier would try each combination of what is in it. */
 BPF_PERCPU_ARRAY(send_scratch, struct send, 1);
 
-static inline struct send *clean_send(void)
-{
-	int zero = 0;
-	struct send *send = send_scratch.lookup(&zero);
-
-	if (send)
-		__builtin_memset(send, 0, sizeof(*send));
-	return send;
-}
-
-static inline bool is_same_flow(struct flow *one, struct flow *other)
-{
-	u64 *a = (u64 *)one, *b = (u64 *)other;
-
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
-}
-
 static inline bool is_new_flow(struct send *send)
 {
 	int zero = 0;
 	struct flow flow = {
-		.socket_inode = inode_of_socket(send->socket),
+		.socket_inode = send->inode,
 		.thread_group = bpf_get_current_pid_tgid() >> 32,
 		.port = send->key.remote_port,
 		.protocol = send->key.protocol,
@@ -152,128 +155,136 @@ static inline bool is_new_flow(struct send *send)
 
 	__builtin_memcpy(flow.address, send->key.remote_address, sizeof(flow.address));
 	u32 *generations = generation.lookup(&zero);
-	u64 *words = (u64 *)&flow;
-	u64 mixed = 0;
-#pragma unroll
-	for (int i = 0; i < sizeof(flow) / sizeof(u64); i++) {
-		mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15ull;
-		/* A product spreads upwards only. */
-		mixed ^= mixed >> 32;
-	}
-	int set = mixed % FLOW_SETS;
+	u64 fingerprint = fingerprint_of(&flow);
+	int set = fingerprint % FLOW_SETS;
 	struct flow_set *found = flows.lookup(&set);
 	if (!generations || !found)
 		return true;
 
 	u64 now = (u64)*generations + 1;
-	int free = (mixed >> 30) % FLOW_SLOTS;
+	int free = (fingerprint >> 32) % FLOW_SLOTS;
 #pragma unroll
 	for (int i = 0; i < FLOW_SLOTS; i++) {
 		struct flow_slot *slot = &found->slots[i];
 
 		if (slot->counted_in != now)
 			free = i;
-		if (is_same_flow(&slot->flow, &flow)) {
+		if (slot->fingerprint == fingerprint && slot->counted_in) {
 			bool is_new = slot->counted_in != now;
 			slot->counted_in = now;
 			return is_new;
 		}
 	}
 	struct flow_slot *slot = &found->slots[free % FLOW_SLOTS];
-	slot->flow = flow;
+	slot->fingerprint = fingerprint;
 	slot->counted_in = now;
 	return true;
 }
 
 /* Remembers which server an unconnected socket asks: its answers are read from wherever they come to it. */
-static inline void keep_asked(struct send *send)
+static inline void keep_asked(struct send *send, struct destination *to)
 {
 	struct server server;
 
-	if (send->key.protocol != IPPROTO_UDP || send->destination.port != DNS_PORT || !send->destination.known)
+	if (send->key.protocol != IPPROTO_UDP || to->port != DNS_PORT || !to->known)
 		return;
-	__builtin_memcpy(server.address, send->destination.address, sizeof(server.address));
-	asked.update(&send->socket, &server);
+	__builtin_memcpy(server.address, to->address, sizeof(server.address));
+	u64 socket = send->socket;
+	asked.update(&socket, &server);
 }
 
-static inline void fill_key(struct send *send)
+static inline void fill_key(struct connection_key *key, struct destination *to)
 {
-	struct connection_key *key = &send->key;
-
-	if (!send->destination.known && key->protocol != PROTOCOL_PACKET) {
-		read_remote_address(send->socket, &send->head, send->destination.address);
-		send->destination.port = remote_port_of(&send->head);
-		/* Raw sockets have no port, connected or not: an address does for them. */
-		u64 *words = (u64 *)send->destination.address;
-		bool any = !words[0] && (!words[1] || words[1] == 0xffff0000ull);
-		send->destination.known = send->destination.port || !any;
-	}
-	if (!send->destination.known) {
+	if (!to->known) {
 		key->flags = KEY_ADDRESS_UNKNOWN;
 		return;
 	}
-	__builtin_memcpy(key->remote_address, send->destination.address, sizeof(key->remote_address));
+	__builtin_memcpy(key->remote_address, to->address, sizeof(key->remote_address));
 	if (key->protocol == IPPROTO_UDP || key->protocol == IPPROTO_SCTP)
-		key->remote_port = send->destination.port;
+		key->remote_port = to->port;
 }
 
-static inline void count_send(struct send *send)
+/* Counts what is in the scratch. */
+int count_send(void *unused)
 {
-	fill_key(send);
-	keep_asked(send);
+	int zero = 0;
+	struct send *send = send_scratch.lookup(&zero);
+
+	if (!send)
+		return 0;
+	struct destination *to = send->named.known ? &send->named : &send->connected;
+	fill_key(&send->key, to);
+	keep_asked(send, to);
 	send->unreachable = is_unreachable(send->result);
 	/* The answer to an earlier packet. */
 	send->refused = send->result == -ECONNREFUSED;
-	if (send->result < 0 && !send->unreachable && !send->refused)
-		return;
+	if (send->result < 0 && !(send->unreachable | send->refused))
+		return 0;
 	send->is_new = is_new_flow(send);
-	if (!send->is_new && !send->unreachable && !send->refused)
-		return;
-	send->key.process = current_process();
+	if (!(send->is_new | send->unreachable | send->refused))
+		return 0;
+	send->key.process = call_current_process(NULL);
 	if (send->is_new)
 		COUNT(&send->key, attempted, LOST_ATTEMPTED);
 	if (send->unreachable)
 		COUNT(&send->key, failed, LOST_FAILED);
 	if (send->refused)
 		COUNT(&send->key, refused, LOST_REFUSED);
+	return 0;
 }
+APART(count_send, void);
 
-/* A description of a send, without what the message says; NULL if the socket's sends are not counted here. */
-static inline struct send *begin_send(u64 socket)
+/* Begins a description of a send, without what the call says; NULL if the socket's sends are not counted here. `typed`: see GET. */
+static inline struct send *begin_send(u64 socket, bool typed)
 {
 	u16 type = 0, protocol = 0;
 	struct head head = {};
+	int zero = 0;
 
-	READ(type, socket + OFFSET_sock_sk_type);
+	GET(typed, type, socket + OFFSET_sock_sk_type);
 	/* First of all, since nearly all sends are of such sockets. */
 	if (type == SOCK_STREAM)
 		return NULL;
-	READ(head, socket);
-	READ(protocol, socket + OFFSET_sock_sk_protocol);
+	read_head(socket, &head, typed);
+	GET(typed, protocol, socket + OFFSET_sock_sk_protocol);
 	u8 counted_as = protocol_of(family_of(&head), type, protocol);
-	struct send *send = counted_as ? clean_send() : NULL;
+	struct send *send = counted_as ? send_scratch.lookup(&zero) : NULL;
 	if (!send)
 		return NULL;
-	send->socket = socket;
-	send->head = head;
+	__builtin_memset(&send->key, 0, sizeof(send->key));
 	send->key.protocol = counted_as;
+	send->socket = socket;
+	send->inode = inode_of_socket(socket, typed);
+	send->family = family_of(&head);
+	send->result = 0;
+	send->named.known = send->connected.known = false;
+	if (counted_as == PROTOCOL_PACKET)
+		return send;
+	read_remote_address(socket, &head, send->connected.address, typed);
+	send->connected.port = remote_port_of(&head);
+	/* Raw sockets have no port, connected or not: an address does for them. */
+	u64 *words = (u64 *)send->connected.address;
+	bool any = !words[0] && (!words[1] || words[1] == 0xffff0000ull);
+	send->connected.known = send->connected.port || !any;
 	return send;
 }
 
+#ifdef KPROBES
 int count_send_call(struct pt_regs *registers)
 {
 	u64 outer = PARAMETER(registers, PARAMETER_1), message = PARAMETER(registers, PARAMETER_2), socket = 0, name = 0;
 
 	READ(socket, outer + OFFSET_socket_sk);
-	struct send *send = begin_send(socket);
+	struct send *send = begin_send(socket, false);
 	if (!send)
 		return 0;
 	READ(name, message + OFFSET_msghdr_msg_name);
 	if (name && send->key.protocol != PROTOCOL_PACKET)
-		read_kernel_address(name, family_of(&send->head), &send->destination);
-	count_send(send);
+		read_kernel_address(name, send->family, &send->named);
+	call_count_send(NULL);
 	return 0;
 }
+#endif
 
 /* How far a thread is in a vector of messages. A call that was cut short leaves its entry behind; the next one then
  * begins in the middle and comes around. */
@@ -404,7 +415,7 @@ static inline void read_from_ring(struct send *send)
 	if (!kept) {
 		READ(flags, task + OFFSET_task_struct_flags);
 		if (flags & PF_IO_WORKER)
-			read_worker(task, &send->destination);
+			read_worker(task, &send->named);
 		return;
 	}
 	u32 slot = kept->first;
@@ -413,7 +424,7 @@ static inline void read_from_ring(struct send *send)
 		submitted.delete(&thread);
 		return;
 	}
-	send->destination = kept->destinations[slot & (SUBMITTED - 1)];
+	send->named = kept->destinations[slot & (SUBMITTED - 1)];
 	kept->first = slot + 1;
 }
 #else
@@ -437,19 +448,19 @@ static inline void read_from_call(struct send *send)
 		read_from_ring(send);
 	}
 	if (name)
-		read_user_address(name, family_of(&send->head), &send->destination);
+		read_user_address(name, send->family, &send->named);
 }
 
 int count_sent(struct bpf_raw_tracepoint_args *args)
 {
-	struct send *send = begin_send(args->args[0]);
+	struct send *send = begin_send(args->args[0], true);
 
 	if (!send)
 		return 0;
 	send->result = args->args[1];
 	if (send->key.protocol != PROTOCOL_PACKET)
 		read_from_call(send);
-	count_send(send);
+	call_count_send(NULL);
 	return 0;
 }
 
@@ -466,7 +477,7 @@ static inline bool connects_by_tcp(u64 socket, struct head *head)
 /* Counts a connect that failed, unless its socket's state has told already. */
 static inline void count_refused(u64 socket, u64 address, u16 family)
 {
-	struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(socket)};
+	struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(socket, false)};
 	struct destination destination = {};
 	struct connection_key key = {.direction = DIRECTION_OUTBOUND, .protocol = IPPROTO_TCP};
 
@@ -479,7 +490,7 @@ static inline void count_refused(u64 socket, u64 address, u16 family)
 		return;
 	__builtin_memcpy(key.remote_address, destination.address, sizeof(key.remote_address));
 	key.remote_port = destination.port;
-	key.process = current_process();
+	key.process = call_current_process(NULL);
 	COUNT(&key, attempted, LOST_ATTEMPTED);
 	COUNT(&key, failed, LOST_FAILED);
 }
@@ -537,6 +548,7 @@ int refused_in_ring(struct bpf_raw_tracepoint_args *args)
 }
 #endif
 
+#ifdef KPROBES
 /* The attempt of an SCTP connection: its state changes only when it stands. */
 int count_sctp_connect(struct pt_regs *registers)
 {
@@ -556,9 +568,10 @@ int count_sctp_connect(struct pt_regs *registers)
 		return 0;
 	__builtin_memcpy(key.remote_address, destination.address, sizeof(key.remote_address));
 	key.remote_port = destination.port;
-	key.process = current_process();
+	key.process = call_current_process(NULL);
 	count_attempt(socket, &key);
 	return 0;
 }
+#endif
 
 #endif

@@ -10,6 +10,22 @@ struct head {
 
 #define HEAD(head, kind, member) (*(kind *)((head)->bytes + OFFSET_sock_common_##member))
 
+/* `typed`, here and below: the verifier knows `socket` for a struct sock, and it is loaded from. Constant wherever it is given. */
+#define GET(typed, target, address) ((typed) ? (LOAD(target, address), 0) : READ(target, address))
+
+static inline int read_head(u64 socket, struct head *head, bool typed)
+{
+	if (!typed)
+		return READ(*head, socket);
+	LOAD(HEAD(head, u32, skc_daddr), socket + OFFSET_sock_common_skc_daddr);
+	LOAD(HEAD(head, u32, skc_rcv_saddr), socket + OFFSET_sock_common_skc_rcv_saddr);
+	LOAD(HEAD(head, u16, skc_dport), socket + OFFSET_sock_common_skc_dport);
+	LOAD(HEAD(head, u16, skc_num), socket + OFFSET_sock_common_skc_num);
+	LOAD(HEAD(head, u16, skc_family), socket + OFFSET_sock_common_skc_family);
+	LOAD(HEAD(head, u8, skc_state), socket + OFFSET_sock_common_skc_state);
+	return 0;
+}
+
 static inline u16 family_of(struct head *head)
 {
 	return HEAD(head, u16, skc_family);
@@ -25,39 +41,54 @@ static inline bool is_internet(u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
-static inline void read_remote_address(u64 socket, struct head *head, u8 *address)
+static inline void read_ipv6(u64 at, u8 *address, bool typed)
+{
+	u64 words[2] = {};
+
+	GET(typed, words[0], at);
+	GET(typed, words[1], at + sizeof(u64));
+	__builtin_memcpy(address, words, sizeof(words));
+}
+
+static inline void read_remote_address(u64 socket, struct head *head, u8 *address, bool typed)
 {
 	if (family_of(head) == AF_INET6)
-		bpf_probe_read_kernel(address, 16, (void *)(socket + OFFSET_sock_common_skc_v6_daddr));
+		read_ipv6(socket + OFFSET_sock_common_skc_v6_daddr, address, typed);
 	else
 		map_ipv4(address, HEAD(head, u32, skc_daddr));
 }
 
-static inline void read_local_address(u64 socket, struct head *head, u8 *address)
+static inline void read_local_address(u64 socket, struct head *head, u8 *address, bool typed)
 {
 	if (family_of(head) == AF_INET6)
-		bpf_probe_read_kernel(address, 16, (void *)(socket + OFFSET_sock_common_skc_v6_rcv_saddr));
+		read_ipv6(socket + OFFSET_sock_common_skc_v6_rcv_saddr, address, typed);
 	else
 		map_ipv4(address, HEAD(head, u32, skc_rcv_saddr));
 }
 
-static inline u32 network_of(u64 socket)
+static inline u32 network_of(u64 socket, bool typed)
 {
 	u64 network = 0;
 	u32 number = 0;
 
-	READ(network, socket + OFFSET_sock_common_skc_net);
-	READ(number, network + OFFSET_net_ns + OFFSET_ns_common_inum);
+	GET(typed, network, socket + OFFSET_sock_common_skc_net);
+	GET(typed, number, network + OFFSET_net_ns + OFFSET_ns_common_inum);
 	return number;
 }
 
 /* Tells a socket from one that had its memory before. */
-static inline u64 inode_of_socket(u64 socket)
+static inline u64 inode_of_socket(u64 socket, bool typed)
 {
-	u64 outer = 0, inode = 0;
+	u64 outer = 0, file = 0, node = 0, inode = 0;
 
-	READ(outer, socket + OFFSET_sock_sk_socket);
-	READ(inode, outer + OFFSET_socket_alloc_vfs_inode + OFFSET_inode_i_ino);
+	GET(typed, outer, socket + OFFSET_sock_sk_socket);
+	if (!outer)
+		return 0;
+	GET(typed, file, outer + OFFSET_socket_file);
+	if (!file)
+		return 0;
+	GET(typed, node, file + OFFSET_file_f_inode);
+	GET(typed, inode, node + OFFSET_inode_i_ino);
 	return inode;
 }
 

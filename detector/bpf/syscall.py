@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import struct
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from detector.errors import CaptureError
@@ -16,10 +17,14 @@ from detector.errors import CaptureError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOOKUP_ELEM, _UPDATE_ELEM, _OBJ_GET_INFO_BY_FD = 1, 2, 15
+_LOOKUP_ELEM, _UPDATE_ELEM, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 1, 2, 5, 15, 17
 _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH = 24, 25
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+_TRACE_RAW_TP = 23
+_LICENSE = b"GPL"
+_INSTRUCTION_BYTES = 8
+_LOG_BYTES = 1 << 20
 _BATCH = 4096
 _NOEXIST = 1
 
@@ -53,16 +58,107 @@ class _Info(ctypes.Structure):
     _fields_ = (("fd", ctypes.c_uint32), ("length", ctypes.c_uint32), ("info", ctypes.c_uint64))
 
 
-def _bpf(command: int, attributes: ctypes.Structure) -> int:
+class _Program(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_uint32),
+        ("instruction_count", ctypes.c_uint32),
+        ("instructions", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log", ctypes.c_uint64),
+        ("kernel_version", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+        ("interface", ctypes.c_uint32),
+        ("attach_as", ctypes.c_uint32),
+        ("types_fd", ctypes.c_uint32),
+        ("function_bytes", ctypes.c_uint32),
+        ("functions", ctypes.c_uint64),
+        ("function_count", ctypes.c_uint32),
+        ("line_bytes", ctypes.c_uint32),
+        ("lines", ctypes.c_uint64),
+        ("line_count", ctypes.c_uint32),
+        ("attach_type_number", ctypes.c_uint32),
+    )
+
+
+class _Attachment(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint64), ("program_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+
+
+def _call(command: int, attributes: ctypes.Structure) -> int:
+    """What the system call returns, negative for an error: then as the error's number."""
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
         raise CaptureError(f"the processor architecture {os.uname().machine} is not supported")
     result: int = _libc.syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
-    return 0 if result == 0 else ctypes.get_errno()
+    return result if result >= 0 else -ctypes.get_errno()
+
+
+def _bpf(command: int, attributes: ctypes.Structure) -> int:
+    return max(0, -_call(command, attributes))
 
 
 def _fail(what: str, code: int) -> CaptureError:
     return CaptureError(f"{what}: {os.strerror(code)}", hint="see: detector doctor")
+
+
+class ProgramKind(IntEnum):
+    """Numbers of enum bpf_prog_type."""
+
+    KPROBE = 2
+    TRACEPOINT = 5
+    TRACING = 26
+    """On a raw tracepoint, of whose arguments the verifier knows the types."""
+
+
+def load(name: str, kind: ProgramKind, instructions: bytes, *, tracepoint: int = 0) -> int:
+    """Loads a program, and returns its descriptor.
+
+    Args:
+        name: as the kernel shows it, which cuts it at 15 bytes.
+        kind: what it will be attached to.
+        instructions: of the program, with the descriptors of its maps in them.
+        tracepoint: for TRACING, the number of its type: see `btf.KernelTypes.tracepoint`.
+
+    Raises:
+        CaptureError: the kernel refuses; its explanation is the hint.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    license_name = ctypes.create_string_buffer(_LICENSE)
+    attributes = _Program(
+        kind=kind,
+        instruction_count=len(instructions) // _INSTRUCTION_BYTES,
+        instructions=ctypes.addressof(code),
+        license=ctypes.addressof(license_name),
+        name=name.encode()[:15],
+        attach_as=_TRACE_RAW_TP if kind is ProgramKind.TRACING else 0,
+        attach_type_number=tracepoint,
+    )
+    result = _call(_PROG_LOAD, attributes)
+    if result >= 0:
+        return result
+    # Once more for the explanation: to write it takes longer than all else.
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    attributes.log_level, attributes.log_size, attributes.log = 1, _LOG_BYTES, ctypes.addressof(log)
+    _call(_PROG_LOAD, attributes)
+    raise CaptureError(
+        f"loading the kernel program {name}: {os.strerror(-result)}",
+        hint=log.value.decode("utf-8", errors="backslashreplace"),
+    )
+
+
+def attach_to_tracepoint(program_fd: int) -> int:
+    """Attaches a program of the kind TRACING; it is detached when the descriptor that this returns is closed.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    result = _call(_RAW_TRACEPOINT_OPEN, _Attachment(program_fd=program_fd))
+    if result < 0:
+        raise _fail("attaching a kernel program", -result)
+    return result
 
 
 def lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:

@@ -16,6 +16,7 @@
 /* An attempt whose outcome is not known yet. */
 struct pending_connect {
 	struct connection_key key;
+	/* By the clock of clock_of. */
 	u64 started_ns;
 };
 
@@ -39,11 +40,13 @@ BPF_HASH(pending, u64, struct pending_connect, PENDING_ENTRIES);
 BPF_PERCPU_ARRAY(shown, struct shown, SHOWN_SLOTS);
 
 struct change {
-	u64 socket;
+	u8 remote_address[16] __attribute__((aligned(8)));
+	/* Read back as a number. */
+	volatile u64 socket;
 	int before, after;
-	u16 protocol;
+	/* Read back as any: see count_change. */
+	volatile u16 protocol;
 	u16 remote_port, local_port;
-	u8 remote_address[16];
 #ifdef TYPES
 	struct head head;
 #endif
@@ -56,11 +59,22 @@ static inline struct pending_slot *slot_of(u64 socket)
 	return pending_slots.lookup(&slot);
 }
 
+/* TCP measures its handshakes itself; ticks do for those that take longer than it waits. To read the clock takes as long as all
+ * the rest. */
+static inline u64 clock_of(u8 protocol)
+{
+#ifdef TYPES
+	if (protocol == IPPROTO_TCP)
+		return bpf_jiffies64() * TICK_NS;
+#endif
+	return bpf_ktime_get_ns();
+}
+
 static inline void begin_pending(u64 socket, struct connection_key *key)
 {
 	struct pending_slot *slot = slot_of(socket);
 
-	struct pending_connect connect = {.key = *key, .started_ns = bpf_ktime_get_ns()};
+	struct pending_connect connect = {.key = *key, .started_ns = clock_of(key->protocol)};
 
 	if (!slot)
 		return;
@@ -104,20 +118,39 @@ static inline void count_attempt(u64 socket, struct connection_key *key)
 	begin_pending(socket, key);
 }
 
-static inline void count_success(struct pending_connect *connect)
-{
-	struct connection_value *value = count_of(&connect->key);
-	u64 took_ns = bpf_ktime_get_ns() - connect->started_ns;
+#define NANOSECONDS 1000000000ull
 
-	if (!value) {
-		add_one(LOST_ESTABLISHED);
-		return;
+/* From the first SYN to now. `sock`: the socket as the verifier knows it. */
+static inline u64 handshake_ns(u64 sock, struct pending_connect *connect)
+{
+	u64 passed = clock_of(connect->key.protocol) - connect->started_ns;
+
+#ifdef TYPES
+	/* A SYN is repeated after a second: until then, the round trip that TCP has measured (8 times as many microseconds) is
+	 * that of the first one. */
+	if (connect->key.protocol == IPPROTO_TCP && passed < NANOSECONDS) {
+		u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sock);
+		u32 round_trip = 0;
+
+		if (tcp)
+			LOAD(round_trip, tcp + OFFSET_tcp_sock_srtt_us);
+		if (round_trip)
+			return (u64)round_trip * 125;
 	}
-	__sync_fetch_and_add(&value->established, 1);
-	__sync_fetch_and_add(&value->handshake_ns_total, took_ns);
-	/* Two processors at once may leave the smaller of two new maxima: a maximum is not worth a lock. */
-	if (took_ns > value->handshake_ns_max)
-		value->handshake_ns_max = took_ns;
+#endif
+	return passed;
+}
+
+static inline void count_success(u64 sock, struct pending_connect *connect)
+{
+	u64 took_ns = handshake_ns(sock, connect);
+	struct tally tally = {
+		.key = connect->key,
+		.loss = LOST_ESTABLISHED,
+		.once = {.established = 1, .handshake_ns_total = took_ns, .handshake_ns_max = took_ns},
+	};
+
+	call_count(&tally);
 }
 
 #ifdef TYPES
@@ -131,59 +164,62 @@ BPF_TABLE("lru_hash", struct failed_socket, u8, failed_sockets, 1024);
 
 #endif
 
-static inline void count_failure(u64 socket, struct connection_key *key)
+static inline void count_failure(u64 sock, u64 socket, struct connection_key *key)
 {
 	int error = 0;
 
 #ifdef TYPES
-	if (READ(error, socket + OFFSET_sock_sk_err))
-		add_one(LOST_UNREAD);
+	LOAD(error, sock + OFFSET_sock_sk_err);
 #endif
+	struct tally tally = {.key = *key, .loss = LOST_FAILED};
 	if (error == ECONNREFUSED) {
-		COUNT(key, refused, LOST_REFUSED);
+		tally.loss = LOST_REFUSED;
+		tally.once.refused = 1;
 	} else if (error == ETIMEDOUT) {
-		COUNT(key, timed_out, LOST_TIMED_OUT);
+		tally.loss = LOST_TIMED_OUT;
+		tally.once.timed_out = 1;
 	} else {
-		COUNT(key, failed, LOST_FAILED);
+		tally.once.failed = 1;
 #ifdef TYPES
-		struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(socket)};
+		struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(sock, true)};
 		u8 one = 1;
 		failed_sockets.update(&failed, &one);
 #endif
 	}
+	call_count(&tally);
 }
 
 /* An accepted connection. `current` is whoever the packet arrived under; who listens was kept when that began. */
-static inline void count_inbound(struct change *change, struct connection_key *key)
+static inline void count_inbound(u64 sock, struct change *change, struct connection_key *key)
 {
+
 	key->direction = DIRECTION_INBOUND;
 	key->remote_port = 0;
 	key->local_port = change->local_port;
 #ifdef TYPES
 	struct listener_key local = {};
-	listener_key_of(change->socket, &change->head, change->protocol, &local);
+	listener_key_of(sock, &change->head, change->protocol, &local, true);
 	struct listener *listener = listener_of(&local);
 	if (listener)
 		key->process = listener->process;
 #endif
-	struct connection_value *value = count_of(key);
-	if (!value) {
-		add_one(LOST_INBOUND);
-		return;
-	}
-	__sync_fetch_and_add(&value->attempted, 1);
-	__sync_fetch_and_add(&value->established, 1);
+	struct tally tally = {
+		.key = *key,
+		.loss = LOST_INBOUND,
+		.once = {.attempted = 1, .established = 1},
+	};
+	call_count(&tally);
 }
 
 /* SCTP shows only that a connection stands: an accepted one if somebody listens on its port, else one that was made
  * where its attempt could not be seen. */
-static inline void count_sctp(struct change *change, struct connection_key *key)
+static inline void count_sctp(u64 sock, struct change *change, struct connection_key *key)
 {
 #ifdef TYPES
 	struct listener_key local = {};
-	listener_key_of(change->socket, &change->head, change->protocol, &local);
+	listener_key_of(sock, &change->head, change->protocol, &local, true);
 	if (listener_of(&local)) {
-		count_inbound(change, key);
+		count_inbound(sock, change, key);
 		return;
 	}
 	key->direction = DIRECTION_OUTBOUND;
@@ -193,12 +229,12 @@ static inline void count_sctp(struct change *change, struct connection_key *key)
 }
 
 /* A socket begins or ends to listen. */
-static inline void keep_listener(struct change *change, u32 process)
+static inline void keep_listener(u64 sock, struct change *change, u32 process)
 {
 #ifdef TYPES
 	struct listener_key key = {};
 
-	listener_key_of(change->socket, &change->head, change->protocol, &key);
+	listener_key_of(sock, &change->head, change->protocol, &key, true);
 	struct listener *known = listeners.lookup(&key);
 	if (change->after == STATE_LISTEN) {
 		struct listener listener = {
@@ -220,34 +256,41 @@ static inline void keep_listener(struct change *change, u32 process)
 #endif
 }
 
+/* Sets of states: to look one up is one branch, and so one way for the verifier to follow. */
+#define BIT(state) (1u << ((state) & 31))
+/* What a process does itself. */
+#define OF_CURRENT (BIT(STATE_SYN_SENT) | BIT(STATE_LISTEN))
+
 static inline bool is_relevant(int before, int after)
 {
 	/* SYN_SENT to SYN_RECV: both ends opened at once, or a socket connected to itself. The outcome is still to come.
 	 * LISTEN to SYN_RECV: a new socket, copied from the one that listens.
 	 * CLOSE to ESTABLISHED: what SCTP shows of a connection. */
-	if (after == STATE_SYN_RECV)
-		return false;
-	return after == STATE_SYN_SENT || after == STATE_LISTEN || before == STATE_SYN_SENT || before == STATE_SYN_RECV ||
-	       before == STATE_LISTEN || (before == STATE_CLOSE && after == STATE_ESTABLISHED);
+	u32 from = BIT(before), to = BIT(after);
+	u32 ours = (to & OF_CURRENT) | (from & (BIT(STATE_SYN_SENT) | BIT(STATE_SYN_RECV) | BIT(STATE_LISTEN))) |
+		   (from >> STATE_CLOSE & to >> STATE_ESTABLISHED & 1);
+
+	return ours && !(to & BIT(STATE_SYN_RECV));
 }
 
-static inline void count_change(struct change *change)
+/* `sock`: the socket as the verifier knows it. */
+static inline void count_change(u64 sock, struct change *change)
 {
-	struct connection_key key = {};
+	/* First of all, so that the verifier comes here in as few ways as can be: it follows each to the end. */
+	u32 process = BIT(change->after) & OF_CURRENT ? call_current_process(NULL) : 0;
+	struct connection_key key = {.process = process};
 	u64 socket = change->socket;
 
 	__builtin_memcpy(key.remote_address, change->remote_address, sizeof(key.remote_address));
 	key.protocol = change->protocol;
 	key.remote_port = change->remote_port;
-	if (change->after == STATE_SYN_SENT || change->after == STATE_LISTEN)
-		key.process = current_process();
 	if (change->after == STATE_SYN_SENT) {
-		learn_own_origin();
+		learn_origin();
 		count_attempt(socket, &key);
 		return;
 	}
 	if (change->after == STATE_LISTEN || change->before == STATE_LISTEN) {
-		keep_listener(change, key.process);
+		keep_listener(sock, change, key.process);
 		return;
 	}
 
@@ -255,16 +298,16 @@ static inline void count_change(struct change *change)
 	if (connect) {
 		key = connect->key;
 		if (change->after == STATE_ESTABLISHED)
-			count_success(connect);
+			count_success(sock, connect);
 		else
-			count_failure(socket, &key);
+			count_failure(sock, socket, &key);
 		end_pending(socket);
 	} else if (change->before == STATE_SYN_SENT) {
 		add_one(LOST_UNMATCHED);
 	} else if (change->after == STATE_ESTABLISHED && change->before == STATE_SYN_RECV) {
-		count_inbound(change, &key);
+		count_inbound(sock, change, &key);
 	} else if (change->after == STATE_ESTABLISHED && change->protocol == IPPROTO_SCTP) {
-		count_sctp(change, &key);
+		count_sctp(sock, change, &key);
 	}
 }
 
@@ -279,22 +322,20 @@ static inline struct shown *shown_slot(u64 socket)
 
 #ifdef TYPES
 
-static inline void read_and_count(struct change *change)
+static inline void read_and_count(u64 sock, struct change *change)
 {
-	if (READ(change->head, change->socket) || READ(change->protocol, change->socket + OFFSET_sock_sk_protocol)) {
-		add_one(LOST_UNREAD);
-		return;
-	}
+	read_head(sock, &change->head, true);
+	LOAD(change->protocol, sock + OFFSET_sock_sk_protocol);
 	if (change->protocol != IPPROTO_TCP && change->protocol != IPPROTO_SCTP)
 		return;
 	if (!is_internet(family_of(&change->head)))
 		return;
 	if (change->after != STATE_LISTEN && change->before != STATE_LISTEN) {
-		read_remote_address(change->socket, &change->head, change->remote_address);
+		read_remote_address(sock, &change->head, change->remote_address, true);
 		change->remote_port = remote_port_of(&change->head);
 		change->local_port = HEAD(&change->head, u16, skc_num);
 	}
-	count_change(change);
+	count_change(sock, change);
 }
 
 /* Not on the stack, where the verifier would try each combination of what is in it. Each program has its own: the one
@@ -308,7 +349,8 @@ static inline struct change *clean_change(struct bpf_raw_tracepoint_args *args, 
 
 	if (!change)
 		return NULL;
-	__builtin_memset(change, 0, sizeof(*change));
+	change->remote_port = change->local_port = 0;
+	__builtin_memset(change->remote_address, 0, sizeof(change->remote_address));
 	change->socket = args->args[0];
 	change->before = args->args[1];
 	change->after = args->args[2];
@@ -319,13 +361,13 @@ int count_state_change(struct bpf_raw_tracepoint_args *args)
 {
 	if (!is_relevant(args->args[1], args->args[2]))
 		return 0;
-	struct shown *slot = shown_slot(args->args[0]);
 	struct change *change = clean_change(args, COUNTING);
-	if (!slot || !change)
+	struct shown *slot = change ? shown_slot(change->socket) : NULL;
+	if (!slot)
 		return 0;
 	slot->socket = change->socket;
 	slot->change = CHANGE_ID(change->before, change->after);
-	read_and_count(change);
+	read_and_count(args->args[0], change);
 	return 0;
 }
 
@@ -333,17 +375,15 @@ int rescue_state_change(struct bpf_raw_tracepoint_args *args)
 {
 	if (!is_relevant(args->args[1], args->args[2]))
 		return 0;
-	struct shown *slot = shown_slot(args->args[0]);
+	struct change *change = clean_change(args, RESCUING);
+	struct shown *slot = change ? shown_slot(change->socket) : NULL;
 	if (!slot)
 		return 0;
-	if (slot->socket == args->args[0] && slot->change == CHANGE_ID(args->args[1], args->args[2])) {
+	if (slot->socket == change->socket && slot->change == CHANGE_ID(change->before, change->after)) {
 		slot->socket = 0;
 		return 0;
 	}
-	struct change *change = clean_change(args, RESCUING);
-	if (!change)
-		return 0;
-	read_and_count(change);
+	read_and_count(args->args[0], change);
 	return 0;
 }
 
@@ -369,7 +409,7 @@ int count_described_change(struct tracepoint__sock__inet_sock_set_state *args)
 		return 0;
 	/* The kernel gives IPv4 addresses in mapped form here, whatever the family. */
 	__builtin_memcpy(change.remote_address, args->daddr_v6, sizeof(change.remote_address));
-	count_change(&change);
+	count_change(0, &change);
 	return 0;
 }
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.bpf.btf import KernelTypes, kernel_offsets
+from detector.bpf.btf import KernelTypes, kernel_offsets, kernel_types
 from detector.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_what_the_kernel_does_not_have_is_none() -> None:
 
 def test_the_running_kernel_has_all_that_is_needed() -> None:
     """On the kernel that the tests run on, every offset is found."""
-    offsets = kernel_offsets()
+    offsets = kernel_offsets(kernel_types())
     assert offsets["sock_common_skc_num"] - offsets["sock_common_skc_dport"] == 2
     assert 0 < offsets["task_struct_loginuid"] < 16_384
 
@@ -92,12 +92,21 @@ def test_anything_else_than_btf_is_refused_in_words(raw: bytes) -> None:
 def test_a_kernel_without_type_information_is_named(tmp_path: Path) -> None:
     """The message says which file is missing."""
     with pytest.raises(CaptureError, match="vmlinux: No such file"):
-        kernel_offsets(tmp_path / "vmlinux")
+        kernel_types(tmp_path / "vmlinux")
 
 
-def test_a_kernel_that_lacks_a_needed_member_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_kernel_that_lacks_a_needed_member_is_refused_by_its_name() -> None:
     """The message names the member."""
-    path = tmp_path / "vmlinux"
-    path.write_bytes(_sample().raw())
     with pytest.raises(CaptureError, match=r"no task_struct\.mm"):
-        kernel_offsets(path)
+        kernel_offsets(KernelTypes(_sample().raw()))
+
+
+def test_the_types_of_tracepoints_are_found_by_their_numbers() -> None:
+    """A typedef of that name, not another type of it, and nothing for a tracepoint that the kernel does not have."""
+    blob = _sample()
+    numbered = len(KernelTypes(blob.raw())._types)
+    blob.compound(_STRUCT, "btf_trace_connect", ("first", 1, 0))
+    blob.alias("btf_trace_connect", 1)
+    types = KernelTypes(blob.raw())
+    assert types.tracepoint("connect") == numbered + 1
+    assert types.tracepoint("connec") is None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detector.bpf import preflight
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -62,6 +64,14 @@ def test_a_kernel_that_does_not_describe_itself_is_a_doubt() -> None:
     assert faults == []
     assert doubt.startswith("/sys/kernel/btf/vmlinux is missing: executables, logins and why connects fail are unknown")
     assert "CONFIG_DEBUG_INFO_BTF=y" in remedy
+
+
+def test_a_kernel_that_shows_programs_no_types_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of an age between the oldest that will do and the oldest that shows all."""
+    monkeypatch.setattr(preflight, "OLDEST_TYPED_KERNEL", (99, 1))
+    ((doubt, remedy),) = preflight.doubts()
+    assert "is older than 99.1: executables, logins and why connects fail are unknown" in doubt
+    assert remedy == "boot Linux 99.1 or newer"
 
 
 def test_a_tracepoint_that_is_not_needed_for_counting_is_no_fault() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
+from detector.bpf.btf import _MEMBER, KERNEL_TYPES, KernelTypes
 from detector.bpf.capture import Capture
 from detector.collector.live import LiveCollector
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.kernel
 
@@ -65,3 +72,41 @@ def test_without_type_information_connects_are_counted_and_what_is_unknown_is_sa
     assert snapshot.start >= started
     assert any("why connects fail" in each for each in snapshot.health.unseen)
     assert "UDP, ICMP, raw and packet sockets" in snapshot.health.unseen
+
+
+_COUNT_ONE = """
+import json, socket
+from detector.bpf.capture import Capture
+from detector.collector.live import LiveCollector
+with Capture(map_entries=1024) as capture, LiveCollector(capture, "test-host") as live:
+    socket.socket().connect_ex(("127.0.0.1", 31))
+    snapshot = live.take()
+counted = sum(count.attempted for count in snapshot.counts if count.key.remote_port == 31)
+print(json.dumps([counted, snapshot.health.self_test_passed, snapshot.health.unseen]))
+"""
+
+
+def test_a_kernel_that_is_laid_out_otherwise_than_it_is_read_is_counted_all_the_same(tmp_path: Path) -> None:
+    """The kernel refuses the programs, as one to come may: TCP is counted without what they read, and that is said."""
+    described = tmp_path / "vmlinux"
+    described.write_bytes(_misleading(KERNEL_TYPES.read_bytes()))
+    inside = f'mount --bind {described} {KERNEL_TYPES} && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", inside, "sh", sys.executable, "-P", "-c", _COUNT_ONE]
+    counted, passed, unseen = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert (counted, passed) == (1, True)
+    assert any("why connects fail" in each and "loading the kernel program" in each for each in unseen)
+
+
+def _misleading(raw: bytes) -> bytes:
+    """The same types, but css_set.dfl_cgrp, a pointer, is where a number is."""
+    types = KernelTypes(raw)
+    number = types.offsets([("css_set", "nr_tasks")])["css_set", "nr_tasks"]
+    assert number
+    names = set(types._places("css_set"))
+    (owner,) = (each for each in types._types if each.name in names and each.members)
+    changed = bytearray(raw)
+    for at in range(owner.members_at, owner.members_at + _MEMBER.size * owner.members, _MEMBER.size):
+        name, kind, _ = _MEMBER.unpack_from(raw, at)
+        if types._is(name, b"dfl_cgrp"):
+            _MEMBER.pack_into(changed, at, name, kind, 8 * number)
+    return bytes(changed)

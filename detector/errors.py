@@ -88,3 +88,9 @@ class ModelError(DetectorError):
 
 class DeliveryError(DetectorError):
     """A notification could not be delivered; the outbox keeps it and tries again."""
+
+
+class LogError(DetectorError):
+    """A log that is to be imported cannot be read, is not what it was named for, or holds lines that are refused."""
+
+    exit_code = 65  # EX_DATAERR

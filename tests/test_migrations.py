@@ -18,6 +18,7 @@ from detector.store.alerts import alert_rows, list_alerts
 from detector.store.engine import check_current, reading, upgrade, writing
 from detector.store.health import find_incomplete
 from detector.store.history import HistoryFilter, find
+from detector.store.imports import Standing, standing
 from tests.builders import START, Recorder, count, stored, take_back
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
 
     assert versions[0] == "0001"
     check_current(first_release)
-    assert _numbers(first_release) == before | {"login_origins": 0, "destination_names": 0}
+    assert _numbers(first_release) == before | {"login_origins": 0, "destination_names": 0, "imports": 0}
     for seq in (1, 2):
         ref = SnapshotRef(
             host_id=1, host="bastion-1", seq=seq, start=START + (seq - 1) * _INTERVAL, end=START + seq * _INTERVAL
@@ -149,6 +150,22 @@ def test_an_upgraded_database_is_written_on(first_release: Engine) -> None:
 
     assert ref.seq == 3
     assert [(each.key_id, each.count) for each in stored(first_release, ref)] == [(4, counts[0]), (5, counts[1])]
+
+
+def test_a_database_before_imports_keeps_its_hosts_to_their_collectors(engine: Engine) -> None:
+    """What the second schema stored is read as before, and nothing can be imported under the same name."""
+    take_back(engine, "0002")
+    before = Recorder(engine).snapshot(*_COUNTS)
+    rows = list(stored(engine, before))
+
+    assert upgrade(engine) == ("0002", "0003")
+
+    check_current(engine)
+    assert list(stored(engine, before)) == rows
+    with reading(engine) as connection:
+        assert standing(connection, "bastion-2") == Standing()
+        with pytest.raises(StoreError, match="a collector stores"):
+            standing(connection, "bastion-1")
 
 
 def test_references_hold_after_an_upgrade(first_release: Engine) -> None:

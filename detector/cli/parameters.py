@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -14,6 +15,9 @@ LIMIT = click.IntRange(1, 1_000_000)
 """How many rows are asked for: all are held in memory until they are printed."""
 
 _MAX_PORT = 65_535
+_LONGEST_NAME = 255
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Moment(click.ParamType[datetime]):
@@ -27,6 +31,33 @@ class Moment(click.ParamType[datetime]):
             return parse_moment(value, datetime.now(UTC))
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: 30s, 5m, 2h; from a second to a day."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Whole seconds."""
+        written = _SPAN.fullmatch(value.strip())
+        span = timedelta(**{_UNITS[written[2]]: int(written[1])}) if written else timedelta(0)
+        if not timedelta(seconds=1) <= span <= timedelta(days=1):
+            self.fail(f"{value!r} is not a span of a second to a day; write 60s, 5m or 1h", param, ctx)
+        return span
+
+
+class HostName(click.ParamType[str]):
+    """The name that a host is stored under."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Anything that prints, up to 255 characters."""
+        text = str(value)
+        if not (text.strip() and text.isprintable() and len(text) <= _LONGEST_NAME):
+            self.fail(f"{value!r} is not a name; write up to {_LONGEST_NAME} characters that print", param, ctx)
+        return text
 
 
 class Network(click.ParamType[IPv4Network | IPv6Network]):

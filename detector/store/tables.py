@@ -163,6 +163,33 @@ connection_counts = Table(
     sqlite_with_rowid=False,
 )
 
+# Logs that were imported, or are being: one row for each host and source.
+imports = Table(
+    "imports",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # BLAKE2b-128 of the content, unpacked: the same log under another name is the same.
+    Column("source", LargeBinary(16), primary_key=True),
+    Column("format", String(16), nullable=False),
+    # The files as they were named, and how they were read: what is half imported goes on in the same way only.
+    Column("name", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    # NULL: it was interrupted, or is under way.
+    Column("finished_at", UtcDateTime),
+    # How far it came: advanced in the transaction that stores the snapshots.
+    Column("snapshots", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("stored_from", UtcDateTime, nullable=False),
+    Column("stored_until", UtcDateTime, nullable=False),
+    # Of all of the source; known when it is finished.
+    Column("refused", BigInteger),
+    Column("left_out", BigInteger),
+    Index(None, "source"),
+    sqlite_with_rowid=False,
+)
+
 # --- written by detection -------------------------------------------------------------------------------------------
 
 detection_cursors = Table(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, insert
 
 from detector import shipped
 from detector.domain import (
@@ -25,6 +25,7 @@ from detector.domain import (
 from detector.store import observations, snapshots
 from detector.store.engine import writing
 from detector.store.snapshots import SnapshotWriter
+from detector.store.tables import alerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,6 +137,29 @@ def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, 
                 for stored in snapshots.read_counts(connection, ref)
             ],
         )
+
+
+def insert_alert(engine: Engine, **more: Any) -> None:
+    """Writes an alert of the first host, as it might stand there; columns by name."""
+    values = {
+        "host_id": 1,
+        "fingerprint": "f" * 32,
+        "rule_id": "0b1c",
+        "rule_title": "Port scan of one destination",
+        "severity": "high",
+        "group": {"user": "alice", "remote_address": "10.0.4.12"},
+        "opened_at": START + timedelta(seconds=10),
+        "start": START,
+        "end": START + timedelta(seconds=20),
+        "finding_count": 2,
+        **dict.fromkeys(("attempted", "established", "refused", "timed_out", "failed", "destinations", "ports"), 3),
+        "score": 0.5,
+        "summary": "alice, via /usr/bin/nc, tried 300 ports",
+        "explanations": [[2.5, "never seen before"]],
+        "notified_magnitude": 1,
+    } | more
+    with writing(engine) as connection:
+        connection.execute(insert(alerts).values(**values))
 
 
 def stored(engine: Engine, ref: SnapshotRef) -> Iterable[Any]:

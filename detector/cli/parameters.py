@@ -92,3 +92,9 @@ class Ports(click.ParamType[tuple[range, ...]]):
         if int(numbers[-1]) < int(low):
             self.fail(f"{text!r} ends before it begins; write {high}-{low}", param, ctx)
         return range(int(low), int(numbers[-1]) + 1)
+
+
+def check_period(since: datetime | None, until: datetime | None) -> None:
+    """Refuses a period that ends before it begins."""
+    if since is not None and until is not None and since >= until:
+        raise click.BadParameter("it is not before --until", param_hint="'--since'")

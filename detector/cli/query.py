@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - click's callbacks
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from detector.cli.incomplete import show_incomplete
-from detector.cli.parameters import LIMIT, Moment, Network, Ports
+from detector.cli.parameters import LIMIT, Moment, Network, Ports, check_period
 from detector.cli.rows import as_object, print_rows
 from detector.cli.terminal import note, print_json
 from detector.domain import Direction, Outcome, Protocol
@@ -70,7 +69,7 @@ def query(settings: Settings, /, incomplete: bool, limit: int, as_json: bool, **
     from detector.cli.store import stored
     from detector.store.history import HistoryFilter, find
 
-    _check_period(criteria["since"], criteria["until"])
+    check_period(criteria["since"], criteria["until"])
     if incomplete:
         _check_alone(criteria)
         show_incomplete(settings, limit=limit, as_json=as_json, **{name: criteria[name] for name in _OF_SNAPSHOTS})
@@ -88,11 +87,6 @@ def query(settings: Settings, /, incomplete: bool, limit: int, as_json: bool, **
         note("no rows match")
     if page.total_more:
         note(_rest(page))
-
-
-def _check_period(since: datetime | None, until: datetime | None) -> None:
-    if since is not None and until is not None and since >= until:
-        raise click.BadParameter("it is not before --until", param_hint="'--since'")
 
 
 def _check_alone(criteria: Mapping[str, Any]) -> None:

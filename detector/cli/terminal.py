@@ -55,8 +55,17 @@ def complain(fault: DetectorError) -> None:
 
 def print_json(objects: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     """`objects` as JSON in printable ASCII, which keeps any terminal safe: times in UTC, addresses as text."""
+    click.echo(_harmless(json.dumps(objects, ensure_ascii=True, indent=2, default=_as_json)))
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as one line of JSON, in printable ASCII as well."""
+    return _harmless(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=_as_json)) + "\n"
+
+
+def _harmless(text: str) -> str:
     # JSON leaves the one control character above the others as it is; it can only stand within a string.
-    click.echo(json.dumps(objects, ensure_ascii=True, indent=2, default=_as_json).replace("\x7f", "\\u007f"))
+    return text.replace("\x7f", "\\u007f")
 
 
 def _as_json(value: object) -> str:

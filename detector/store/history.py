@@ -129,12 +129,12 @@ def find(connection: Connection, wanted: HistoryFilter, limit: int) -> Page:
     found: list[RowMapping] = []
     matching = 0
     for host_id, host in known_hosts(connection, wanted.host).items():
-        span = _span(connection, host_id, wanted)
+        span = span_of(connection, host_id, wanted)
         if span is None:
             continue
-        conditions = _conditions(host_id, span, wanted, dialect)
+        conditions = conditions_for(host_id, span, wanted, dialect)
         newest_first = [_driving(wanted).c[name].desc() for name in ("seq", "key_id", "session")]
-        rows = connection.execute(_rows(host, conditions).order_by(*newest_first).limit(limit))
+        rows = connection.execute(rows_where(host, conditions).order_by(*newest_first).limit(limit))
         found += rows.mappings()
         if matching < limit + MOST_COUNTED:
             some = _row_marks(conditions, wanted).limit(limit + MOST_COUNTED - matching)
@@ -181,7 +181,7 @@ def decisions(connection: Connection, alert_id: int) -> list[Decision]:
     return [Decision(**row) for row in rows]
 
 
-def _span(connection: Connection, host_id: int, wanted: HistoryFilter) -> tuple[int, int] | None:
+def span_of(connection: Connection, host_id: int, wanted: HistoryFilter) -> tuple[int, int] | None:
     """The first and last snapshot of the host in the wanted period, found by the index on their end."""
     first, last = connection.execute(
         select(func.min(snapshots.c.seq), func.max(snapshots.c.seq)).where(
@@ -205,7 +205,8 @@ def _driving(wanted: HistoryFilter) -> Table:
     return connection_counts if wanted.min_score is None else observations
 
 
-def _rows(host: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def rows_where(host: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Rows as `find` gives them."""
     of_snapshot = [literal(host).label("host"), snapshots.c.start, snapshots.c.end]
     counts = (
         select(*of_snapshot, *ROW_COLUMNS, *_OBSERVATION_COLUMNS)
@@ -225,7 +226,10 @@ def _row_marks(conditions: Sequence[ColumnElement[bool]], wanted: HistoryFilter)
     return statement.where(*conditions)
 
 
-def _conditions(host_id: int, span: tuple[int, int], wanted: HistoryFilter, dialect: str) -> list[ColumnElement[bool]]:
+def conditions_for(
+    host_id: int, span: tuple[int, int], wanted: HistoryFilter, dialect: str
+) -> list[ColumnElement[bool]]:
+    """What a row of the host and the span of snapshots has to satisfy."""
     driving, counts = _driving(wanted).c, connection_counts.c
     # The span makes it a search by primary key; the period is exact where a clock was set back within the span.
     conditions = [driving.host_id == host_id, driving.seq.between(*span), *_period(wanted)]

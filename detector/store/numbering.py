@@ -93,7 +93,9 @@ class Numbering:
             alike.setdefault(raw, []).append(value)
         of_host = self._table.c.host_id == host_id
         for batch in _batches(list(alike)):
+            # Ordered, since SQLite would else rather look at all that the host has than use the index for each digest.
             known = select(self._table.c.digest, self._number).where(of_host, self._table.c.digest.in_(batch))
+            known = known.order_by(self._table.c.digest)
             for found, number in connection.execute(known):
                 self._known.update(dict.fromkeys(alike.pop(bytes(found)), number))
         if not alike:

@@ -199,6 +199,22 @@ def test_known_ones_cost_no_statement(engine: Engine) -> None:
     assert touching == {"connection_keys": 1, "login_origins": 0, "destination_names": 0}
 
 
+def test_finding_them_again_takes_the_index(sqlite_engine: Engine) -> None:
+    """However many a host has: SQLite, which keeps no statistics, would else go through all of them."""
+    recorder = Recorder(sqlite_engine)
+    with _statements(sqlite_engine) as seen:
+        recorder.snapshot(*(_named(port) for port in range(1, 101)))
+
+    lookups = [each for each in seen if each.startswith("SELECT connection_keys.digest")]
+    assert len(lookups) == 1
+    with reading(sqlite_engine) as connection:
+        values = tuple(b"x" for _ in range(lookups[0].count("?")))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {lookups[0]}", values).all()
+    assert [row.detail for row in plan] == [
+        "SEARCH connection_keys USING INDEX sqlite_autoindex_connection_keys_2 (host_id=? AND digest=?)"
+    ]
+
+
 @contextmanager
 def _statements(engine: Engine) -> Iterator[list[str]]:
     seen: list[str] = []

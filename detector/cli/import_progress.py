@@ -31,6 +31,16 @@ def bar(tally: Tally, result: ImportResult, waiting: Callable[[], int], *, total
         yield
 
 
+@contextmanager
+def looking(*, quiet: bool) -> Iterator[None]:
+    """A word on standard error while the body finds out what a log is, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status("looking through the log"):
+        yield
+
+
 class _Bar(Progress):
     """Looks for itself, ten times a second, so that reading and storing need not know of it."""
 

@@ -12,7 +12,7 @@ import click
 from detector.cli.import_summary import Report, listed
 from detector.cli.parameters import HostName, Network, Span
 from detector.cli.terminal import note
-from detector.errors import LogError
+from detector.errors import DetectorError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,6 +144,7 @@ def _import(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from detector.cli.import_progress import looking
     from detector.collector.log_files import LogFile, source_digest
     from detector.collector.log_lines import Tally
     from detector.service.importing import LogImport
@@ -157,7 +158,8 @@ def _import(
         stack.callback(engine.dispose)
         check_current(engine)
         files = [stack.enter_context(LogFile(name)) for name in names]
-        digest = source_digest(files)
+        with looking(quiet=quiet):
+            digest = source_digest(files)
         tally = Tally(strict=strict)
         source = Source(digest=digest, format=kind, name=listed([file.name for file in files]), options=options)
         work = LogImport(engine, source, live_host=settings.host_name, dry_run=dry_run)
@@ -167,7 +169,8 @@ def _import(
             return
         if host is not None:
             work.check(host)
-        log = read(files, tally)
+        with looking(quiet=quiet):
+            log = read(files, tally)
         _run(work, log, report, quiet=quiet, total=sum(file.length for file in files))
         report.print(seconds=monotonic() - began, as_json=as_json)
     if tally.refused:
@@ -182,7 +185,7 @@ def _run(work: LogImport, log: HostLog | RowLog, report: Report, *, quiet: bool,
         with bar(tally, work.result, lambda: log.waiting, total=total, quiet=quiet):
             work.run(log.snapshots())
         work.finish(refused=tally.refused, left_out=tally.left_out.total() + work.result.too_old)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DetectorError):
         report.interrupted()
         raise
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
-_NAMES = (
+ROW_NAMES = (
     "host",
     "start",
     "end",
@@ -68,7 +68,7 @@ def as_object(row: RowMapping) -> dict[str, Any]:
         "handshake_us_mean": round(row["handshake_us_total"] / row["established"]) if timed else None,
         "handshake_us_max": row["handshake_us_max"] if timed else None,
     }
-    return {name: derived[name] if name in derived else row[name] for name in _NAMES}
+    return {name: derived[name] if name in derived else row[name] for name in ROW_NAMES}
 
 
 def print_rows(rows: Sequence[RowMapping]) -> None:

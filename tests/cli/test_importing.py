@@ -163,7 +163,7 @@ def test_bad_lines_are_named_and_counted(call: Call, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_strict_ends_at_the_first_bad_line(call: Call, tmp_path: Path) -> None:
-    """With nothing stored, where nothing had to be."""
+    """With what was stored by then, here nothing, said."""
     path = tmp_path / "conn.log"
     path.write_bytes(tab_separated(row(), row(port=99999), row(port=99998)))
 
@@ -172,6 +172,7 @@ def test_strict_ends_at_the_first_bad_line(call: Call, tmp_path: Path) -> None:
     assert (result.code, result.out) == (65, "")
     assert f"{path}:10: id.resp_p '99999' is not a port" in result.err
     assert "99998" not in result.err
+    assert result.err.startswith("interrupted; nothing was stored\n")
     assert _objects(call) == []
 
 

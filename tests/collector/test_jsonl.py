@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.cli.rows import _NAMES
+from detector.cli.rows import ROW_NAMES
 from detector.collector import jsonl
 from detector.collector.jsonl import Row, RowLog
 from detector.collector.log_lines import Tally
@@ -68,7 +68,7 @@ def _refused(folder: Path, content: bytes, **options: Any) -> list[str]:
 
 def test_the_names_are_those_of_query() -> None:
     """What one prints the other reads, field by field."""
-    assert set(Row.__struct_fields__) == set(_NAMES)
+    assert set(Row.__struct_fields__) == set(ROW_NAMES)
 
 
 def test_a_row_is_a_count(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ _VALUE = st.recursive(
 @given(
     st.one_of(
         st.binary(max_size=200),
-        st.lists(st.dictionaries(st.one_of(st.sampled_from(_NAMES), TEXT), _VALUE, max_size=6), max_size=5).map(
+        st.lists(st.dictionaries(st.one_of(st.sampled_from(ROW_NAMES), TEXT), _VALUE, max_size=6), max_size=5).map(
             lambda changes: _bytes(*(_row() | change for change in changes))
         ),
     )

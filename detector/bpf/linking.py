@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-APART = ("count", "current_process", "learn_own_origin", "count_send")
+APART = ("count", "facts_of_image", "current_process", "learn_own_origin", "count_send")
 """The functions that are called so: see APART in common.bpf.c."""
 
 _FIRST_NUMBER = 0x10000

@@ -159,22 +159,30 @@ static inline bool is_deleted(struct image *image)
 	return !hashed;
 }
 
-static inline struct image_facts facts_of(struct image *image, bool started_now)
+struct image_asked {
+	struct image image;
+	/* What may be known of it is of another file, which had its place before. */
+	u64 started_now;
+};
+
+/* Its number; the upper half says whether it was ever started for a script. */
+u64 facts_of_image(struct image_asked *asked)
 {
 	struct image_facts facts = {};
 
-	if (!started_now) {
-		struct image_facts *known = images.lookup(image);
+	if (!asked->started_now) {
+		struct image_facts *known = images.lookup(&asked->image);
 		if (known && known->number)
-			return *known;
+			return (u64)known->interprets << 32 | known->number;
 	}
 	struct path_scratch *buffer = clean_scratch();
 	if (buffer)
-		facts.number = number_path(buffer, image->dentry, image->mount, 2 * PATH_BYTES);
-	if (!facts.number && !started_now)
+		facts.number = number_path(buffer, asked->image.dentry, asked->image.mount, 2 * PATH_BYTES);
+	if (!facts.number && !asked->started_now)
 		add_one(LOST_UNNAMED);
-	images.update(image, &facts);
-	return facts;
+	images.update(&asked->image, &facts);
+	return facts.number;
 }
+APART(facts_of_image, struct image_asked);
 
 #endif

@@ -69,7 +69,8 @@ static inline u64 start_of(u64 task)
 /* A child that has not started a program of its own still runs its parent's script. */
 static inline u32 script_of(u64 task)
 {
-#pragma clang loop unroll(disable)
+	/* As a loop it can end so that the code falls back to its beginning, which kernels before 6.3 or so refuse. */
+#pragma unroll
 	for (int i = 0; i < FORKS_FOLLOWED; i++) {
 		u32 id = 0, flags = 0;
 
@@ -202,30 +203,23 @@ static inline bool is_same_identity(struct identity *one, struct identity *other
 static inline void fill_process(struct process *process, struct identified *known)
 {
 	volatile struct identity *now = &known->now;
-	u64 memory = now->memory;
-	struct image image = {};
+	struct image_asked asked = {};
 
 	process->cgroup = now->cgroup;
 	process->uid = now->uid;
 	process->login_uid = now->login_uid;
 	process->session = now->session;
 	__builtin_memcpy(process->command, known->now.command, sizeof(process->command));
-	/* The process, then its parent. */
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < 2; i++) {
-		if (memory && image_of(memory, &image)) {
-			struct image_facts facts = facts_of(&image, false);
+	if (now->memory && image_of(now->memory, &asked.image)) {
+		u64 facts = call_facts_of_image(&asked);
 
-			if (i) {
-				process->parent_executable = facts.number;
-				process->parent_deleted = is_deleted(&image);
-			} else {
-				process->executable = facts.number;
-				process->deleted = is_deleted(&image);
-				process->interprets = facts.interprets;
-			}
-		}
-		memory = now->parent_memory;
+		process->executable = facts;
+		process->interprets = facts >> 32;
+		process->deleted = is_deleted(&asked.image);
+	}
+	if (now->parent_memory && image_of(now->parent_memory, &asked.image)) {
+		process->parent_executable = call_facts_of_image(&asked);
+		process->parent_deleted = is_deleted(&asked.image);
 	}
 	if (process->interprets)
 		process->script = script_of(now->task);
@@ -325,15 +319,15 @@ int number_executable(struct bpf_raw_tracepoint_args *args)
 	u64 task = bpf_get_current_task(), binary = args->args[2], name = 0, interpreter = 0, memory = 0;
 	u32 id = bpf_get_current_pid_tgid() >> 32;
 	u64 *started = executions.lookup(&zero);
-	struct image image = {};
+	struct image_asked asked = {.started_now = 1};
 
 	if (started)
 		__sync_fetch_and_add(started, 1);
 	call_learn_own_origin(NULL);
 	READ(memory, task + OFFSET_task_struct_mm);
-	if (!memory || !image_of(memory, &image))
+	if (!memory || !image_of(memory, &asked.image))
 		return 0;
-	struct image_facts facts = facts_of(&image, true);
+	struct image_facts facts = {.number = call_facts_of_image(&asked), .interprets = 1};
 
 	READ(name, binary + OFFSET_linux_binprm_filename);
 	READ(interpreter, binary + OFFSET_linux_binprm_interp);
@@ -342,7 +336,7 @@ int number_executable(struct bpf_raw_tracepoint_args *args)
 		struct script script = {
 			.started = start_of(task),
 			.number = number_script(task, name),
-			.through_env = is_env(&image),
+			.through_env = is_env(&asked.image),
 		};
 		scripts.update(&id, &script);
 	} else if (known && known->through_env && known->started == start_of(task)) {
@@ -352,8 +346,7 @@ int number_executable(struct bpf_raw_tracepoint_args *args)
 			scripts.delete(&id);
 		return 0;
 	}
-	facts.interprets = 1;
-	images.update(&image, &facts);
+	images.update(&asked.image, &facts);
 	return 0;
 }
 

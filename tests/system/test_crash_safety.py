@@ -55,7 +55,7 @@ def _run(folder: Path, times: int) -> dict[str, Sequence[Any]]:
     upgrade(engine)
     recorder = Recorder(engine, interval=timedelta(seconds=60))
     random = Random(3)
-    # Not measured: what is killed could not say what it ran, and measuring takes as long as the work.
+    # Not measured: what is killed could not say what it ran, and measuring slows it down.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     with subprocess.Popen([sys.executable, str(_DRIVER), str(config), str(times)], env=environment) as driver:
         for number in range(_SNAPSHOTS):

@@ -93,7 +93,7 @@ def test_collect_works_with_three_capabilities_alone(tmp_path: Path) -> None:
         assert process.wait(60) == 0
     found = json.loads(
         subprocess.run(
-            [*_DETECTOR, "query", "--port", "31", "--json"],
+            [*_DETECTOR, "query", "--port", "31", "--exe", "*/nc.openbsd", "--json"],
             check=True, capture_output=True, env=_environment(tmp_path),
         ).stdout
     )  # fmt: skip

@@ -100,7 +100,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
 
     assert versions[0] == "0001"
     check_current(first_release)
-    assert _numbers(first_release) == before | {"login_origins": 0, "destination_names": 0}
+    assert _numbers(first_release) == before | {"login_origins": 0, "destination_names": 0, "replacements": 0}
     for seq in (1, 2):
         ref = SnapshotRef(
             host_id=1, host="bastion-1", seq=seq, start=START + (seq - 1) * _INTERVAL, end=START + seq * _INTERVAL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from detector import shipped
-from detector.errors import ConfigError, StoreError
+from detector.errors import ConfigError, StoreAwayError, StoreDamagedError, StoreError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,9 +35,18 @@ if TYPE_CHECKING:
 # for every snapshot.
 _STATEMENT_CACHE = 3000
 _SQLITE_BUSY_SECONDS = 30.0
+# Of Postgres: how long to wait for a connection, for an answer that the network may have swallowed, and in between.
+_POSTGRES_PATIENCE = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+# SQLITE_CORRUPT and SQLITE_NOTADB of sqlite3.h; SQLITE_ERROR is what a file without content gives: "no such table".
+_DAMAGED, _ERROR = frozenset({11, 26}), 1
+_DAMAGED_HINT = "a running collect or detect sets the file aside and makes a new one; so does `detector run`"
 _HINTS = {
-    "file is not a database": "move the file away; `detector db upgrade` makes a new one",
-    "database disk image is malformed": "move the file away; `detector db upgrade` makes a new one",
     "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
     "open: start one, or run this as the user that owns the file",
     "database is locked": f"another process has been writing for {_SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
@@ -76,15 +85,25 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername="sqlite")
 
 
-def open_store(url: str) -> Engine:
+def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
     """An engine for `url`. Transactions of SQLite take the write lock at once when opened by `writing`.
+
+    Args:
+        url: see `parse_url`.
+        statement_seconds: the longest that Postgres may take for one statement; None: as the server is set.
 
     Raises:
         ConfigError: see `parse_url`.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True)
+        patience = {name: value for name, value in _POSTGRES_PATIENCE.items() if name not in parsed.query}
+        engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True, connect_args=patience)
+        if statement_seconds is not None:
+            # For the transaction: a connection pooler in between may hand the session to others.
+            limit = f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}"
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
+        return engine
     engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": _SQLITE_BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -124,7 +143,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 
-def _check_same_file(connection: Connection, path: str, inode: int) -> None:
+def _check_same_file(connection: Connection | None, path: str, inode: int) -> None:
     """What is written to a file that was deleted or replaced would be gone with the process."""
     try:
         same = Path(path).stat().st_ino == inode
@@ -132,8 +151,11 @@ def _check_same_file(connection: Connection, path: str, inode: int) -> None:
         same = False
     if not same:
         # The next attempt opens what is there by then.
-        connection.invalidate()
-        raise StoreError(f"database {path}: the file was removed or replaced", hint="put it back, or restart detector")
+        if connection is not None:
+            connection.invalidate()
+        raise StoreAwayError(
+            f"database {path}: the file was removed or replaced", hint="put it back, or restart detector"
+        )
 
 
 @contextmanager
@@ -144,7 +166,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
         StoreError: the database is away or locked for too long.
     """
     with _transaction(engine, detector_writes=True) as connection:
+        opened = connection.info.get(_OPENED_FILE)
         yield connection
+    if opened:
+        # What went into a file that was set aside meanwhile is not stored.
+        _check_same_file(None, *opened)
 
 
 @contextmanager
@@ -162,17 +188,46 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
-    with _faults_named(engine), engine.connect().execution_options(**options) as connection, connection.begin():
-        yield connection
-
-
-@contextmanager
-def _faults_named(engine: Engine) -> Iterator[None]:
+    opened: tuple[str, int] | None = None
     try:
-        yield
+        with engine.connect().execution_options(**options) as connection:
+            opened = connection.info.get(_OPENED_FILE)
+            with connection.begin():
+                yield connection
     except DBAPIError as fault:
-        reason = first_line(fault.orig)
-        raise StoreError(f"database {place(engine)}: {reason}", hint=_HINTS.get(reason, "")) from fault
+        raise _named(engine, fault, opened) from fault
+
+
+def _named(engine: Engine, fault: DBAPIError, opened: tuple[str, int] | None) -> StoreError:
+    reason = first_line(fault.orig)
+    message = f"database {place(engine)}: {reason}"
+    if _is_damaged(engine, fault):
+        return StoreDamagedError(message, hint=_DAMAGED_HINT, inode=opened[1] if opened else None)
+    # A key that is there already: a host has one writer, so it met what it wrote itself as the connection broke.
+    away = fault.connection_invalidated or isinstance(fault, OperationalError | InterfaceError | IntegrityError)
+    return (StoreAwayError if away else StoreError)(message, hint=_HINTS.get(reason, ""))
+
+
+def _is_damaged(engine: Engine, fault: DBAPIError) -> bool:
+    """Whether SQLite's file is beyond use: neither locked, nor unreadable, nor on a disk that is full."""
+    code = getattr(fault.orig, "sqlite_errorcode", None)
+    path = database_file(engine)
+    if code is None or path is None:
+        return False
+    # The extended codes have the reason in their higher bytes.
+    return code & 0xFF in _DAMAGED or (code == _ERROR and _is_emptied(path))
+
+
+def _is_emptied(path: Path) -> bool:
+    """A file that was cut to nothing is a database without tables to SQLite."""
+    import sqlite3
+
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as raw:
+            (tables,) = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(tables == 0)
 
 
 def first_line(fault: BaseException | None) -> str:

@@ -11,7 +11,8 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from detector.collector.frame import DamagedFrameError, all_lost
-from detector.collector.spool import GivenUp, new_mark, number_of
+from detector.collector.given_up import GivenUp
+from detector.collector.spool import new_mark, number_of
 from detector.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -96,11 +97,7 @@ class Backlog:
             raise faults[0]
 
     def oldest(self) -> Waiting | None:
-        """The one to be stored next; it stays until `stored` or `give_up_oldest`.
-
-        Raises:
-            SpoolError: it cannot be read now.
-        """
+        """The one to be stored next; it stays until `stored` or `give_up_oldest`."""
         with self._changed:
             if not self._line:
                 return None
@@ -111,7 +108,7 @@ class Backlog:
             # Without the lock: nobody else touches the oldest.
             try:
                 snapshot = self._spool.read(mark)
-            except DamagedFrameError as fault:
+            except (DamagedFrameError, SpoolError) as fault:
                 return Waiting(mark, None, str(fault))
         return Waiting(mark, reduce(add, left).told_by(snapshot) if left else snapshot)
 

@@ -6,20 +6,19 @@ lies what is left of those that were given up (`GivenUp`), until it is in the da
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from detector.collector import frame
-from detector.domain import CaptureHealth, Losses
+from detector.collector.given_up import GivenUp
+from detector.domain import Losses
 from detector.errors import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from detector.domain import Snapshot
@@ -39,40 +38,6 @@ def new_mark(number: int) -> bytes:
 def number_of(mark: bytes) -> int:
     """Its place in the line."""
     return int.from_bytes(mark[:_NUMBER_BYTES], "big")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenUp:
-    """What is left of snapshots that were given up: what the next one has to say of them.
-
-    Their numbers are those from `first` to `last`, without exception.
-    """
-
-    first: int
-    last: int
-    losses: Losses
-    start: datetime | None = None
-    """Of the first of them; None, as `health`, if it cannot be read any more."""
-    health: CaptureHealth | None = None
-
-    def __add__(self, later: GivenUp) -> GivenUp:
-        healths = [each.health for each in (self, later) if each.health is not None]
-        return GivenUp(
-            first=min(self.first, later.first),
-            last=max(self.last, later.last),
-            losses=self.losses + later.losses,
-            start=self.start or later.start,
-            health=sum(healths[1:], healths[0]) if healths else None,
-        )
-
-    def told_by(self, heir: Snapshot) -> Snapshot:
-        """The next snapshot, which covers their time too."""
-        return replace(
-            heir,
-            start=self.start or heir.start,
-            losses=self.losses + heir.losses,
-            health=self.health + heir.health if self.health else heir.health,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +125,8 @@ class Spool:
         Raises:
             SpoolError: the file cannot be removed.
         """
-        with self._faults_named():
+        # Nothing to forget if somebody removed it.
+        with self._faults_named(), suppress(FileNotFoundError):
             name = _name(mark)
             size = self._size(name)
             os.unlink(name, dir_fd=self._folder)
@@ -219,18 +185,10 @@ class Spool:
     def _record_in(self, name: str) -> GivenUp | None:
         """None: it was not written to its end, and the snapshots that it was to be about are still there."""
         with self._open(name) as file:
-            crc, _, text = file.read(_LONGEST_RECORD).partition(b" ")
-        if crc != b"%08x" % zlib.crc32(text):
+            record = GivenUp.from_bytes(file.read(_LONGEST_RECORD))
+        if record is None:
             self._unlink(name)
-            return None
-        values = json.loads(text)
-        return GivenUp(
-            first=values["first"],
-            last=values["last"],
-            losses=Losses(**values["losses"]),
-            start=datetime.fromisoformat(values["start"]) if values["start"] else None,
-            health=frame.health_from(values["health"]) if values["health"] else None,
-        )
+        return record
 
     def _save_records(self) -> None:
         while self._unsaved:
@@ -238,20 +196,11 @@ class Spool:
             del self._unsaved[0]
 
     def _save(self, left: GivenUp) -> None:
-        text = json.dumps(
-            {
-                "first": left.first,
-                "last": left.last,
-                "losses": left.losses.nonzero(),
-                "start": left.start.isoformat() if left.start else None,
-                "health": frame.health_as_json(left.health) if left.health else None,
-            }
-        ).encode()
         name = _record_name(left)
         raw = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
         try:
             with open(raw, "wb") as file:  # noqa: PTH123  a descriptor
-                file.write(b"%08x " % zlib.crc32(text) + text)
+                file.write(left.as_bytes())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:

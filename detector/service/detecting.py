@@ -86,6 +86,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
+                engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
                 stages = build_stages(settings, report)
                 stop.wait(_STORE_AWAY_SECONDS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A database that is well has a snapshot in this time; after it the snapshot is put on disk.
 _SOON_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
+_RENEWED_SECONDS = 0.2
 _STATEMENT_SECONDS = 30
 # While many are stored one after another, whoever waits for SQLite's lock has a turn now and then: it looks for it
 # every 100 ms only.
@@ -210,7 +211,10 @@ class Storing:
         except StoreDamagedError as fault:
             self._forget()
             self._report.fault(renew(self._url, fault))
-            time.sleep(_RETRY_SECONDS)
+            # Connections to the old file.
+            self._engine.dispose()
+            self._away_since, self._late = self._away_since or time.monotonic(), 0
+            time.sleep(_RENEWED_SECONDS)
         except StoreError as fault:
             if not (self._checked or isinstance(fault, StoreAwayError)):
                 raise
@@ -268,6 +272,7 @@ class Storing:
         if known:
             self._done(waiting)
             return
+        self._taken = None
         self._backlog.give_up_oldest(waiting)
         self._report.fault(f"a snapshot in the spool cannot be read, and is counted as lost: {waiting.damage}")
 

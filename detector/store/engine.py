@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,11 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from detector import shipped
-from detector.errors import ConfigError, StoreAwayError, StoreDamagedError, StoreError
+from detector.errors import ConfigError, StoreAwayError, StoreError
+from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 # About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
 # for every snapshot.
 _STATEMENT_CACHE = 3000
-_SQLITE_BUSY_SECONDS = 30.0
 # Of Postgres: how long to wait for a connection, for an answer that the network may have swallowed, and in between.
 _POSTGRES_PATIENCE = {
     "connect_timeout": "10",
@@ -42,14 +42,6 @@ _POSTGRES_PATIENCE = {
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
-}
-# SQLITE_CORRUPT and SQLITE_NOTADB of sqlite3.h; SQLITE_ERROR is what a file without content gives: "no such table".
-_DAMAGED, _ERROR = frozenset({11, 26}), 1
-_DAMAGED_HINT = "a running collect or detect sets the file aside and makes a new one; so does `detector run`"
-_HINTS = {
-    "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
-    "open: start one, or run this as the user that owns the file",
-    "database is locked": f"another process has been writing for {_SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
 }
 _OPENED_FILE = "opened_file"
 # Alembic's own record of what it has done.
@@ -104,7 +96,7 @@ def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
             limit = f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}"
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
         return engine
-    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": _SQLITE_BUSY_SECONDS})
+    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": SQLITE_BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -195,44 +187,7 @@ def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
     except DBAPIError as fault:
-        raise _named(engine, fault, opened) from fault
-
-
-def _named(engine: Engine, fault: DBAPIError, opened: tuple[str, int] | None) -> StoreError:
-    reason = first_line(fault.orig)
-    message = f"database {place(engine)}: {reason}"
-    if _is_damaged(engine, fault):
-        return StoreDamagedError(message, hint=_DAMAGED_HINT, inode=opened[1] if opened else None)
-    # A key that is there already: a host has one writer, so it met what it wrote itself as the connection broke.
-    away = fault.connection_invalidated or isinstance(fault, OperationalError | InterfaceError | IntegrityError)
-    return (StoreAwayError if away else StoreError)(message, hint=_HINTS.get(reason, ""))
-
-
-def _is_damaged(engine: Engine, fault: DBAPIError) -> bool:
-    """Whether SQLite's file is beyond use: neither locked, nor unreadable, nor on a disk that is full."""
-    code = getattr(fault.orig, "sqlite_errorcode", None)
-    path = database_file(engine)
-    if code is None or path is None:
-        return False
-    # The extended codes have the reason in their higher bytes.
-    return code & 0xFF in _DAMAGED or (code == _ERROR and _is_emptied(path))
-
-
-def _is_emptied(path: Path) -> bool:
-    """A file that was cut to nothing is a database without tables to SQLite."""
-    import sqlite3
-
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as raw:
-            (tables,) = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
-        return False
-    return bool(tables == 0)
-
-
-def first_line(fault: BaseException | None) -> str:
-    """The first line of an exception's text; drivers put the statement and its parameters on later lines."""
-    return (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise named(fault, place(engine), database_file(engine), opened[1] if opened else None) from fault
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""Takes snapshots and has them stored, until it is killed: `taking_snapshots.py URL SPOOL TAKEN`.
+"""Takes snapshots and has them stored, until it is killed: `taking_snapshots.py URL SPOOL TAKEN [HOST]`.
 
 Each is one key, attempted as often as its number in the line says. The number is appended to TAKEN when `put` has
 returned, which promises that the snapshot is stored or on disk.
@@ -29,18 +29,19 @@ class _Silent:
 
 def main() -> None:
     """Never returns."""
-    url, spool, taken = sys.argv[1:]
+    url, spool, taken, *named = sys.argv[1:]
+    host = named[0] if named else "bastion-1"
     path = Path(taken)
     number = int((path.read_text().split() or ["0"])[-1]) + 1000 if path.exists() else 1
     # Half of them are spooled although the database is well.
     service._SOON_SECONDS = 0.004
-    storing = service.Storing(url, "bastion-1", Spool(Path(spool), 10_000_000), _Silent(), interval_seconds=1)
+    storing = service.Storing(url, host, Spool(Path(spool), 10_000_000), _Silent(), interval_seconds=1)
     storing.start()
     key = ConnectionKey(direction=Direction.OUTBOUND, protocol=Protocol.TCP, remote_address=None)
     while True:
         end = datetime.now(UTC)
         counts = (ConnectionCount(key=key, attempted=number),)
-        storing.put(Snapshot(host="bastion-1", start=end - timedelta(seconds=1), end=end, counts=counts))
+        storing.put(Snapshot(host=host, start=end - timedelta(seconds=1), end=end, counts=counts))
         with path.open("a") as file:
             file.write(f"{number}\n")
         number += 1

@@ -284,3 +284,28 @@ def test_killed_again_and_again_each_snapshot_is_stored_once(
     assert stored == sorted(stored), "out of order"
     # What was being written as death came may be there or not: nobody was told that it is kept.
     assert set(kept) <= set(stored)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_damaged_file_is_lost_only_if_it_was_not_stored(
+    sqlite_url: str, sqlite_engine: Engine, tmp_path: Path, known: bool
+) -> None:
+    """Death came while it was spooled, and while it was stored: the database knows which came first."""
+    folder = tmp_path / "spool"
+    with closing(Spool(folder, _PLENTY)) as spool:
+        backlog = Backlog(spool)
+        backlog.add(_snapshot(0))
+        backlog.keep()
+        (path,) = folder.iterdir()
+        if known:
+            waiting = backlog.oldest()
+            assert waiting is not None
+            with writing(sqlite_engine) as connection:
+                SnapshotWriter("bastion-1").write(connection, _snapshot(0), mark=waiting.mark)
+    path.write_bytes(path.read_bytes()[:20])
+    said = Said()
+    with _storing(sqlite_url, folder, said) as storing:
+        storing.put(_snapshot(1))
+        storing.finish()
+    assert _books(sqlite_engine)[:2] == ((2, 0) if known else (1, 1))
+    assert any("counted as lost: it was cut short" in each for each in said.faults) is not known

@@ -200,7 +200,7 @@ def _spool(settings: Settings) -> Iterator[Check]:
     number = numbered(state.waiting, "snapshot")
     age = "" if state.oldest is None else f", the oldest of {local(state.oldest)}"
     finding = (
-        f"{number} of {state.bytes / 1_000_000:.1f} MB wait{'s' if state.waiting == 1 else ''} for the database{age}"
+        f"{number} of {-(-state.bytes // 1000):,} kB wait{'s' if state.waiting == 1 else ''} for the database{age}"
     )
     try:
         with stored(settings):

@@ -206,7 +206,7 @@ def test_what_waits_in_the_spool_is_said(examined: Doctor, tmp_path: Path) -> No
     code, found = examined()
     ((verdict, finding, remedy),) = found["spool"]
     assert (code, verdict) == (1, "bad")
-    assert finding.startswith("2 snapshots of 0.0 MB wait for the database, the oldest of 2026-03-02 ")
+    assert finding.startswith("2 snapshots of 2 kB wait for the database, the oldest of 2026-03-02 ")
     assert finding.endswith(", although that answers")
     assert "start detector collect" in remedy
     (tmp_path / "detector.db").unlink()

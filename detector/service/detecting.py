@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.25
 _TURN_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
+# On a disk that damages the new one as well nothing helps soon.
+_STORE_RENEWED_SECONDS = 5.0
 _LAST_DELIVERY_SECONDS = 1.0
 
 
@@ -89,7 +91,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
                 stages = build_stages(settings, report)
-                stop.wait(_STORE_AWAY_SECONDS)
+                stop.wait(_STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 stop.wait(_STORE_AWAY_SECONDS)

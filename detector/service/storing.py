@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # A database that is well has a snapshot in this time; after it the snapshot is put on disk.
 _SOON_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
-_RENEWED_SECONDS = 0.2
+_RENEWED_SECONDS, _HOPELESS_SECONDS = 0.2, 10.0
 _STATEMENT_SECONDS = 30
 # While many are stored one after another, whoever waits for SQLite's lock has a turn now and then: it looks for it
 # every 100 ms only.
@@ -81,6 +81,7 @@ class Storing:
         """How many were stored since it is back."""
         self._began_at: float | None = None
         """When what the database has not answered yet was asked."""
+        self._renewed_at = -_SAY_AGAIN_SECONDS
         self._ending = False
         # Of the thread that counts.
         self._spool_fault = ""
@@ -210,11 +211,14 @@ class Storing:
             work()
         except StoreDamagedError as fault:
             self._forget()
-            self._report.fault(renew(self._url, fault))
+            self._say_away(renew(self._url, fault))
             # Connections to the old file.
             self._engine.dispose()
-            self._away_since, self._late = self._away_since or time.monotonic(), 0
-            time.sleep(_RENEWED_SECONDS)
+            # On a disk that damages the new one as well nothing helps soon.
+            time.sleep(
+                _RENEWED_SECONDS if time.monotonic() > self._renewed_at + _SAY_AGAIN_SECONDS else _HOPELESS_SECONDS
+            )
+            self._renewed_at = time.monotonic()
         except StoreError as fault:
             if not (self._checked or isinstance(fault, StoreAwayError)):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select
 
+from detector.cli import roles
 from detector.collector.backlog import Backlog
 from detector.collector.spool import Spool
 from detector.domain import Losses, Snapshot
@@ -309,3 +311,15 @@ def test_a_damaged_file_is_lost_only_if_it_was_not_stored(
         storing.finish()
     assert _books(sqlite_engine)[:2] == ((2, 0) if known else (1, 1))
     assert any("counted as lost: it was cut short" in each for each in said.faults) is not known
+
+
+def test_waiting_takes_no_memory(tmp_path: Path) -> None:
+    """Thirty snapshots of 10,000 keys wait in no more memory than three: they are on disk."""
+    environment = {**os.environ, **roles.ENVIRONMENT}
+    driver = Path(__file__).with_name("waiting_in_memory.py")
+    done = subprocess.run(
+        [sys.executable, driver, tmp_path / "spool"], env=environment, capture_output=True, check=True, text=True
+    )
+    three, thirty = map(int, done.stdout.split())
+    assert thirty < three + 5_000
+    assert len(list((tmp_path / "spool").iterdir())) == 30

@@ -154,6 +154,9 @@ class Losses:
     """Attempts whose process could not be recorded at all: the table of processes was full."""
     names: int = 0
     """DNS answers that could not be read, or were overwritten before they were."""
+    snapshots: int = 0
+    """Whole snapshots that were given up before this one: the database was away for longer than they can wait, or what
+    was written of them is damaged. What they had counted is among the losses above, as far as it is known."""
 
     def __add__(self, other: Losses) -> Losses:
         return Losses(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Losses)})

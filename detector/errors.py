@@ -59,6 +59,30 @@ class StoreError(DetectorError):
     exit_code = 74  # EX_IOERR
 
 
+class StoreAwayError(StoreError):
+    """The database does not answer now, or has no room: what is to be stored has to wait."""
+
+
+class StoreDamagedError(StoreError):
+    """The file of an SQLite database is not what SQLite wrote.
+
+    Args:
+        message: see `DetectorError`.
+        hint: see `DetectorError`.
+        inode: of the file; None: of whichever is there.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", inode: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.inode = inode
+
+
+class SpoolError(DetectorError):
+    """Snapshots cannot be put on disk to wait for the database."""
+
+    exit_code = 74  # EX_IOERR
+
+
 class CaptureError(DetectorError):
     """The kernel side cannot be loaded or read."""
 

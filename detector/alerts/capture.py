@@ -71,6 +71,9 @@ _MEASURES: dict[str, ColumnElement[Any]] = {
     "back_seconds": func.sum(_BACK),
     "late_seconds": func.max(_SNAPSHOT.late_seconds),
     "suspended_seconds": func.sum(_SNAPSHOT.suspended_seconds),
+    "waited_seconds": func.max(_SNAPSHOT.waited_seconds),
+    # Their names end with the time.
+    "set_aside": func.max(_SNAPSHOT.set_aside),
 }
 
 

@@ -54,6 +54,12 @@ def _said(capture: CaptureFacts, duration: timedelta) -> Iterator[str]:
     if capture.losses.folded:
         events = numbered(capture.losses.folded, "event") + _of_programs(capture)
         yield f"{host}: {events} counted without address and port: there were too many at once."
+    if given_up := capture.losses.snapshots:
+        one_or_more = numbered(given_up, "snapshot", "snapshots")
+        yield f"{one_or_more} of {host} could not wait for the database any longer, or could not be read again."
+    if capture.set_aside is not None:
+        old = visible(capture.set_aside, _UNSEEN_LIMIT)
+        yield f"The database of {host} was damaged and begins anew: what it held is in {old}."
     yield from _times(capture, host)
     if capture.losses.names:
         yield f"{numbered(capture.losses.names, 'DNS answer')} on {host} could not be read."
@@ -72,6 +78,9 @@ def _times(capture: CaptureFacts, host: str) -> Iterator[str]:
         yield f"{host}'s clock was set {ways}."
     if capture.late_seconds > _LATE_SECONDS:
         yield _late(capture, host)
+    if capture.waited_seconds:
+        waited = humanised(timedelta(seconds=capture.waited_seconds))
+        yield f"Snapshots of {host} waited for the database, up to {waited}."
     if capture.suspended_seconds:
         yield f"{host} slept for {humanised(timedelta(seconds=capture.suspended_seconds))}."
 

@@ -73,6 +73,10 @@ class CaptureFacts:
     late_seconds: float = 0.0
     """The most of all."""
     suspended_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """The most of all."""
+    set_aside: str | None = None
+    """Where a damaged database is whose place another one took; of several the last."""
     programs: Distinct = field(default_factory=Distinct)
     """Executables whose destinations were not counted."""
 
@@ -84,8 +88,11 @@ class CaptureFacts:
 
     @property
     def magnitude(self) -> int:
-        """How large the incident is: the events that were lost in any way, or the minutes that nobody watched."""
-        return max(sum(self.losses.nonzero().values()), int((self.blind_seconds + self.gap_seconds) // 60))
+        """How large the incident is: the events that were lost in any way, or the minutes that nobody watched, or that
+        snapshots waited for the database.
+        """
+        minutes = int((self.blind_seconds + self.gap_seconds) // 60)
+        return max(sum(self.losses.nonzero().values()), minutes, int(self.waited_seconds // 60))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.terminal import say
+from detector.cli.terminal import note, say
 
 if TYPE_CHECKING:
     from detector.config import Settings
@@ -23,8 +23,14 @@ def db() -> None:
 
 
 @db.command()
+@click.option(
+    "--replace-damaged",
+    is_flag=True,
+    hidden=True,
+    help="Set an SQLite file aside that cannot be read any more: for `run`.",
+)
 @click.pass_obj
-def upgrade(settings: Settings, /) -> None:
+def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
     """Bring the database to the schema of this version, and make it where there is none.
 
     Rows that are there stay. Doing it twice does no harm.
@@ -34,11 +40,18 @@ def upgrade(settings: Settings, /) -> None:
       detector db upgrade
       DETECTOR_DATABASE_URL=sqlite:////var/lib/detector/detector.db detector db upgrade
     """
+    from detector.errors import StoreDamagedError
+    from detector.service.renewal import renew
     from detector.store.engine import open_store, place
     from detector.store.engine import upgrade as upgrade_schema
 
     engine = open_store(settings.database_url)
     try:
+        before, after = upgrade_schema(engine)
+    except StoreDamagedError as fault:
+        if not replace_damaged:
+            raise
+        note(renew(settings.database_url, fault))
         before, after = upgrade_schema(engine)
     finally:
         engine.dispose()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import click
 
 from detector.cli import terminal
+from detector.cli.lines import numbered
+from detector.cli.terminal import local
 from detector.config import default_file
-from detector.errors import DetectorError
+from detector.errors import DetectorError, SpoolError
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 # Entries of the maps of programs that are loaded to see whether they can be.
 _FEW = 64
+_BEING_STORED = timedelta(minutes=1)
 _TYPES_REMEDY = "needs a kernel that describes its structures (CONFIG_DEBUG_INFO_BTF=y)"
 
 
@@ -76,6 +80,7 @@ def examine(settings: Settings, path: Path | None) -> Iterator[Check]:
     """All checks, in the order of the data's way; `path` is the configuration file, if there is one."""
     yield from _capture()
     yield from _database(settings)
+    yield from _spool(settings)
     yield from _rules(settings)
     yield from _channels(settings, path)
 
@@ -168,6 +173,50 @@ def _database(settings: Settings) -> Iterator[Check]:
             Verdict.BAD,
             f"notifications were given up, the last one to {last.channel}: {last.last_error}",
             f"mend the channel, try it with `detector notify test`, and read: detector alerts show {last.alert_id}",
+        )
+
+
+def _spool(settings: Settings) -> Iterator[Check]:
+    from detector.cli.store import stored
+    from detector.collector.spool import spool_state
+    from detector.service.collecting import SPOOL
+
+    try:
+        state = spool_state(settings.state / SPOOL)
+    except SpoolError as fault:
+        yield Check("spool", Verdict.DOUBTFUL, fault.message, fault.hint)
+        return
+    if not state.waiting:
+        if settings.collector.spool_megabytes:
+            yield Check("spool", Verdict.GOOD, "no snapshot waits for the database")
+        else:
+            yield Check(
+                "spool",
+                Verdict.DOUBTFUL,
+                "is turned off: when the database is away, what is counted is lost",
+                "set collector.spool_megabytes",
+            )
+        return
+    number = numbered(state.waiting, "snapshot")
+    age = "" if state.oldest is None else f", the oldest of {local(state.oldest)}"
+    finding = (
+        f"{number} of {-(-state.bytes // 1000):,} kB wait{'s' if state.waiting == 1 else ''} for the database{age}"
+    )
+    try:
+        with stored(settings):
+            pass
+    except DetectorError:
+        yield Check("spool", Verdict.DOUBTFUL, finding, "nothing is lost yet: look after the database")
+        return
+    # A collector stores them one by one, and puts there what takes the database a second.
+    if state.oldest is not None and datetime.now(UTC) - state.oldest < _BEING_STORED:
+        yield Check("spool", Verdict.GOOD, finding)
+    else:
+        yield Check(
+            "spool",
+            Verdict.BAD,
+            f"{finding}, although that answers",
+            "start detector collect; if it runs, see what it says of the database",
         )
 
 

@@ -31,6 +31,7 @@ _LOSSES = {
     "folded": ("connect", "without address and port: too many keys"),
     "unnumbered": ("attempt", "by unknown process"),
     "names": ("DNS answer", "not read"),
+    "snapshots": ("snapshot", "given up before"),
 }
 
 
@@ -76,6 +77,8 @@ def _as_object(snapshot: SnapshotHealth) -> dict[str, Any]:
         "clock_step_seconds": health.clock_step_seconds,
         "suspended_seconds": health.suspended_seconds,
         "gap_seconds": snapshot.gap_seconds,
+        "waited_seconds": snapshot.waited_seconds,
+        "set_aside": snapshot.set_aside,
         "unseen": health.unseen,
     }
 
@@ -102,6 +105,8 @@ def _words(snapshot: SnapshotHealth, shown: Callable[[datetime], str]) -> list[s
         words.append(f"blind since {shown(health.blind_since)}")
     elif health.self_test_passed is False:
         words.append("blind: the self-test failed")
+    if snapshot.set_aside is not None:
+        words.append(f"what was stored before is in {snapshot.set_aside}, which is damaged")
     if snapshot.gap_seconds:
         words.append(f"nobody watched for {_duration(snapshot.gap_seconds)} before")
     for kind, number in snapshot.losses.nonzero().items():
@@ -109,6 +114,8 @@ def _words(snapshot: SnapshotHealth, shown: Callable[[datetime], str]) -> list[s
         words.append(f"{number:,} {noun}{'' if number == 1 else 's'} {what}")
     if health.late_seconds:
         words.append(f"drained {_duration(health.late_seconds)} late")
+    if snapshot.waited_seconds:
+        words.append(f"waited {_duration(snapshot.waited_seconds)} for the database")
     if health.clock_step_seconds:
         way = "forward" if health.clock_step_seconds > 0 else "back"
         words.append(f"clock set {way} by {_duration(abs(health.clock_step_seconds))}")

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _OPENSSL = ("ssl", "_hashlib")
 # Python's own allocator returns memory a megabyte at a time, and only when nothing in it is in use: after a snapshot of
 # 10,000s of keys much would never be returned. The C library's takes 1 MB more, and returns pages.
-_ENVIRONMENT = {"PYTHONMALLOC": "malloc"}
+# One arena: of each thread's own some would stay full for another one's sake.
+ENVIRONMENT = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
+"""Of the processes of roles."""
 
 
 def become(role: str, wanted: Mapping[str, Any]) -> NoReturn:
@@ -41,7 +43,7 @@ def become(role: str, wanted: Mapping[str, Any]) -> NoReturn:
         json.dump(wanted, pipe)
     os.set_inheritable(reader, True)
     command = [*supervisor.PYTHON, "-m", "detector.cli.roles", role, str(reader)]
-    os.execve(sys.executable, command, os.environ | _ENVIRONMENT)  # noqa: S606  ourselves
+    os.execve(sys.executable, command, os.environ | ENVIRONMENT)  # noqa: S606  ourselves
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def run(ctx: click.Context) -> None:
     arguments = ["--config", str(config_file)] if config_file else []
     # In a process of its own: this one lives as long as the service, and need not hold a database library.
     upgrade = settings.database_url.startswith("sqlite")
-    if upgrade and (code := supervisor.call(("db", "upgrade"), arguments)):
+    if upgrade and (code := supervisor.call(("db", "upgrade", "--replace-damaged"), arguments)):
         ctx.exit(code)
     click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
     if not stop.is_set():

@@ -1,66 +1,191 @@
-"""Snapshots that wait for the database: bounded, and what the bound forces out is counted."""
+"""Snapshots that wait for the database, in order: on disk, and at most two of them in memory."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
+from operator import add
+from threading import Condition
 from typing import TYPE_CHECKING
 
-from detector.domain import Direction, Losses
+from detector.collector.frame import DamagedFrameError, all_lost
+from detector.collector.given_up import GivenUp
+from detector.collector.spool import new_mark, number_of
+from detector.errors import SpoolError
 
 if TYPE_CHECKING:
+    from detector.collector.spool import Spool
     from detector.domain import Snapshot
 
-# About 100 MB of counts: an hour of a busy host's snapshots.
-_MOST_COUNTS = 200_000
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The snapshot whose turn it is."""
+
+    mark: bytes
+    """By which the database knows it again."""
+    snapshot: Snapshot | None
+    """With the losses of those before it that were given up; None: it is damaged."""
+    damage: str = ""
 
 
 class Backlog:
-    """Oldest first. When it holds more than `most_counts` counts, the oldest snapshot is given up, and what was in it
-    is added to the losses of the one after it: the store then says how much is missing there.
+    """Oldest first. Two threads share it: one adds, and one stores what is oldest.
+
+    The oldest is never given up: it may be in the database already, only the answer is missing. When there is no room
+    (see `Spool.most_bytes`, or a full disk), the one after it is, and what was in it is added to the losses of the
+    next: the database then says how much is missing there.
     """
 
-    def __init__(self, most_counts: int = _MOST_COUNTS) -> None:
-        self._most_counts = most_counts
-        self._waiting: deque[Snapshot] = deque()
-        self._counts = 0
+    def __init__(self, spool: Spool) -> None:
+        self._changed = Condition()
+        self._spool = spool
+        self._line = deque(spool.found)
+        # Those that are in memory alone.
+        self._held: dict[bytes, Snapshot] = {}
+        last = max([*map(number_of, self._line), *(each.last for each in spool.records)], default=0)
+        self._next = last + 1
+        self.given_up = 0
+        """Snapshots that were given up since the start."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        with self._changed:
+            return len(self._line)
+
+    @property
+    def in_memory(self) -> int:
+        """How many of them the death of this process would take along."""
+        with self._changed:
+            return len(self._held)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Puts `snapshot` last."""
-        self._waiting.append(snapshot)
-        self._counts += len(snapshot.counts)
-        # The newest is always kept: there must be one to say what was lost.
-        while self._counts > self._most_counts and len(self._waiting) > 1:
-            given_up = self._waiting.popleft()
-            self._counts -= len(given_up.counts)
-            heir = self._waiting[0]
-            self._waiting[0] = replace(
-                heir,
-                start=given_up.start,
-                losses=heir.losses + _all_lost(given_up),
-                health=given_up.health + heir.health,
+        """Puts `snapshot` last, in memory. What the spool would not take before, and is not the oldest, is given up.
+
+        Raises:
+            SpoolError: `snapshot` has its place, but what is left of another one is in memory only.
+        """
+        with self._changed:
+            try:
+                for mark in [each for each in self._held if each != self._line[0]]:
+                    self._give_up(mark)
+            finally:
+                mark = new_mark(self._next)
+                self._next += 1
+                self._line.append(mark)
+                self._held[mark] = snapshot
+                self._changed.notify_all()
+
+    def keep(self) -> None:
+        """Writes to the disk what is in memory, so that it survives this process; makes room for it.
+
+        Raises:
+            SpoolError: it is not all on the disk; the rest stays in memory.
+        """
+        if not self._spool.most_bytes:
+            return
+        faults: list[SpoolError] = []
+        with self._changed:
+            for mark, snapshot in list(self._held.items()):
+                try:
+                    self._keep(mark, snapshot)
+                except SpoolError as fault:
+                    # The other one may be smaller.
+                    faults.append(fault)
+        if faults:
+            raise faults[0]
+
+    def oldest(self) -> Waiting | None:
+        """The one to be stored next; it stays until `stored` or `give_up_oldest`."""
+        with self._changed:
+            if not self._line:
+                return None
+            mark = self._line[0]
+            snapshot = self._held.get(mark)
+            left = self._left_before(mark)
+        if snapshot is None:
+            # Without the lock: nobody else touches the oldest.
+            try:
+                snapshot = self._spool.read(mark)
+            except (DamagedFrameError, SpoolError) as fault:
+                return Waiting(mark, None, str(fault))
+        return Waiting(mark, reduce(add, left).told_by(snapshot) if left else snapshot)
+
+    def stored(self, waiting: Waiting) -> None:
+        """The oldest is in the database: forget it, and what it told of others.
+
+        Raises:
+            SpoolError: its file cannot be removed. At the next start the database will know it.
+        """
+        with self._changed:
+            self._line.popleft()
+            try:
+                if left := self._left_before(waiting.mark):
+                    self._spool.told(left)
+                self._forget(waiting.mark)
+            finally:
+                self._changed.notify_all()
+
+    def give_up_oldest(self, waiting: Waiting) -> None:
+        """The oldest is damaged, and not in the database: the next one tells of it.
+
+        Raises:
+            SpoolError: what is left of it is in memory only.
+        """
+        with self._changed:
+            self._give_up(waiting.mark)
+            self._changed.notify_all()
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Whether all is stored, within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._line, seconds)
+
+    def wait_for_more(self, seconds: float) -> None:
+        """Returns when something is added, or waits already, or after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._line, seconds)
+
+    def _keep(self, mark: bytes, snapshot: Snapshot) -> None:
+        self._spool.write(mark, snapshot)
+        del self._held[mark]
+        while self._spool.bytes > self._spool.most_bytes and (other := self._second(mark)):
+            self._give_up(other)
+        if self._spool.bytes > self._spool.most_bytes:
+            self._spool.remove(mark)
+            self._held[mark] = snapshot
+            raise SpoolError("the spool has no room for a single snapshot", hint="raise collector.spool_megabytes")
+
+    def _second(self, but: bytes) -> bytes | None:
+        """The oldest on disk that may be given up for `but`."""
+        return next((mark for mark in islice(self._line, 1, 3) if mark != but and mark not in self._held), None)
+
+    def _left_before(self, mark: bytes) -> list[GivenUp]:
+        """What is left of those that were given up, and is to be told by `mark`, which is the oldest."""
+        return [each for each in self._spool.records if each.last < number_of(mark)]
+
+    def _give_up(self, mark: bytes) -> None:
+        number = number_of(mark)
+        snapshot = self._held.get(mark)
+        if snapshot is not None:
+            left = GivenUp(
+                first=number, last=number, losses=all_lost(snapshot), start=snapshot.start, health=snapshot.health
             )
+        else:
+            left = self._spool.given_up(mark)
+        # All between this one and the one that waits before it.
+        place = self._line.index(mark)
+        since = number_of(self._line[place - 1]) if place else 0
+        before = [each for each in self._spool.records if since < each.first and each.last < number]
+        self._line.remove(mark)
+        self.given_up += 1
+        try:
+            # First of all: what is counted as lost must not come back.
+            self._spool.record(reduce(add, [*before, left]))
+        finally:
+            self._forget(mark)
 
-    def oldest(self) -> Snapshot | None:
-        """The one to be written next; it stays until `written`."""
-        return self._waiting[0] if self._waiting else None
-
-    def written(self) -> None:
-        """The oldest is in the database: forget it."""
-        self._counts -= len(self._waiting.popleft().counts)
-
-
-def _all_lost(snapshot: Snapshot) -> Losses:
-    outbound = [count for count in snapshot.counts if count.key.direction is Direction.OUTBOUND]
-    inbound = sum(count.attempted for count in snapshot.counts if count.key.direction is Direction.INBOUND)
-    return snapshot.losses + Losses(
-        attempted=sum(count.attempted for count in outbound),
-        established=sum(count.established for count in outbound),
-        refused=sum(count.refused for count in outbound),
-        timed_out=sum(count.timed_out for count in outbound),
-        failed=sum(count.failed for count in outbound),
-        inbound=inbound,
-    )
+    def _forget(self, mark: bytes) -> None:
+        if self._held.pop(mark, None) is None:
+            self._spool.remove(mark)

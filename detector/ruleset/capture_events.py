@@ -87,6 +87,13 @@ _APART = (
         "180000",
     ),
     _number("LostNames", "lost_names", "DNS answers that could not be read", "3"),
+    _number(
+        "LostSnapshots",
+        "lost_snapshots",
+        "snapshots given up before this one, which could not wait for the database any longer; what they had counted "
+        "is among the losses above",
+        "5",
+    ),
 )
 _LOST = _sum(field.expression for field in _LOSSES)
 _IS_COMPLETE = and_(
@@ -124,7 +131,7 @@ _ALL = (
         word="lost",
         kind=Kind.INTEGER,
         expression=_LOST,
-        meaning="sum of the losses below, `Folded` and `LostNames` apart",
+        meaning="sum of the losses below, `Folded`, `LostNames` and `LostSnapshots` apart",
         example="312",
     ),
     *_LOSSES,
@@ -168,6 +175,21 @@ _ALL = (
         "time between the last stored snapshot and this one, if more than a second; a clock that was set forward "
         "shows in it too",
         "60",
+    ),
+    _number(
+        "WaitedSeconds",
+        "waited_seconds",
+        "how long the snapshot waited for the database, if a second or more",
+        "300",
+    ),
+    Field(
+        name="SetAside",
+        word="set_aside",
+        kind=Kind.TEXT,
+        expression=_SNAPSHOT.set_aside,
+        meaning="where a damaged database is, in a host's first snapshot of the one that took its place; else missing",
+        example="/var/lib/detector/detector.db.damaged-20260302T090000Z",
+        groups=True,
     ),
     Field(
         name="Unseen",

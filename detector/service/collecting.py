@@ -9,29 +9,30 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from detector.bpf.capture import Capture
 from detector.collector import privileges
-from detector.collector.backlog import Backlog
 from detector.collector.listeners import listening
 from detector.collector.live import LiveCollector
 from detector.collector.names import Names
 from detector.collector.networks import Networks
-from detector.errors import AlreadyRunningError, ConfigError, StoreError
+from detector.collector.spool import Spool
+from detector.errors import AlreadyRunningError, ConfigError
 from detector.service.memory import give_back, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
-    from sqlalchemy import Engine
-
     from detector.domain import Snapshot, SnapshotRef
 
+SPOOL = "spool"
+"""The folder below the state folder in which snapshots wait for the database."""
+_MEGABYTE = 1_000_000
 # A snapshot is late when it comes later than a busy machine explains.
 _LATE_SECONDS = 1.0
 
@@ -52,6 +53,7 @@ class Collecting:
     remembered_names: int
     country_file: str
     network_file: str
+    spool_megabytes: int
 
 
 class Reporter(Protocol):
@@ -67,16 +69,19 @@ class Reporter(Protocol):
 def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
     """Captures and stores one snapshot each interval, and a last one at the end.
 
-    While the database is away, snapshots wait in memory (see `Backlog`).
+    While the database is away, snapshots wait on disk (see `Backlog`), those of earlier collectors included.
 
     Raises:
         AlreadyRunningError: another collector runs here.
         CaptureError: the kernel programs cannot be loaded or read.
         ConfigError: a file that is named cannot be used.
-        StoreError: the database cannot be used at the start, or the last snapshots not be stored at the end.
+        SpoolError: the spool cannot be read at the start.
+        StoreError: the database is missing or of another version, or the last snapshots can neither be stored nor
+            wait on disk at the end.
     """
     with (
         _only_one(Path(wanted.state)),
+        closing(Spool(Path(wanted.state) / SPOOL, wanted.spool_megabytes * _MEGABYTE)) as spool,
         _networks(wanted, report) as networks,
         Capture(map_entries=wanted.map_entries) as capture,
         LiveCollector(
@@ -90,28 +95,23 @@ def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
         capture.add_listeners(listening())
         due = time.monotonic()
         # Here, since importing what it takes is as slow as loading the kernel programs, which count meanwhile.
-        from detector.store.engine import check_current, database_file, open_store
+        from detector.service.storing import Storing
 
-        engine = open_store(wanted.database_url)
-        check_current(engine)
-        writer = _BacklogWriter(engine, wanted.host, report)
-        for kept in privileges.drop(database_file(engine)):
+        storing = Storing(wanted.database_url, wanted.host, spool, report, interval_seconds=wanted.interval_seconds)
+        for kept in privileges.drop(storing.database_file):
             report.fault(kept)
         settle()
+        storing.start()
         stopping = False
         while not stopping:
             give_back()
             due += wanted.interval_seconds
             stopping = stop.wait(max(0.0, due - time.monotonic()))
             late = time.monotonic() - due
-            writer.write(collector.take(late_seconds=late if late > _LATE_SECONDS else 0.0))
+            storing.put(collector.take(late_seconds=late if late > _LATE_SECONDS else 0.0))
             # What was due meanwhile is in the next one.
             due = max(due, time.monotonic() - wanted.interval_seconds)
-    if writer.waiting:
-        raise StoreError(
-            f"{writer.waiting} snapshots could not be stored before the end and are lost",
-            hint="look after the database first, and stop collect then",
-        )
+        storing.finish()
 
 
 @contextmanager
@@ -145,38 +145,3 @@ def _networks(wanted: Collecting, report: Reporter) -> Iterator[Networks | None]
         yield networks
     finally:
         networks.close()
-
-
-class _BacklogWriter:
-    def __init__(self, engine: Engine, host: str, report: Reporter) -> None:
-        from detector.store.engine import writing
-        from detector.store.snapshots import SnapshotWriter
-
-        self._engine = engine
-        self._writing = writing
-        self._writer = SnapshotWriter(host)
-        self._backlog = Backlog()
-        self._report = report
-        self._away = False
-
-    @property
-    def waiting(self) -> int:
-        return len(self._backlog)
-
-    def write(self, snapshot: Snapshot) -> None:
-        self._backlog.add(snapshot)
-        try:
-            while (oldest := self._backlog.oldest()) is not None:
-                with self._writing(self._engine) as connection:
-                    ref = self._writer.write(connection, oldest)
-                self._backlog.written()
-                self._report.snapshot(ref, oldest)
-        except StoreError as fault:
-            # What the transaction had numbered is rolled back with it.
-            self._writer.forget()
-            self._report.fault(f"{fault.message}; {self.waiting} snapshots wait in memory")
-            self._away = True
-        else:
-            if self._away:
-                self._report.fault("the database is back; all waiting snapshots are stored")
-            self._away = False

@@ -9,10 +9,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
-from detector.errors import DeliveryError, RuleError, StoreError
+from detector.errors import DeliveryError, RuleError, StoreDamagedError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
+from detector.service.renewal import renew
 from detector.store.engine import check_current, open_store
 from detector.store.outbox import StoredOutbox
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.25
 _TURN_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
+# On a disk that damages the new one as well nothing helps soon.
+_STORE_RENEWED_SECONDS = 5.0
 _LAST_DELIVERY_SECONDS = 1.0
 
 
@@ -55,7 +58,12 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         StoreError: the database cannot be used at the start.
     """
     engine = open_store(settings.database_url)
-    check_current(engine)
+    try:
+        check_current(engine)
+    except StoreDamagedError as fault:
+        report.fault(renew(settings.database_url, fault))
+        engine.dispose()
+        check_current(engine)
     stages = build_stages(settings, report)
     delivery = Thread(
         target=_deliver,
@@ -78,6 +86,12 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             try:
                 _detect_waiting(engine, stages, stop, report)
                 stop.wait(_POLL_SECONDS)
+            except StoreDamagedError as fault:
+                report.fault(renew(settings.database_url, fault))
+                engine.dispose()
+                # What is remembered of the models and of rules' windows is that of the other database.
+                stages = build_stages(settings, report)
+                stop.wait(_STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 stop.wait(_STORE_AWAY_SECONDS)

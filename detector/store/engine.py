@@ -23,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from detector import shipped
-from detector.errors import ConfigError, StoreError
+from detector.errors import ConfigError, StoreAwayError, StoreError
+from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
 # About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
 # for every snapshot.
 _STATEMENT_CACHE = 3000
-_SQLITE_BUSY_SECONDS = 30.0
-_HINTS = {
-    "file is not a database": "move the file away; `detector db upgrade` makes a new one",
-    "database disk image is malformed": "move the file away; `detector db upgrade` makes a new one",
-    "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
-    "open: start one, or run this as the user that owns the file",
-    "database is locked": f"another process has been writing for {_SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
+# Of Postgres: how long to wait for a connection, for an answer that the network may have swallowed, and in between.
+_POSTGRES_PATIENCE = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
 }
 _OPENED_FILE = "opened_file"
 # Alembic's own record of what it has done.
@@ -76,16 +77,26 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername="sqlite")
 
 
-def open_store(url: str) -> Engine:
+def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
     """An engine for `url`. Transactions of SQLite take the write lock at once when opened by `writing`.
+
+    Args:
+        url: see `parse_url`.
+        statement_seconds: the longest that Postgres may take for one statement; None: as the server is set.
 
     Raises:
         ConfigError: see `parse_url`.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True)
-    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": _SQLITE_BUSY_SECONDS})
+        patience = {name: value for name, value in _POSTGRES_PATIENCE.items() if name not in parsed.query}
+        engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True, connect_args=patience)
+        if statement_seconds is not None:
+            # For the transaction: a connection pooler in between may hand the session to others.
+            limit = f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}"
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
+        return engine
+    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": SQLITE_BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -124,7 +135,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 
-def _check_same_file(connection: Connection, path: str, inode: int) -> None:
+def _check_same_file(connection: Connection | None, path: str, inode: int) -> None:
     """What is written to a file that was deleted or replaced would be gone with the process."""
     try:
         same = Path(path).stat().st_ino == inode
@@ -132,8 +143,11 @@ def _check_same_file(connection: Connection, path: str, inode: int) -> None:
         same = False
     if not same:
         # The next attempt opens what is there by then.
-        connection.invalidate()
-        raise StoreError(f"database {path}: the file was removed or replaced", hint="put it back, or restart detector")
+        if connection is not None:
+            connection.invalidate()
+        raise StoreAwayError(
+            f"database {path}: the file was removed or replaced", hint="put it back, or restart detector"
+        )
 
 
 @contextmanager
@@ -144,7 +158,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
         StoreError: the database is away or locked for too long.
     """
     with _transaction(engine, detector_writes=True) as connection:
+        opened = connection.info.get(_OPENED_FILE)
         yield connection
+    if opened:
+        # What went into a file that was set aside meanwhile is not stored.
+        _check_same_file(None, *opened)
 
 
 @contextmanager
@@ -162,22 +180,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
-    with _faults_named(engine), engine.connect().execution_options(**options) as connection, connection.begin():
-        yield connection
-
-
-@contextmanager
-def _faults_named(engine: Engine) -> Iterator[None]:
+    opened: tuple[str, int] | None = None
     try:
-        yield
+        with engine.connect().execution_options(**options) as connection:
+            opened = connection.info.get(_OPENED_FILE)
+            with connection.begin():
+                yield connection
     except DBAPIError as fault:
-        reason = first_line(fault.orig)
-        raise StoreError(f"database {place(engine)}: {reason}", hint=_HINTS.get(reason, "")) from fault
-
-
-def first_line(fault: BaseException | None) -> str:
-    """The first line of an exception's text; drivers put the statement and its parameters on later lines."""
-    return (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise named(fault, place(engine), database_file(engine), opened[1] if opened else None) from fault
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:

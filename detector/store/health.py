@@ -31,6 +31,10 @@ class SnapshotHealth:
     health: CaptureHealth
     gap_seconds: float
     """How long nobody watched before it: from the end of the snapshot that was stored before."""
+    waited_seconds: float
+    """How long it waited for the database."""
+    set_aside: str | None
+    """Where the damaged database is whose place this one took, if it is the first snapshot in this one."""
 
     @property
     def complete(self) -> bool:
@@ -58,9 +62,9 @@ def find_incomplete(
     until: datetime | None = None,
     limit: int = 100,
 ) -> HealthPage:
-    """The newest `limit` snapshots that lost something, were taken blind, late or over a jump of the clock, or follow
-    upon a gap. What a kernel does not show is the same for long: it is told by the first snapshot of the period, and
-    where it changes.
+    """The newest `limit` snapshots that lost something, were taken blind, late or over a jump of the clock, waited for
+    the database, follow upon a gap, or are the first since a damaged database was set aside. What a kernel does not
+    show is the same for long: it is told by the first snapshot of the period, and where it changes.
 
     Args:
         connection: the transaction.
@@ -86,6 +90,8 @@ def find_incomplete(
             each.self_test_passed.is_(False),
             each.blind_since.is_not(None),
             *(each[word] != 0 for word in ("late_seconds", "clock_step_seconds", "suspended_seconds", "gap_seconds")),
+            each.waited_seconds != 0,
+            each.set_aside.is_not(None),
             (each.unseen != "") & (each.unseen != each.unseen_before),
         )
         rows = connection.execute(select(*each).where(told).order_by(each.seq.desc()).limit(limit + 1)).mappings()
@@ -105,4 +111,6 @@ def _health_from(row: RowMapping, host: str) -> SnapshotHealth:
         losses=Losses(**{field.name: row[f"lost_{field.name}"] for field in fields(Losses)}),
         health=CaptureHealth(**health),
         gap_seconds=row["gap_seconds"],
+        waited_seconds=row["waited_seconds"],
+        set_aside=row["set_aside"],
     )

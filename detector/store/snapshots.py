@@ -28,6 +28,7 @@ from detector.store.tables import (
     detection_cursors,
     hosts,
     login_origins,
+    replacements,
     snapshots,
 )
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from sqlalchemy import RowMapping
+    from sqlalchemy import Row, RowMapping
 
     from detector.domain import Snapshot
 
@@ -65,16 +66,29 @@ class SnapshotWriter:
         # What was written last, or was to be.
         self._tried: Snapshot | None = None
 
-    def write(self, connection: Connection, snapshot: Snapshot) -> SnapshotRef:
+    def write(
+        self, connection: Connection, snapshot: Snapshot, *, mark: bytes | None = None, waited_seconds: float = 0.0
+    ) -> SnapshotRef:
         """Adds `snapshot` within the transaction of `connection`; the caller commits it, whole or not at all.
 
         Should the transaction be rolled back, call `forget` before the next write.
+
+        Args:
+            connection: the transaction.
+            snapshot: what to write. If it is stored already, it is not written again.
+            mark: 16 bytes by which it is known again, whoever wrote it. Without, it is known as long as this writer
+                has written nothing else.
+            waited_seconds: how long it waited for the database.
 
         Raises:
             StoreError: another collector has written for the same host since the last time.
             sqlalchemy.exc.IntegrityError: another collector writes for the same host at the same moment.
         """
         host_id = host_number(connection, self._host, snapshot.end)
+        if mark is not None and (known := _marked(connection, host_id, mark)) is not None:
+            if self._last_seq is not None:
+                self._last_seq = max(known.seq, self._last_seq)
+            return SnapshotRef(host_id=host_id, host=self._host, **known._mapping)
         newest = connection.execute(
             select(snapshots.c.seq, snapshots.c.start, snapshots.c.end)
             .where(snapshots.c.host_id == host_id)
@@ -94,7 +108,12 @@ class SnapshotWriter:
         seq = 1 + (newest.seq if newest is not None else 0)
         place = {"host_id": host_id, "seq": seq}
         gap = (snapshot.start - newest.end).total_seconds() if newest is not None else 0.0
-        connection.execute(insert(snapshots), place | _described(snapshot, gap))
+        stored = {"mark": mark, "waited_seconds": waited_seconds}
+        if newest is None:
+            stored["set_aside"] = connection.scalar(
+                select(replacements.c.set_aside).order_by(replacements.c.replaced_at.desc()).limit(1)
+            )
+        connection.execute(insert(snapshots), place | _described(snapshot, gap) | stored)
         if rows := self._rows(connection, host_id, snapshot):
             connection.execute(insert(connection_counts), [place | row for row in rows])
         ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
@@ -132,6 +151,20 @@ class SnapshotWriter:
                 [{"b_key_id": key_id} for key_id in old],
             )
         return rows.values()
+
+
+def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
+    """Whether the snapshot of this mark is in the database."""
+    of_host = select(hosts.c.host_id).where(hosts.c.host == host).scalar_subquery()
+    return bool(connection.scalar(select(exists().where(snapshots.c.host_id == of_host, snapshots.c.mark == mark))))
+
+
+def _marked(connection: Connection, host_id: int, mark: bytes) -> Row[Any, Any, Any] | None:
+    return connection.execute(
+        select(snapshots.c.seq, snapshots.c.start, snapshots.c.end).where(
+            snapshots.c.host_id == host_id, snapshots.c.mark == mark
+        )
+    ).first()
 
 
 def _described(snapshot: Snapshot, gap_seconds: float) -> dict[str, Any]:

@@ -70,6 +70,8 @@ snapshots = Table(
     Column("lost_folded", BigInteger, nullable=False, server_default="0"),
     Column("lost_unnumbered", BigInteger, nullable=False, server_default="0"),
     Column("lost_names", BigInteger, nullable=False, server_default="0"),
+    # Whole snapshots that were given up between the one before and this one.
+    Column("lost_snapshots", BigInteger, nullable=False, server_default="0"),
     Column("self_test_passed", Boolean),
     Column("blind_since", UtcDateTime),
     Column("late_seconds", Double, nullable=False, server_default="0"),
@@ -79,7 +81,26 @@ snapshots = Table(
     Column("gap_seconds", Double, nullable=False, server_default="0"),
     # What this kernel does not show, joined by "; ".
     Column("unseen", Text, nullable=False, server_default=""),
+    # How long it waited for the database.
+    Column("waited_seconds", Double, nullable=False, server_default="0"),
+    # Of a host's first snapshot in a database that took the place of a damaged one: where that is (see `replacements`).
+    Column("set_aside", Text),
+    # By which the collector knows that it is stored already; NULL: it came from elsewhere.
+    Column("mark", LargeBinary(16)),
     Index(None, "host_id", "end"),
+    Index(None, "host_id", "mark", unique=True),
+    sqlite_with_rowid=False,
+)
+
+# That this database took the place of a damaged one, which was set aside.
+replacements = Table(
+    "replacements",
+    metadata,
+    Column("replaced_at", UtcDateTime, primary_key=True, autoincrement=False),
+    # Where the damaged one is.
+    Column("set_aside", Text, nullable=False),
+    # In what words SQLite complained.
+    Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
+from datetime import timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,12 @@ from sqlalchemy import insert
 
 from detector.bpf.capture import Capture
 from detector.cli import main
+from detector.collector.backlog import Backlog
+from detector.collector.spool import Spool
+from detector.domain import Snapshot
 from detector.store.engine import open_store, writing
 from detector.store.tables import model_hosts
-from tests.builders import Recorder, count
+from tests.builders import START, Recorder, count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,3 +192,30 @@ def test_a_host_that_is_being_learnt_is_doubtful_and_one_that_is_learnt_good(exa
     assert (young_verdict, known_verdict) == ("doubtful", "good")
     assert "young: learning: 2 h 30 min of 24 h" in young
     assert known == "known is learnt and scored"
+
+
+def test_what_waits_in_the_spool_is_said(examined: Doctor, tmp_path: Path) -> None:
+    """How much and since when; a fault if the database is there all the same, and none if it is not."""
+    assert examined()[1]["spool"] == [("good", "no snapshot waits for the database", "")]
+    (tmp_path / "state").mkdir()
+    with closing(Spool(tmp_path / "state" / "spool", 1_000_000)) as spool:
+        backlog = Backlog(spool)
+        for _ in range(2):
+            backlog.add(Snapshot(host="bastion-1", start=START, end=START + timedelta(seconds=10), counts=(count(),)))
+            backlog.keep()
+    code, found = examined()
+    ((verdict, finding, remedy),) = found["spool"]
+    assert (code, verdict) == (1, "bad")
+    assert finding.startswith("2 snapshots of 2 kB wait for the database, the oldest of 2026-03-02 ")
+    assert finding.endswith(", although that answers")
+    assert "start detector collect" in remedy
+    (tmp_path / "detector.db").unlink()
+    ((verdict, _, remedy),) = examined()[1]["spool"]
+    assert (verdict, remedy) == ("doubtful", "nothing is lost yet: look after the database")
+
+
+def test_a_spool_that_is_turned_off_is_doubtful(examined: Doctor) -> None:
+    """With what that means."""
+    code, found = examined("[collector]\nspool_megabytes = 0\n")
+    assert code == 0
+    assert found["spool"][0][:2] == ("doubtful", "is turned off: when the database is away, what is counted is lost")

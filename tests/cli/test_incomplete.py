@@ -120,6 +120,8 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
         "clock_step_seconds": 0.0,
         "suspended_seconds": 0.0,
         "gap_seconds": 90.0,
+        "waited_seconds": 0.0,
+        "set_aside": None,
         "unseen": ["a", "b"],
     }
     manual = (Path(__file__).parent.parent.parent / "docs" / "commands.md").read_text()

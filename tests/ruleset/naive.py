@@ -92,12 +92,15 @@ def row_of_snapshot(ref: SnapshotRef, losses: Losses, health: CaptureHealth, gap
         **lost,
         "Folded": losses.folded,
         "LostNames": losses.names,
+        "LostSnapshots": losses.snapshots,
         "SelfTest": {None: None, True: "passed", False: "failed"}[health.self_test_passed],
         "BlindSeconds": blind,
         "LateSeconds": health.late_seconds,
         "ClockStepSeconds": health.clock_step_seconds,
         "SuspendedSeconds": health.suspended_seconds,
         "GapSeconds": gap,
+        "WaitedSeconds": 0.0,
+        "SetAside": None,
         "Unseen": "; ".join(health.unseen) or None,
     }
 

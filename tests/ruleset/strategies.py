@@ -167,6 +167,7 @@ COUNTINGS = st.builds(
 KINDS = (
     *("LostAttempted", "LostEstablished", "LostRefused", "LostTimedOut", "LostFailed", "LostInbound", "LostMissed"),
     *("LostPendingFull", "LostUnmatched", "LostUnnamed", "LostUnread", "LostNames", "Folded", "Unnumbered", "Lost"),
+    "LostSnapshots",
 )
 SECONDS = ("BlindSeconds", "LateSeconds", "ClockStepSeconds", "SuspendedSeconds", "GapSeconds")
 _FEW_SECONDS = (0, 0.5, 1, 1.5, 10, 20)

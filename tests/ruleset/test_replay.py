@@ -1,10 +1,11 @@
 """Replays recorded snapshots through rules: each folder of tests/replay is a case.
 
 A case holds `snapshots.jsonl`, one snapshot a line (`start`, `end`, and `counts` under the system's own field names,
-with what the models said of a row among them; `losses` and `health` if there are any), and `findings.json`, all
-findings expected of them: the number of the line, the title of the rule, the group and the number of rows. Between two
-lines nothing happened; with `unwatched` in the second, nobody watched. The rules are those of the case's `rule.yml`, or
-all that ship: a case of one rule so proves as well that the others are silent.
+with what the models said of a row among them; `losses`, `health` and `waited_seconds` if there are any), and
+`findings.json`, all findings expected of them: the number of the line, the title of the rule, the group and the number
+of rows. Between two lines nothing happened; with `unwatched` in the second, nobody watched. With `replaced` in the
+first, the database took the place of a damaged one of this name. The rules are those of the case's `rule.yml`, or all
+that ship: a case of one rule so proves as well that the others are silent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import delete, insert
 
 from detector import shipped
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
@@ -23,6 +25,7 @@ from detector.ruleset.load import load_rules
 from detector.store import snapshots
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
+from detector.store.tables import replacements
 from tests.builders import observe
 
 if TYPE_CHECKING:
@@ -71,7 +74,12 @@ def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
         with writing(engine) as connection:
             if watched is not None and watched < start and not written.get("unwatched"):
                 writer.write(connection, Snapshot(host=case, start=watched, end=start, counts=()))
-            ref = writer.write(connection, snapshot)
+            if "replaced" in written:
+                values = {"replaced_at": start, "set_aside": written["replaced"], "reason": "malformed"}
+                connection.execute(insert(replacements).values(values))
+            ref = writer.write(connection, snapshot, waited_seconds=written.get("waited_seconds", 0.0))
+            if "replaced" in written:
+                connection.execute(delete(replacements))
             watched = end
             numbers = {each.count.key: each.key_id for each in snapshots.read_counts(connection, ref)}
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})

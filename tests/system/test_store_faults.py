@@ -1,0 +1,367 @@
+"""Real databases that fail while snapshots are written: books balance to the last connect."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import func, select
+
+from detector.collector.clock import Clock, Reading
+from detector.collector.spool import Spool
+from detector.domain import CaptureHealth, Losses, Snapshot
+from detector.errors import StoreError
+from detector.service.storing import Storing
+from detector.store.engine import open_store, reading, upgrade
+from detector.store.tables import connection_counts, hosts, snapshots
+from tests.builders import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from detector.domain import SnapshotRef
+
+_DRIVER = Path(__file__).parents[1] / "service" / "taking_snapshots.py"
+_PLENTY = 50_000_000
+_ROWS = 20
+# Busy machines and disks take their time; a database that is waited for takes ten seconds and more.
+_SLOW_SECONDS = 3
+
+
+class Said:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.stored = 0
+
+    def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:  # noqa: ARG002  the protocol
+        """Counts it."""
+        self.stored += 1
+
+    def fault(self, message: str) -> None:
+        """Remembers the message."""
+        self.faults.append(message)
+
+
+class Books:
+    """Takes snapshots of known counts, has them stored, and compares."""
+
+    def __init__(self, url: str, folder: Path, room: int = _PLENTY) -> None:
+        self.taken = self.attempts = 0
+        self.slowest = 0.0
+        self.said = Said()
+        self.spool = Spool(folder, room)
+        self.engine = open_store(url)
+        self._storing = Storing(url, "bastion-1", self.spool, self.said, interval_seconds=0.4)
+        self._storing.start()
+
+    def take(self, number: int = 1) -> None:
+        """One snapshot every 50 ms, as fast as `put` allows."""
+        for _ in range(number):
+            self.taken += 1
+            self.attempts += _ROWS * self.taken
+            end = datetime.now(UTC)
+            rows = tuple(count(port=1000 + row, attempted=self.taken, refused=1) for row in range(_ROWS))
+            asked = time.monotonic()
+            self._storing.put(Snapshot(host="bastion-1", start=end - timedelta(seconds=1), end=end, counts=rows))
+            self.slowest = max(self.slowest, time.monotonic() - asked)
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Ends storing, when all is stored."""
+        _until(lambda: self.spool.bytes == 0, 20)
+        self._storing.finish()
+        self.spool.close()
+
+    def balance(self) -> tuple[int, int]:
+        """Fails unless snapshots and connects taken are those stored and those said to be lost.
+
+        Returns how many snapshots were stored, and how many given up.
+        """
+        with reading(self.engine) as connection:
+            stored, given_up, lost = connection.execute(
+                select(func.count(), func.sum(snapshots.c.lost_snapshots), func.sum(snapshots.c.lost_attempted))
+            ).one()
+            marks = connection.scalar(select(func.count(snapshots.c.mark.distinct())))
+            attempts, refused = connection.execute(
+                select(func.sum(connection_counts.c.attempted), func.sum(connection_counts.c.refused))
+            ).one()
+        self.engine.dispose()
+        assert marks == stored
+        assert stored + given_up == self.taken
+        assert attempts + lost == self.attempts
+        assert refused == stored * _ROWS
+        return stored, int(given_up)
+
+
+def _until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # waits for another thread or process, which has no other way to tell
+
+
+class Postgres:
+    """A server of this test's own, which may be mistreated."""
+
+    def __init__(self) -> None:
+        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin/initdb")).parent
+        self._folder = Path(tempfile.mkdtemp(prefix="detector-postgres-"))
+        self._as_server: list[str | Path] = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self._as_server:
+            shutil.chown(self._folder, "postgres", "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._data = self._folder / "data"
+        self._options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={self._folder}"
+        self._call(self._programs / "initdb", "-D", self._data, "-A", "trust", "-U", "tests", "--no-sync")
+        self.url = f"postgresql://tests@127.0.0.1:{port}/postgres"
+
+    def _call(self, *command: str | Path) -> None:
+        subprocess.run([*self._as_server, *command], check=True, capture_output=True, cwd="/")
+
+    def _control(self, *arguments: str | Path) -> None:
+        self._call(self._programs / "pg_ctl", "-D", self._data, "-w", "-l", self._folder / "log", *arguments)
+
+    def start(self) -> None:
+        """Until it answers. Processes of one that was killed may hold its memory for a moment."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self._control("-o", self._options, "start")
+            except subprocess.CalledProcessError:
+                assert time.monotonic() < deadline
+            else:
+                return
+
+    def processes(self) -> list[int]:
+        """The server and its processes."""
+        server = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, children)]
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all of them."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def remove(self) -> None:
+        """Ends it, and removes what it wrote."""
+        with suppress(subprocess.CalledProcessError, FileNotFoundError, ProcessLookupError):
+            self.signal(signal.SIGCONT)
+            self._control("-m", "immediate", "stop")
+        shutil.rmtree(self._folder)
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    """A running server with a current database."""
+    started = Postgres()
+    try:
+        started.start()
+        engine = open_store(started.url)
+        upgrade(engine)
+        engine.dispose()
+        yield started
+    finally:
+        started.remove()
+
+
+@pytest.mark.postgres
+def test_postgres_killed_again_and_again_loses_nothing(server: Postgres, tmp_path: Path) -> None:
+    """kill -9 of the whole server three times while snapshots are written: each is stored, once, and nobody waited."""
+    books = Books(server.url, tmp_path / "spool")
+    for _ in range(3):
+        taking = threading.Thread(target=books.take, args=[12])
+        taking.start()
+        time.sleep(0.2)  # into the middle of it
+        server.signal(signal.SIGKILL)
+        taking.join()
+        server.start()
+        books.take(4)
+    books.close()
+    assert books.balance() == (48, 0)
+    assert books.slowest < _SLOW_SECONDS
+    assert any("the database is back after" in each for each in books.said.faults)
+
+
+@pytest.mark.postgres
+def test_postgres_that_hangs_delays_nobody(server: Postgres, tmp_path: Path) -> None:
+    """All its processes are stopped, so that it neither answers nor refuses: what is taken meanwhile waits on disk."""
+    books = Books(server.url, tmp_path / "spool")
+    books.take(3)
+    server.signal(signal.SIGSTOP)
+    books.take(40)
+    assert books.said.stored <= 4
+    assert books.slowest < _SLOW_SECONDS
+    server.signal(signal.SIGCONT)
+    books.take(1)
+    books.close()
+    assert books.balance() == (44, 0)
+
+
+@contextmanager
+def _small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    return filler
+
+
+def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None:
+    """Neither takes anything: the newest snapshot waits in memory, the others are given up, and the next one that is
+    stored says exactly how many they were and what they had counted.
+    """
+    with _small_disk(tmp_path / "disk", "2m") as disk:
+        url = f"sqlite:///{disk / 'detector.db'}"
+        engine = open_store(url)
+        upgrade(engine)
+        engine.dispose()
+        books = Books(url, disk / "spool")
+        books.take(5)
+        filler = _fill(disk)
+        books.take(60)
+        filler.unlink()
+        _until(lambda: any("is back" in each for each in books.said.faults), 10)
+        books.take(3)
+        books.close()
+        stored, given_up = books.balance()
+    assert given_up > 10
+    assert stored > 5
+    assert any("full" in each for each in books.said.faults)
+    assert any("No space left on device" in each for each in books.said.faults)
+
+
+def test_a_full_disk_under_the_database_alone_loses_nothing(tmp_path: Path) -> None:
+    """The spool is elsewhere: all of it is stored when there is room again."""
+    with _small_disk(tmp_path / "disk", "2m") as disk:
+        url = f"sqlite:///{disk / 'detector.db'}"
+        engine = open_store(url)
+        upgrade(engine)
+        engine.dispose()
+        books = Books(url, tmp_path / "spool")
+        books.take(3)
+        filler = _fill(disk)
+        books.take(40)
+        filler.unlink()
+        books.take(3)
+        books.close()
+        assert books.balance() == (46, 0)
+
+
+def test_two_collectors_share_a_file(sqlite_url: str, tmp_path: Path) -> None:
+    """Two processes write to one SQLite file as fast as they can: each finds all of its own there."""
+    running = [
+        subprocess.Popen([sys.executable, str(_DRIVER), sqlite_url, *map(str, _places(tmp_path, name)), name])
+        for name in ("bastion-1", "bastion-2")
+    ]
+    time.sleep(4)  # as long as they write
+    for process in running:
+        process.kill()
+        process.wait()
+    engine = open_store(sqlite_url)
+    for name in ("bastion-1", "bastion-2"):
+        spool, taken = _places(tmp_path, name)
+        with closing(Spool(spool, _PLENTY)) as left:
+            storing = Storing(sqlite_url, name, left, Said(), interval_seconds=1)
+            storing.start()
+            _until(partial(_is_empty, left), 10)
+            storing.finish()
+        with reading(engine) as connection:
+            of_host: Any = select(hosts.c.host_id).where(hosts.c.host == name).scalar_subquery()
+            stored = connection.scalars(
+                select(connection_counts.c.attempted)
+                .where(connection_counts.c.host_id == of_host)
+                .order_by(connection_counts.c.seq)
+            ).all()
+        kept = [int(line) for line in taken.read_text().split()]
+        assert len(kept) > 20
+        # The last one may be there although nobody was told.
+        assert list(stored[: len(kept)]) == kept
+        assert len(stored) <= len(kept) + 1
+    engine.dispose()
+
+
+def _is_empty(spool: Spool) -> bool:
+    return spool.bytes == 0
+
+
+def _places(folder: Path, name: str) -> tuple[Path, Path]:
+    (folder / name).mkdir(exist_ok=True)
+    return folder / name / "spool", folder / name / "taken"
+
+
+def test_a_clock_that_is_set_back_an_hour_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """The collector's own clock, shown a wall clock that is set back in between: all is stored in the order in which it
+    was taken, says by how much, and nothing waited.
+    """
+    moments = [
+        Reading(datetime.now(UTC) - timedelta(hours=back) + timedelta(seconds=passed), float(passed), float(passed))
+        for passed, back in enumerate((0, 0, 0, 1, 1, 1))
+    ]
+    clock = Clock(iter(moments).__next__)
+    said = Said()
+    engine: Engine = open_store(sqlite_url)
+    with closing(Spool(tmp_path / "spool", _PLENTY)) as spool:
+        storing = Storing(sqlite_url, "bastion-1", spool, said, interval_seconds=1)
+        storing.start()
+        for number in range(1, 6):
+            span = clock.span()
+            health = CaptureHealth(clock_step_seconds=span.stepped_seconds)
+            row = count(attempted=number)
+            storing.put(
+                Snapshot(
+                    host="bastion-1", start=span.start, end=span.end, counts=(row,), losses=Losses(), health=health
+                )
+            )
+        storing.finish()
+    with reading(engine) as connection:
+        attempted = connection.scalars(select(connection_counts.c.attempted).order_by(connection_counts.c.seq)).all()
+        steps = connection.scalars(select(snapshots.c.clock_step_seconds).order_by(snapshots.c.seq)).all()
+    engine.dispose()
+    assert list(attempted) == [1, 2, 3, 4, 5]
+    assert [round(each) for each in steps] == [0, 0, -3600, 0, 0]
+
+
+def test_an_end_while_postgres_hangs_comes_soon(tmp_path: Path) -> None:
+    """A server that accepts and says nothing: the collector starts, counts, and ends within two seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"postgresql://tests@127.0.0.1:{mute.getsockname()[1]}/none"
+        with closing(Spool(tmp_path / "spool", _PLENTY)) as spool:
+            storing = Storing(url, "bastion-1", spool, Said(), interval_seconds=0.4)
+            storing.start()
+            end = datetime.now(UTC)
+            storing.put(Snapshot(host="bastion-1", start=end - timedelta(seconds=1), end=end, counts=()))
+            asked = time.monotonic()
+            with suppress(StoreError):
+                storing.finish()
+            assert time.monotonic() - asked < 2
+            assert len(list((tmp_path / "spool").iterdir())) == 1

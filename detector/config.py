@@ -68,6 +68,8 @@ class Collector(_Section, frozen=True):
     """A MaxMind-format file that tells who owns an address's network (GeoLite2-ASN.mmdb). Empty: not wanted."""
     spool_megabytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
     """What snapshots that wait for the database may take on disk. 0: none waits there."""
+    cache_folder: str = "/var/cache/detector"
+    """Where compiled kernel programs are kept for the next start. Empty: they are not."""
 
 
 class Models(_Section, frozen=True):

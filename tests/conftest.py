@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url, text
 
+from detector.bpf import capture
 from detector.store.engine import open_store, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kernel programs are compiled once for each size of their maps, and nothing is kept on the machine."""
+    folder = tmp_path_factory.mktemp("programs")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capture, "CACHE", str(folder))
+        patch.setenv("DETECTOR_COLLECTOR_CACHE_FOLDER", str(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

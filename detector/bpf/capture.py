@@ -16,7 +16,7 @@ from detector.bpf import syscall
 from detector.bpf.answers import DnsAnswer, read_answers
 from detector.bpf.hooks import HookState
 from detector.bpf.processes import KernelProcess, Listener, Processes
-from detector.bpf.program import Sizes
+from detector.bpf.sizes import Sizes
 from detector.domain import Losses
 from detector.errors import CaptureError
 
@@ -38,7 +38,9 @@ _COUNTERS = tuple(field.name for field in fields(Losses) if field.name != "misse
 # Processes whose counts found no room, each with one entry in which they are put together.
 _FOLDED_ENTRIES = 4096
 _NAMED_ENTRIES = 16_384
-# Half a second on most machines; a minute and more where the processor is emulated.
+CACHE = "/var/cache/detector"
+"""Where compiled programs are kept, so that a start takes no compiler."""
+# Two seconds on most machines if they have to be compiled; a minute and more where the processor is emulated.
 _LOAD_TIMEOUT_SECONDS = 240.0
 # What one of them is not shown, since it is running on that processor, the other one is.
 _TWINS = frozenset({"count_state_change", "rescue_state_change"})
@@ -87,6 +89,7 @@ class Capture:
         folded_entries: processes that can be counted so.
         named_entries: processes, and paths, that the kernel side remembers at once.
         use_types: read the kernel's structures. False does without its type information even if there is any.
+        cache: the folder in which compiled programs are kept; made if need be. Empty: they are not kept. None: CACHE.
 
     Raises:
         CaptureError: the programs cannot be loaded; see preflight for the usual reasons.
@@ -100,15 +103,19 @@ class Capture:
         folded_entries: int = _FOLDED_ENTRIES,
         named_entries: int = _NAMED_ENTRIES,
         use_types: bool = True,
+        cache: str | None = None,
     ) -> None:
         sizes = Sizes(
             counts=map_entries, folded=folded_entries, pending=pending_entries or map_entries, named=named_entries
         )
-        self._fds, answer = _load_apart({"sizes": asdict(sizes), "types": use_types})
+        wanted = {"sizes": asdict(sizes), "types": use_types, "cache": CACHE if cache is None else cache}
+        self._fds, answer = _load_apart(wanted)
         self.hooks = tuple(HookState(**{**each, "in_use": tuple(each["in_use"])}) for each in answer["hooks"])
         """What is attached, and what is not seen as a result."""
         self.untyped: str = answer["untyped"]
         """Why the kernel's structures cannot be read; empty if they can."""
+        self.uncached: str = answer["uncached"]
+        """Why what was compiled could not be kept for the next start; empty if it was."""
         self._pairs = (_Pair(self._fds, "active", "counts"), _Pair(self._fds, "active_folded", "folded"))
         self._processes = Processes(self._fds, named_entries)
         self._generation = 0

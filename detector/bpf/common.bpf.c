@@ -9,7 +9,6 @@
  *   TICK_NS                          nanoseconds between two ticks of the kernel's clock
  *   HOST_NETWORK                     inode of the host's own network namespace
  *   NUMBER_<function>                what stands for it in a call: see APART
- *   FLOW_SECRETS                     random numbers: see fingerprint_of
  *   KPROBES                          the kernel has them
  *   TYPES                            the kernel describes its structures (BTF); without, only counting is left
  *   OFFSET_<struct>_<member>         offsets in bytes, from BTF; absent where the kernel has no such member

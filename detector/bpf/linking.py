@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 APART = ("count", "facts_of_image", "current_process", "learn_own_origin", "count_send")
 """The functions that are called so: see APART in common.bpf.c."""
@@ -20,7 +20,9 @@ NUMBERS = {name: number for number, name in enumerate(APART, start=_FIRST_NUMBER
 
 # struct bpf_insn: code, registers, offset, immediate. include/uapi/linux/bpf.h
 _INSTRUCTION = struct.Struct("=BBhi")
-_CALL = 0x85
+_CALL, _LOAD_64 = 0x85, 0x18
+# In place of a source register: what is loaded is a map.
+_FROM_MAP = 1
 # In place of a source register: the call is of another function of the same program.
 _PSEUDO_CALL = 1
 
@@ -54,3 +56,13 @@ def link(name: str, code_of: Callable[[str], bytes]) -> bytes:
         distance = (places[called] - at) // _INSTRUCTION.size - 1
         _INSTRUCTION.pack_into(code, at, _CALL, _PSEUDO_CALL << 4, 0, distance)
     return bytes(code)
+
+
+def with_descriptors(code: bytes, descriptors: Sequence[int]) -> bytes:
+    """The same instructions, with the descriptors of maps where their places are: see `objects.KernelObject`."""
+    changed = bytearray(code)
+    for at in range(0, len(code), _INSTRUCTION.size):
+        operation, registers, offset, place = _INSTRUCTION.unpack_from(code, at)
+        if operation == _LOAD_64 and registers >> 4 == _FROM_MAP:
+            _INSTRUCTION.pack_into(changed, at, operation, registers, offset, descriptors[place])
+    return bytes(changed)

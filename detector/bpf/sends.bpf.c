@@ -35,20 +35,29 @@ struct flow_set {
 
 BPF_ARRAY(flows, struct flow_set, FLOW_SETS);
 
-#define FLOW_WORDS (sizeof(struct flow) / sizeof(u64))
+#define FLOW_HALVES (sizeof(struct flow) / sizeof(u32))
+
+/* Random numbers, which user space puts there before anything is attached. */
+struct flow_secrets {
+	u64 numbers[2 + 2 * FLOW_HALVES];
+};
+BPF_ARRAY(flow_secrets, struct flow_secrets, 1);
 
 /* 64 bits for a flow, by numbers that are drawn anew at each start: nobody can choose a destination that is taken for another.
  * Multilinear hashing (Lemire and Kaser, 2014, "Strongly universal string hashing is fast"), of which the upper half is good. */
 static inline u64 fingerprint_of(struct flow *flow)
 {
-	static const u64 secrets[] = {FLOW_SECRETS};
+	int zero = 0;
+	struct flow_secrets *secrets = flow_secrets.lookup(&zero);
 	u32 *halves = (u32 *)flow;
-	u64 upper = secrets[0], lower = secrets[1];
 
+	if (!secrets)
+		return 0;
+	u64 upper = secrets->numbers[0], lower = secrets->numbers[1];
 #pragma unroll
-	for (int i = 0; i < 2 * FLOW_WORDS; i++) {
-		upper += secrets[2 + i] * halves[i];
-		lower += secrets[2 + 2 * FLOW_WORDS + i] * halves[i];
+	for (int i = 0; i < FLOW_HALVES; i++) {
+		upper += secrets->numbers[2 + i] * halves[i];
+		lower += secrets->numbers[2 + FLOW_HALVES + i] * halves[i];
 	}
 	return (upper & ~0xffffffffull) | lower >> 32;
 }

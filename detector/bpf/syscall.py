@@ -17,7 +17,9 @@ from detector.errors import CaptureError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOOKUP_ELEM, _UPDATE_ELEM, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 1, 2, 5, 15, 17
+    from detector.bpf.objects import MapDefinition
+
+_MAP_CREATE, _LOOKUP_ELEM, _UPDATE_ELEM, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 5, 15, 17
 _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH = 24, 25
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
@@ -56,6 +58,19 @@ class _Batch(ctypes.Structure):
 
 class _Info(ctypes.Structure):
     _fields_ = (("fd", ctypes.c_uint32), ("length", ctypes.c_uint32), ("info", ctypes.c_uint64))
+
+
+class _Map(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_uint32),
+        ("key_bytes", ctypes.c_uint32),
+        ("value_bytes", ctypes.c_uint32),
+        ("entries", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("inner_fd", ctypes.c_uint32),
+        ("node", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+    )
 
 
 class _Program(ctypes.Structure):
@@ -102,6 +117,29 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
 
 def _fail(what: str, code: int) -> CaptureError:
     return CaptureError(f"{what}: {os.strerror(code)}", hint="see: detector doctor")
+
+
+def create_map(name: str, definition: MapDefinition, inner_fd: int = 0) -> int:
+    """Makes a map, and returns its descriptor. `inner_fd`: of a map like those that a map of maps will hold.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    result = _call(
+        _MAP_CREATE,
+        _Map(
+            kind=definition.kind,
+            key_bytes=definition.key_bytes,
+            value_bytes=definition.value_bytes,
+            entries=definition.entries,
+            flags=definition.flags,
+            inner_fd=inner_fd,
+            name=name.encode()[:15],
+        ),
+    )
+    if result < 0:
+        raise _fail(f"making the kernel map {name}", -result)
+    return result
 
 
 class ProgramKind(IntEnum):

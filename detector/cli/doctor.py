@@ -78,14 +78,14 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 def examine(settings: Settings, path: Path | None) -> Iterator[Check]:
     """All checks, in the order of the data's way; `path` is the configuration file, if there is one."""
-    yield from _capture()
+    yield from _capture(settings)
     yield from _database(settings)
     yield from _spool(settings)
     yield from _rules(settings)
     yield from _channels(settings, path)
 
 
-def _capture() -> Iterator[Check]:
+def _capture(settings: Settings) -> Iterator[Check]:
     from detector.bpf import preflight
 
     faults = preflight.faults()
@@ -99,23 +99,27 @@ def _capture() -> Iterator[Check]:
             "mend what is wrong with capture, or run doctor with the privileges of detector collect",
         )
     else:
-        yield from _hooks()
+        yield from _hooks(settings)
     for doubt, remedy in preflight.doubts():
         yield Check("capture", Verdict.DOUBTFUL, doubt, remedy)
 
 
-def _hooks() -> Iterator[Check]:
+def _hooks(settings: Settings) -> Iterator[Check]:
     from detector.bpf.capture import Capture
     from detector.bpf.hooks import HOOKS
 
+    cache = settings.collector.cache_folder
     try:
-        with Capture(map_entries=_FEW, folded_entries=_FEW) as capture:
-            states, untyped = capture.hooks, capture.untyped
+        with Capture(map_entries=_FEW, folded_entries=_FEW, cache=cache) as capture:
+            states, untyped, uncached = capture.hooks, capture.untyped, capture.uncached
     except DetectorError as fault:
         remedy = "what the compiler and the kernel say of it is shown by: detector collect"
         yield Check("capture", Verdict.BAD, fault.message, remedy)
         return
     yield Check("capture", Verdict.GOOD, "can be started here")
+    if cache and uncached:
+        finding = f"each start takes the compiler, since what it makes cannot be kept: {uncached}"
+        yield Check("capture", Verdict.DOUBTFUL, finding, "mend that, or set collector.cache_folder")
     if untyped:
         finding = f"not known: executables, logins, and why connects fail ({untyped})"
         yield Check("hooks", Verdict.DOUBTFUL, finding, _TYPES_REMEDY)

@@ -54,6 +54,7 @@ class Collecting:
     country_file: str
     network_file: str
     spool_megabytes: int
+    cache_folder: str
 
 
 class Reporter(Protocol):
@@ -83,7 +84,7 @@ def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
         _only_one(Path(wanted.state)),
         closing(Spool(Path(wanted.state) / SPOOL, wanted.spool_megabytes * _MEGABYTE)) as spool,
         _networks(wanted, report) as networks,
-        Capture(map_entries=wanted.map_entries) as capture,
+        Capture(map_entries=wanted.map_entries, cache=wanted.cache_folder) as capture,
         LiveCollector(
             capture,
             wanted.host,

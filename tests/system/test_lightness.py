@@ -105,7 +105,8 @@ def test_memory_falls_back_after_a_snapshot_of_very_many_keys(collect: Collect) 
     for first in (1000, 31000):
         subprocess.run(storm("scan", "127.0.0.1", first, 30_000), check=True, stdout=subprocess.DEVNULL)
         collect.snapshots(3)
-    assert collect.megabytes < before + 30
+    # Whatever waited for the database meanwhile is read again to be stored.
+    collect.until(lambda: collect.megabytes < before + 30)
 
 
 def test_the_address_of_the_database_is_not_shown_to_others(collect: Collect) -> None:

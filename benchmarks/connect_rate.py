@@ -56,12 +56,12 @@ SHAPES = (
         server_processor=1,
         client=_visits("request", PORT + 1, 10_000),
     ),
-    # Neither of these waits for the other end: on two processors it would be chance which of them waits for which.
+    # A processor for the client, and another one for the server.
     Shape(
         "connect and close",
         24_000,
         server=_traffic("accept", PORT),
-        server_processor=0,
+        server_processor=1,
         client=_visits("visit", PORT, 24_000),
     ),
     # Resets each connection, which leaves nothing to do after it: nothing but connecting takes time.

@@ -16,8 +16,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
+from benchmarks.nothing import attach_nothing
 from detector.bpf import syscall
-from detector.bpf.btf import kernel_types
 from detector.bpf.capture import Capture
 from tests.system.conftest import storm
 from tests.system.island import island
@@ -32,8 +32,6 @@ _ROUNDS = 5
 _COUNT = 20_000
 _CALLS = 2_000_000
 _PORT = 7003
-# r0 = 0, exit: include/uapi/linux/bpf.h.
-_RETURN_0 = bytes.fromhex("b700000000000000 9500000000000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +99,8 @@ def _other_call() -> float:
 
 @contextmanager
 def _empty_program() -> Iterator[int]:
-    """A program that does nothing, on each change of a socket's state; gives its descriptor."""
-    number = kernel_types().tracepoint("inet_sock_set_state")
-    assert number
-    program = syscall.load("nothing", syscall.ProgramKind.TRACING, _RETURN_0, tracepoint=number)
-    attached = syscall.attach_to_tracepoint(program)
+    """A program that does nothing, at each change of a socket's state; gives its descriptor."""
+    program, attached = attach_nothing()
     try:
         yield program
     finally:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.nothing import attach_nothing
 from tests.system.conftest import storm
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ _PATIENCE_SECONDS = 30.0
 
 @contextmanager
 def detector(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001  it sees all networks
-    """`detector collect` with all it has, and a snapshot each second."""
-    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(folder), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
+    """`detector collect` as it comes: with all it has, and a snapshot each ten seconds."""
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(folder)}
     command = [sys.executable, "-m", "detector"]
     subprocess.run([*command, "db", "upgrade"], check=True, env=environment, capture_output=True)
     with (
@@ -47,6 +48,17 @@ def detector(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001
         # The first snapshot.
         assert process.stdout.readline(), "detector did not start"
         yield
+
+
+@contextmanager
+def empty_program(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001  it sees all networks
+    """A program that does nothing, run at each change of a socket's state: what it takes to look there at all."""
+    descriptors = attach_nothing()
+    try:
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -151,6 +163,7 @@ def _wait(ready: Callable[[], bool], name: str, inside: list[str]) -> None:
 
 WATCHERS: dict[str, Watcher] = {
     "detector collect": detector,
+    "an empty program": empty_program,
     "bpftrace, a line each": bpftrace,
     "tcpdump of SYNs": tcpdump,
     "auditd of connect": auditd,

@@ -140,6 +140,14 @@ static inline struct connection_value *entry_of(void *map, struct connection_key
 	return *made ? NULL : bpf_map_lookup_elem(map, key);
 }
 
+static inline void add_handshake(struct connection_value *value, u64 nanoseconds)
+{
+	__sync_fetch_and_add(&value->handshake_ns_total, nanoseconds);
+	/* Two processors at once may leave the smaller of two new maxima: a maximum is not worth a lock. */
+	if (nanoseconds > value->handshake_ns_max)
+		value->handshake_ns_max = nanoseconds;
+}
+
 static inline void add_to(struct connection_value *value, struct connection_value *once)
 {
 	if (once->attempted)
@@ -152,12 +160,8 @@ static inline void add_to(struct connection_value *value, struct connection_valu
 		__sync_fetch_and_add(&value->timed_out, once->timed_out);
 	if (once->failed)
 		__sync_fetch_and_add(&value->failed, once->failed);
-	if (!once->handshake_ns_total)
-		return;
-	__sync_fetch_and_add(&value->handshake_ns_total, once->handshake_ns_total);
-	/* Two processors at once may leave the smaller of two new maxima: a maximum is not worth a lock. */
-	if (once->handshake_ns_max > value->handshake_ns_max)
-		value->handshake_ns_max = once->handshake_ns_max;
+	if (once->handshake_ns_total)
+		add_handshake(value, once->handshake_ns_total);
 }
 
 /* Counts at the key, or at its process alone when there is no room. */
@@ -188,15 +192,29 @@ int count(struct tally *tally)
 }
 APART(count, struct tally);
 
+/* The entry that the key has already, as nearly all have; for another one, see count. */
+static inline struct connection_value *known_entry(struct connection_key *key)
+{
+	int zero = 0;
+	void *map = active.lookup(&zero);
+
+	return map ? bpf_map_lookup_elem(map, key) : NULL;
+}
+
 /* Counts one in the field `member` of the key, or as lost. */
 #define COUNT(counted_key, member, lost)                                 \
 	do {                                                             \
+		struct connection_value *entry = known_entry(counted_key); \
+		if (entry) {                                             \
+			__sync_fetch_and_add(&entry->member, 1);         \
+			break;                                           \
+		}                                                        \
 		struct tally tally = {                                   \
 			.key = *(counted_key),                           \
 			.loss = (lost),                                  \
 			.once = {.member = 1},                           \
 		};                                                       \
-		call_count(&tally);                                     \
+		call_count(&tally);                                      \
 	} while (0)
 
 static inline void map_ipv4(u8 *address, u32 ipv4)

@@ -20,9 +20,10 @@ struct flow {
 };
 
 /* Which snapshot a flow was last counted in, counted from 1: 0 is a free slot. A flow may stand in any slot of its set, which is
- * one line of the processor's cache; a hash table would cost several times as much. What has to make room is counted again. */
-#define FLOW_SETS 8192
-#define FLOW_SLOTS 4
+ * two lines of the processor's cache; a hash table would cost several times as much. What has to make room is counted again: with
+ * 8 slots, that takes tens of thousands of flows in a snapshot. */
+#define FLOW_SETS 4096
+#define FLOW_SLOTS 8
 
 struct flow_slot {
 	u64 fingerprint;

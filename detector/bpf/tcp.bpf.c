@@ -74,21 +74,22 @@ static inline void begin_pending(u64 socket, struct connection_key *key)
 {
 	struct pending_slot *slot = slot_of(socket);
 
-	struct pending_connect connect = {.key = *key, .started_ns = clock_of(key->protocol)};
-
 	if (!slot)
 		return;
 	/* Its own, if an earlier outcome was missed. */
 	if (slot->socket != socket) {
 		__sync_fetch_and_add(&slot->claims, 1);
 		if (*(volatile u64 *)&slot->claims != 1) {
+			struct pending_connect connect = {.key = *key, .started_ns = clock_of(key->protocol)};
+
 			__sync_fetch_and_add(&slot->claims, -1);
 			if (pending.update(&socket, &connect))
 				add_one(LOST_PENDING_FULL);
 			return;
 		}
 	}
-	slot->connect = connect;
+	slot->connect.key = *key;
+	slot->connect.started_ns = clock_of(key->protocol);
 	slot->socket = socket;
 }
 
@@ -144,12 +145,18 @@ static inline u64 handshake_ns(u64 sock, struct pending_connect *connect)
 static inline void count_success(u64 sock, struct pending_connect *connect)
 {
 	u64 took_ns = handshake_ns(sock, connect);
+	struct connection_value *entry = known_entry(&connect->key);
+
+	if (entry) {
+		__sync_fetch_and_add(&entry->established, 1);
+		add_handshake(entry, took_ns);
+		return;
+	}
 	struct tally tally = {
 		.key = connect->key,
 		.loss = LOST_ESTABLISHED,
 		.once = {.established = 1, .handshake_ns_total = took_ns, .handshake_ns_max = took_ns},
 	};
-
 	call_count(&tally);
 }
 
@@ -171,22 +178,18 @@ static inline void count_failure(u64 sock, u64 socket, struct connection_key *ke
 #ifdef TYPES
 	LOAD(error, sock + OFFSET_sock_sk_err);
 #endif
-	struct tally tally = {.key = *key, .loss = LOST_FAILED};
 	if (error == ECONNREFUSED) {
-		tally.loss = LOST_REFUSED;
-		tally.once.refused = 1;
+		COUNT(key, refused, LOST_REFUSED);
 	} else if (error == ETIMEDOUT) {
-		tally.loss = LOST_TIMED_OUT;
-		tally.once.timed_out = 1;
+		COUNT(key, timed_out, LOST_TIMED_OUT);
 	} else {
-		tally.once.failed = 1;
+		COUNT(key, failed, LOST_FAILED);
 #ifdef TYPES
 		struct failed_socket failed = {.socket = socket, .inode = inode_of_socket(sock, true)};
 		u8 one = 1;
 		failed_sockets.update(&failed, &one);
 #endif
 	}
-	call_count(&tally);
 }
 
 /* An accepted connection. `current` is whoever the packet arrived under; who listens was kept when that began. */
@@ -203,6 +206,12 @@ static inline void count_inbound(u64 sock, struct change *change, struct connect
 	if (listener)
 		key->process = listener->process;
 #endif
+	struct connection_value *entry = known_entry(key);
+	if (entry) {
+		__sync_fetch_and_add(&entry->attempted, 1);
+		__sync_fetch_and_add(&entry->established, 1);
+		return;
+	}
 	struct tally tally = {
 		.key = *key,
 		.loss = LOST_INBOUND,
@@ -296,11 +305,10 @@ static inline void count_change(u64 sock, struct change *change)
 
 	struct pending_connect *connect = pending_of(socket);
 	if (connect) {
-		key = connect->key;
 		if (change->after == STATE_ESTABLISHED)
 			count_success(sock, connect);
 		else
-			count_failure(sock, socket, &key);
+			count_failure(sock, socket, &connect->key);
 		end_pending(socket);
 	} else if (change->before == STATE_SYN_SENT) {
 		add_one(LOST_UNMATCHED);

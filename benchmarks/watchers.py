@@ -35,7 +35,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 @contextmanager
-def detector(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001  it sees all networks
+def detector(inside: list[str], folder: Path) -> Iterator[None]:
     """`detector collect` as it comes: with all it has, and a snapshot each ten seconds."""
     environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(folder)}
     command = [sys.executable, "-m", "detector"]
@@ -44,10 +44,14 @@ def detector(inside: list[str], folder: Path) -> Iterator[None]:  # noqa: ARG001
         subprocess.Popen([*command, "collect"], env=environment, stdout=subprocess.PIPE) as process,
         _ending(process),
     ):
-        assert process.stdout
-        # The first snapshot.
-        assert process.stdout.readline(), "detector did not start"
+        _wait(lambda: _is_attached(process.pid), "detector", inside)
         yield
+
+
+def _is_attached(pid: int) -> bool:
+    """Whether the process has its programs attached: all of them come together, as descriptors."""
+    links = (descriptor.readlink().name for descriptor in Path(f"/proc/{pid}/fd").iterdir() if descriptor.is_symlink())
+    return any(name == "anon_inode:bpf_link" for name in links)
 
 
 @contextmanager

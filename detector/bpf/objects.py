@@ -73,6 +73,7 @@ class ObjectCache:
     def get(self, key: Sequence[str]) -> KernelObject | None:
         """What was kept under `key`: all that it was compiled from. None if there is nothing sound."""
         try:
+            self._check_owner(self._folder.stat())
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor
                 self._check_owner(os.fstat(descriptor))

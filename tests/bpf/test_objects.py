@@ -54,7 +54,11 @@ def test_what_others_can_write_is_neither_read_nor_written(tmp_path: Path) -> No
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert cache.get(_KEY) is None
+    path.unlink()
+    cache.put(_KEY, _OBJECT)
+    assert cache.get(_KEY) == _OBJECT
     tmp_path.chmod(0o777)
+    assert cache.get(_KEY) is None
     with pytest.raises(CaptureError, match="can be written to by others"):
         cache.put(_KEY, _OBJECT)
 

@@ -189,7 +189,8 @@ def _doing(pid: int, argument: bytes, library: str) -> bool:
 )
 def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, argument: bytes, library: str) -> None:
     """Whatever it is doing, importing, migrating, compiling: no traceback, and nothing left running."""
-    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path)}
+    # Nothing is kept of what is compiled.
+    environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_CACHE_FOLDER": ""}
     process = subprocess.Popen(
         [*_DETECTOR, "run"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,

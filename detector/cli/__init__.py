@@ -25,11 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Here, since a long-running role is in this package as well, and holds none of it.
-    import click
+    from detector.cli.interrupts import importing
 
-    from detector.cli import terminal
-    from detector.cli.program import program
-    from detector.errors import DetectorError
+    with importing():
+        import click
+
+        from detector.cli import terminal
+        from detector.cli.program import program
+        from detector.errors import DetectorError
 
     terminal.prepare()
     try:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import click
 
+from detector.cli.interrupts import importing
 from detector.errors import ConfigError
 
 
@@ -24,7 +25,8 @@ class Verb:
     def load(self) -> click.Command:
         """The command itself."""
         module, _, attribute = self.place.partition(":")
-        command = getattr(import_module(module), attribute)
+        with importing():
+            command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command), f"{self.place} is not a command"  # noqa: S101 - a fault of ours
         return command
 
@@ -67,7 +69,8 @@ class Program(click.Group):
             ConfigError: see `config.load`.
         """
         # Here, since help needs none.
-        from detector import config
+        with importing():
+            from detector import config
 
         try:
             ctx.obj = config.load(ctx.params["config_file"])

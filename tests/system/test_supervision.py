@@ -184,11 +184,11 @@ def _doing(pid: int, argument: bytes, library: str) -> bool:
 @pytest.mark.parametrize(
     ("argument", "library"),
     # Later than the interpreter's own start, which nobody can interrupt without its complaining.
-    [(b"upgrade", "sqlite3"), (b"detector.bpf.program", "libbcc"), (b"detect", "numpy")],
-    ids=["migrating", "compiling", "importing in a role"],
+    [(b"run", "msgspec"), (b"upgrade", "sqlite3"), (b"detector.bpf.program", "libbcc"), (b"detect", "numpy")],
+    ids=["importing", "migrating", "compiling", "importing in a role"],
 )
 def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, argument: bytes, library: str) -> None:
-    """Whatever it is doing, migrating, compiling, importing in a role: no traceback, and nothing left running."""
+    """Whatever it is doing, importing, migrating, compiling: no traceback, and nothing left running."""
     # Nothing is kept of what is compiled.
     environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_CACHE_FOLDER": ""}
     process = subprocess.Popen(

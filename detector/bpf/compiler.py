@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import struct
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector.bpf.linking import with_maps
 from detector.bpf.objects import KernelObject, MapDefinition
 from detector.errors import CaptureError
 
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _HEADERS = Path(__file__).resolve().parent / "kernel_headers"
-# struct bpf_insn: code, registers, offset, immediate. include/uapi/linux/bpf.h
-_INSTRUCTION = struct.Struct("=BBhi")
-_LOAD_64 = 0x18
-_FROM_MAP = 1
 
 
 def identity() -> str:
@@ -66,19 +62,9 @@ def compiled(text: str, flags: Sequence[str], inner: Mapping[str, str]) -> Kerne
             inner=inner.get(name, ""),
         )
     names = [library.bpf_function_name(handle, number) for number in range(library.bpf_num_functions(handle))]
-    functions = {name.decode(): _with_places(module.dump_func(name), places) for name in names}
+    functions = {name.decode(): with_maps(module.dump_func(name), places) for name in names}
     module.cleanup()
     return KernelObject(maps=maps, functions=functions)
-
-
-def _with_places(code: bytes, places: Mapping[int, int]) -> bytes:
-    """The same instructions, with the places of maps where their descriptors were."""
-    changed = bytearray(code)
-    for at in range(0, len(code), _INSTRUCTION.size):
-        operation, registers, offset, descriptor = _INSTRUCTION.unpack_from(code, at)
-        if operation == _LOAD_64 and registers >> 4 == _FROM_MAP:
-            _INSTRUCTION.pack_into(changed, at, operation, registers, offset, places[descriptor])
-    return bytes(changed)
 
 
 def _typed(library: Any) -> Any:

@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
 APART = ("count", "facts_of_image", "current_process", "learn_own_origin", "count_send")
 """The functions that are called so: see APART in common.bpf.c."""
@@ -58,11 +58,11 @@ def link(name: str, code_of: Callable[[str], bytes]) -> bytes:
     return bytes(code)
 
 
-def with_descriptors(code: bytes, descriptors: Sequence[int]) -> bytes:
-    """The same instructions, with the descriptors of maps where their places are: see `objects.KernelObject`."""
+def with_maps(code: bytes, numbers: Mapping[int, int]) -> bytes:
+    """The same instructions, with other numbers for the maps that they refer to: descriptors, or places among maps."""
     changed = bytearray(code)
     for at in range(0, len(code), _INSTRUCTION.size):
-        operation, registers, offset, place = _INSTRUCTION.unpack_from(code, at)
+        operation, registers, offset, number = _INSTRUCTION.unpack_from(code, at)
         if operation == _LOAD_64 and registers >> 4 == _FROM_MAP:
-            _INSTRUCTION.pack_into(changed, at, operation, registers, offset, descriptors[place])
+            _INSTRUCTION.pack_into(changed, at, operation, registers, offset, numbers[number])
     return bytes(changed)

@@ -10,6 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from detector.bpf.syscall import system_call
 from detector.errors import CaptureError
 
 KPROBES = Path("/sys/bus/event_source/devices/kprobe")
@@ -20,8 +21,6 @@ _NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "ppc64le": 319, "s390
 _TYPE_TRACEPOINT = 2
 _CLOSE_ON_EXEC = 8
 _SET_PROGRAM, _ENABLE = 0x40042408, 0x2400
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Event(ctypes.Structure):
@@ -74,14 +73,11 @@ def attach_to_function(program_fd: int, name: str, *, at_end: bool) -> int:
 
 
 def _attach(program_fd: int, name: str, event: _Event) -> int:
-    number = _NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise CaptureError(f"the processor architecture {os.uname().machine} is not supported")
     event.size = ctypes.sizeof(event)
     # Of all processes; the processor is but a place for it to be.
-    descriptor: int = _libc.syscall(number, ctypes.byref(event), -1, 0, -1, _CLOSE_ON_EXEC)
+    descriptor = system_call(_NUMBERS, ctypes.byref(event), -1, 0, -1, _CLOSE_ON_EXEC)
     if descriptor < 0:
-        raise CaptureError(f"attaching to {name}: {os.strerror(ctypes.get_errno())}")
+        raise CaptureError(f"attaching to {name}: {os.strerror(-descriptor)}")
     try:
         fcntl.ioctl(descriptor, _SET_PROGRAM, program_fd)
         fcntl.ioctl(descriptor, _ENABLE, 0)

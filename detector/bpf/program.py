@@ -25,7 +25,7 @@ from detector.bpf import perf_events, syscall
 from detector.bpf.btf import KernelTypes, kernel_offsets, kernel_types
 from detector.bpf.compiler import compiled, identity
 from detector.bpf.hooks import HOOKS, Attachment, Hook, HookState, Program
-from detector.bpf.linking import NUMBERS, link, with_descriptors
+from detector.bpf.linking import NUMBERS, link, with_maps
 from detector.bpf.objects import KernelObject, ObjectCache
 from detector.bpf.preflight import OLDEST_TYPED_KERNEL, kernel_version
 from detector.bpf.sizes import Sizes
@@ -131,8 +131,8 @@ class _Loader:
             number = self._types.tracepoint(program.target.split(":")[1]) or 0 if self._types else 0
             if not number:
                 raise CaptureError("the kernel has no such tracepoint")
-        descriptors = [self._maps[name] for name in self._object.maps]
-        code = with_descriptors(link(program.function, self._object.functions.__getitem__), descriptors)
+        descriptors = {place: self._maps[name] for place, name in enumerate(self._object.maps)}
+        code = with_maps(link(program.function, self._object.functions.__getitem__), descriptors)
         return syscall.load(program.function, _KINDS[program.attachment], code, tracepoint=number)
 
     def _attach(self, program: Program, loaded: int) -> int:

@@ -1,4 +1,4 @@
-"""The few commands of bpf(2) that reading the counts takes, on descriptors alone: no compiler, no libbcc.
+"""The few commands of bpf(2) that loading programs and reading the counts take, on descriptors alone.
 
 Structures and numbers: include/uapi/linux/bpf.h.
 """
@@ -10,12 +10,12 @@ import errno
 import os
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import CaptureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from detector.bpf.objects import MapDefinition
 
@@ -102,13 +102,25 @@ class _Attachment(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint64), ("program_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32))
 
 
-def _call(command: int, attributes: ctypes.Structure) -> int:
-    """What the system call returns, negative for an error: then as the error's number."""
-    number = _NUMBERS.get(os.uname().machine)
+def system_call(numbers: Mapping[str, int], *arguments: Any) -> int:
+    """What a system call returns, negative for an error: then as the error's number.
+
+    Args:
+        numbers: of the call, by the processor's architecture.
+        arguments: of the call, as ctypes has them.
+
+    Raises:
+        CaptureError: the architecture is another one.
+    """
+    number = numbers.get(os.uname().machine)
     if number is None:
         raise CaptureError(f"the processor architecture {os.uname().machine} is not supported")
-    result: int = _libc.syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    result: int = _libc.syscall(number, *arguments)
     return result if result >= 0 else -ctypes.get_errno()
+
+
+def _call(command: int, attributes: ctypes.Structure) -> int:
+    return system_call(_NUMBERS, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> int:

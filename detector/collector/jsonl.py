@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from detector.collector.log_lines import LineError, LoggedSnapshot, parsed_address, shown
 from detector.collector.log_order import LONGEST_SILENCE, Waiting
+from detector.config_wording import nearest
 from detector.domain import ConnectionCount, ConnectionKey, Direction, IPAddress, Protocol, Snapshot
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ ROOM = 50_000
 """Rows and snapshots that wait to be put into order, about a kilobyte each."""
 
 MOST_HOSTS = 1000
+# No name is longer: what a longer one may have been meant for takes long to say.
+_LONGEST_KEY = 60
 _LONGEST = timedelta(days=1)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -220,6 +222,5 @@ def _explained(fault: str) -> str:
     """msgspec's sentence, and what to write instead."""
     if "unknown field" in fault:
         written = fault.partition("`")[2].rpartition("`")[0]
-        close = get_close_matches(written[:60], Row.__struct_fields__, n=1)
-        return f"unknown key {shown(written)}; " + (f"did you mean {close[0]}?" if close else "leave it out")
+        return f"unknown key {shown(written)}; {nearest(written[:_LONGEST_KEY], Row.__struct_fields__)}"
     return f"{fault}; write what detector query --json prints"

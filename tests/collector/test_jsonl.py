@@ -143,7 +143,7 @@ def test_a_row_is_a_count(tmp_path: Path) -> None:
     ("line", "said"),
     [
         (_bytes(_row(exectuable="/bin/sh")), "unknown key 'exectuable'; did you mean executable?"),
-        (_bytes(_row(**{"\x1b[2J": 1})), r"unknown key '\x1b[2J'; leave it out"),
+        (_bytes(_row(**{"\x1b[2J": 1})), r"unknown key '\x1b[2J'; known here: attempted, "),
         (_bytes(_row(remote_port="22")), "Expected `int | null`, got `str` - at `$.remote_port`" + _PRINTED),
         (_bytes(_row(remote_port=99999)), "Expected `int` <= 65535 - at `$.remote_port`" + _PRINTED),
         (_bytes(_row(attempted=-1)), "Expected `int` >= 0 - at `$.attempted`" + _PRINTED),

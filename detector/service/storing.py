@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector.collector.backlog import Backlog
@@ -72,6 +72,10 @@ class Storing:
         self._interval_seconds = interval_seconds
         self._checked = False
         self._fatal: BaseException | None = None
+        self._answered = Event()
+        """The database has answered, or will not: see `_fatal`."""
+        self._hurry = Event()
+        """Whoever waits to try again is not to wait any longer, once."""
         self._thread = Thread(target=self._guarded, name="storing", daemon=True)
         # Of the thread that stores: since when the database does not answer, and what was said of it when.
         self._away_since: float | None = None
@@ -104,9 +108,7 @@ class Storing:
                 f"{_snapshots(waiting)} of an earlier collector {_wait(waiting)} in the spool: stored first"
             )
         self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._checked and self._fatal is None and time.monotonic() < deadline:
-            self._thread.join(0.01)
+        self._answered.wait(_START_SECONDS)
         self._raise_fatal()
 
     def put(self, snapshot: Snapshot) -> None:
@@ -133,6 +135,7 @@ class Storing:
         Raises:
             StoreError: something waits in memory alone.
         """
+        self._hurry.set()
         stored = self._backlog.wait_until_empty(_END_SECONDS)
         # A thread that speaks while the process ends would end it badly.
         self._ending = True
@@ -200,11 +203,17 @@ class Storing:
         try:
             while not self._checked:
                 self._attempt(self._check)
+            self._answered.set()
             while True:
                 self._backlog.wait_for_more(_SAY_AGAIN_SECONDS)
                 self._attempt(self._store_waiting)
         except BaseException as fault:  # noqa: BLE001  raised in the other thread, which is the one that ends the role
             self._fatal = fault
+            self._answered.set()
+
+    def _pause(self, seconds: float) -> None:
+        if self._hurry.wait(seconds):
+            self._hurry.clear()
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -215,7 +224,7 @@ class Storing:
             # Connections to the old file.
             self._engine.dispose()
             # On a disk that damages the new one as well nothing helps soon.
-            time.sleep(
+            self._pause(
                 _RENEWED_SECONDS if time.monotonic() > self._renewed_at + _SAY_AGAIN_SECONDS else _HOPELESS_SECONDS
             )
             self._renewed_at = time.monotonic()
@@ -224,10 +233,10 @@ class Storing:
                 raise
             self._forget()
             self._say_away(fault.message)
-            time.sleep(_RETRY_SECONDS)
+            self._pause(_RETRY_SECONDS)
         except SpoolError as fault:
             self._report.fault(fault.message)
-            time.sleep(_RETRY_SECONDS)
+            self._pause(_RETRY_SECONDS)
 
     def _check(self) -> None:
         self._began_at = time.monotonic()
@@ -247,7 +256,7 @@ class Storing:
             self._store(self._taken)
             self._began_at = self._taken = None
         else:
-            time.sleep(_PAUSE_SECONDS)
+            self._pause(_PAUSE_SECONDS)
         if not len(self._backlog):
             self._say_back()
             give_back()

@@ -236,15 +236,21 @@ def _fill(disk: Path) -> Path:
     return filler
 
 
+def _made(folder: Path) -> str:
+    """The address of an empty database in the folder."""
+    url = f"sqlite:///{folder / 'detector.db'}"
+    engine = open_store(url)
+    upgrade(engine)
+    engine.dispose()
+    return url
+
+
 def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None:
     """Neither takes anything: the newest snapshot waits in memory, the others are given up, and the next one that is
     stored says exactly how many they were and what they had counted.
     """
     with _small_disk(tmp_path / "disk", "2m") as disk:
-        url = f"sqlite:///{disk / 'detector.db'}"
-        engine = open_store(url)
-        upgrade(engine)
-        engine.dispose()
+        url = _made(disk)
         books = Books(url, disk / "spool")
         books.take(5)
         filler = _fill(disk)
@@ -263,10 +269,7 @@ def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None
 def test_a_full_disk_under_the_database_alone_loses_nothing(tmp_path: Path) -> None:
     """The spool is elsewhere: all of it is stored when there is room again."""
     with _small_disk(tmp_path / "disk", "2m") as disk:
-        url = f"sqlite:///{disk / 'detector.db'}"
-        engine = open_store(url)
-        upgrade(engine)
-        engine.dispose()
+        url = _made(disk)
         books = Books(url, tmp_path / "spool")
         books.take(3)
         filler = _fill(disk)

@@ -49,18 +49,23 @@ class RoleEndedError(DetectorError):
         self.exit_code = code
 
 
-def catch_signals() -> Event:
-    """An event that the signals of ENDING set, those included that waited for it."""
-    stop = Event()
+class Stop(Event):
+    """Set by the first signal of ENDING."""
+
     asked = False
+    """The same without a moment's delay: for who has blocked the signals, and will not see the event being set."""
+
+
+def catch_signals() -> Stop:
+    """What the signals of ENDING set, those included that waited for it."""
+    stop = Stop()
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
         # One is enough: a second one could find the event's lock held by the first, in this very thread. It is not
         # ignored by the system's means: Python complains of a signal that waits while its handler is taken away.
-        if asked:
+        if stop.asked:
             return
-        asked = True
+        stop.asked = True
         # For the same reason another thread sets it: this one may be about to wait, and hold the lock.
         Thread(target=stop.set, daemon=True).start()
 

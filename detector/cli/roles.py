@@ -12,7 +12,7 @@ import signal
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from detector import supervisor
 from detector.cli.lines import LineReporter, SnapshotReporter, ending_when_nobody_reads, note
@@ -21,6 +21,8 @@ from detector.errors import DetectorError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from threading import Event
+
+    from detector.supervisor import Stop
 
 # The standard library's modules that bring OpenSSL in, 5 MB. SQLAlchemy imports them by way of asyncio and hashlib,
 # which do without; no role that runs here makes use of either.
@@ -32,12 +34,14 @@ ENVIRONMENT = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 """Of the processes of roles."""
 
 
-def become(role: str, wanted: Mapping[str, Any]) -> NoReturn:
+def become(role: str, wanted: Mapping[str, Any], stop: Stop) -> None:
     """Replaces this process by the role. `wanted` goes there as JSON, where no one else sees it.
 
-    Signals that would end the process wait until the role can heed them.
+    Signals that would end the process wait until the role can heed them. Returns when one came before.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.ENDING)
+    if stop.asked:
+        return
     reader, writer = os.pipe()
     with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
         json.dump(wanted, pipe)

@@ -41,11 +41,12 @@ def run(ctx: click.Context) -> None:
       detector run
       detector --config ./detector.toml run
     """
+    # Before anything else: what interrupts an import may be passed over there.
+    stop = supervisor.catch_signals()
     from detector.bpf import preflight
 
     settings: Settings = ctx.obj
     preflight.require()
-    stop = supervisor.catch_signals()
     config_file = ctx.find_root().params["config_file"]
     arguments = ["--config", str(config_file)] if config_file else []
     # In a process of its own: this one lives as long as the service, and need not hold a database library.
@@ -53,8 +54,7 @@ def run(ctx: click.Context) -> None:
     if upgrade and (code := supervisor.call(("db", "upgrade", "--replace-damaged"), arguments)):
         ctx.exit(code)
     click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
-    if not stop.is_set():
-        roles.become("run", {"arguments": arguments})
+    roles.become("run", {"arguments": arguments}, stop)
 
 
 @click.command()
@@ -71,12 +71,12 @@ def collect(ctx: click.Context, parent: int | None) -> None:
       detector collect
       DETECTOR_COLLECTOR_INTERVAL_SECONDS=1 detector collect
     """
+    stop = supervisor.catch_signals()
     import msgspec
 
     from detector.bpf import preflight
 
     settings: Settings = ctx.obj
-    stop = supervisor.catch_signals()
     preflight.require()
     wanted = {
         "host": settings.host_name,
@@ -84,8 +84,7 @@ def collect(ctx: click.Context, parent: int | None) -> None:
         "database_url": settings.database_url,
         **msgspec.structs.asdict(settings.collector),
     }
-    if not stop.is_set():
-        roles.become("collect", {"parent": parent, "wanted": wanted})
+    roles.become("collect", {"parent": parent, "wanted": wanted}, stop)
 
 
 @click.command()

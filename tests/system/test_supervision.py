@@ -201,7 +201,11 @@ def test_ctrl_c_while_it_starts_is_clean(tmp_path: Path, argument: bytes, librar
         assert time.monotonic() < deadline
         time.sleep(0.002)  # waits for other processes, which have no other way to tell
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert "Traceback" not in output
 
 

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FOLDER = Path(__file__).resolve().parent
-_SOURCES = ("common", "sockets", "paths", "origins", "process", "tcp", "calls", "sends", "answers")
+# Each makes use of those before it.
+_SOURCES = (
+    *("common", "sockets", "paths", "origins", "process", "pending", "tcp", "calls"),
+    *("destinations", "flows", "rings", "sends", "connects", "answers"),
+)
 _HOST_NETWORK = Path("/proc/self/ns/net")
 _KINDS = {
     Attachment.TRACEPOINT: ProgramKind.TRACEPOINT,

@@ -33,6 +33,8 @@ struct path_scratch {
 	char before[PATH_BYTES];
 	struct path path;
 	char after[NAME_BYTES];
+	/* Read back as any number: see number_path. */
+	volatile u32 last;
 };
 
 /* A cache: what is evicted is found again. */
@@ -83,26 +85,28 @@ static u32 number_scratch(struct path_scratch *buffer)
 	return known ? *known : 0;
 }
 
-/* Writes the path of (dentry, mount) into the buffer, ending before `position`: walks up to the root of the mount
- * namespace. Then the number of what stands in the buffer. 0: not to be had. */
-static u32 number_path(struct path_scratch *buffer, u64 dentry, u64 vfsmount, u32 position)
+/* Writes the path of (dentry, mount) into the buffer, its last byte at `last`: walks up to the root of the mount namespace.
+ * Then the number of what stands in the buffer. 0: not to be had. */
+static u32 number_path(struct path_scratch *buffer, u64 dentry, u64 vfsmount, u32 last)
 {
 	u64 mount = vfsmount - OFFSET_mount_mnt, root = 0;
 	bool whole = false;
 
+	buffer->last = last;
+	last = buffer->last;
 	for (int i = 0; i < PATH_COMPONENTS; i++) {
 		u64 parent = 0, name = 0;
 		u32 stored_length = 0;
 
+		last = forget_range(last);
 		if (READ(root, vfsmount + OFFSET_vfsmount_mnt_root) || READ(parent, dentry + OFFSET_dentry_d_parent)) {
 			add_one(LOST_UNREAD);
 			return 0;
 		}
-		/* A memfd's dentry is its own parent, and is not its mount's root: the name is all there is. */
-		if (dentry == root || (dentry == parent && i)) {
+		if (dentry == root) {
 			u64 above = 0;
 			READ(above, mount + OFFSET_mount_mnt_parent);
-			if (dentry != root || above == mount || !above) {
+			if (above == mount || !above) {
 				whole = true;
 				break;
 			}
@@ -111,21 +115,25 @@ static u32 number_path(struct path_scratch *buffer, u64 dentry, u64 vfsmount, u3
 			vfsmount = above + OFFSET_mount_mnt;
 			continue;
 		}
+		/* A memfd's dentry is its own parent, and is not its mount's root: the name is all there is. */
+		if (dentry == parent && i) {
+			whole = true;
+			break;
+		}
 		READ(name, dentry + OFFSET_dentry_d_name + OFFSET_qstr_name);
 		READ(stored_length, dentry + OFFSET_dentry_d_name + OFFSET_qstr_len);
 		u32 length = stored_length;
 		/* One byte for the slash. */
-		if (position < PATH_BYTES + (length & (NAME_BYTES - 1)) + 1)
+		if (last < PATH_BYTES + (length & (NAME_BYTES - 1)))
 			break;
-		position = forget_range(position - (length & (NAME_BYTES - 1)));
+		last = forget_range(last - (length & (NAME_BYTES - 1)));
 		asm volatile("" : "+r"(length));
 		length &= NAME_BYTES - 1;
-		if (bpf_probe_read_kernel(buffer->before + position, length, (void *)name)) {
+		if (bpf_probe_read_kernel(buffer->before + last + 1, length, (void *)name)) {
 			add_one(LOST_UNREAD);
 			return 0;
 		}
-		position = forget_range(position - 1);
-		buffer->before[position] = '/';
+		buffer->before[last--] = '/';
 		if (dentry == parent) {
 			whole = true;
 			break;
@@ -134,7 +142,7 @@ static u32 number_path(struct path_scratch *buffer, u64 dentry, u64 vfsmount, u3
 	}
 
 	if (!whole)
-		buffer->before[forget_range(position)] = PATH_CUT;
+		buffer->before[forget_range(last) + 1] = PATH_CUT;
 	return number_scratch(buffer);
 }
 
@@ -177,7 +185,7 @@ u64 facts_of_image(struct image_asked *asked)
 	}
 	struct path_scratch *buffer = clean_scratch();
 	if (buffer)
-		facts.number = number_path(buffer, asked->image.dentry, asked->image.mount, 2 * PATH_BYTES);
+		facts.number = number_path(buffer, asked->image.dentry, asked->image.mount, 2 * PATH_BYTES - 1);
 	if (!facts.number && !asked->started_now)
 		add_one(LOST_UNNAMED);
 	images.update(&asked->image, &facts);

@@ -297,7 +297,7 @@ static inline u32 number_script(u64 task, u64 name)
 	buffer->before[position] = '/';
 	if (READ(files, task + OFFSET_task_struct_fs) || READ(folder, files + OFFSET_fs_struct_pwd))
 		return 0;
-	return number_path(buffer, folder.dentry, folder.mount, position);
+	return number_path(buffer, folder.dentry, folder.mount, position - 1);
 }
 
 static inline bool is_env(struct image *image)

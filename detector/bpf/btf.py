@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from detector.errors import CaptureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("=HBBIIIII")
-_TYPE = struct.Struct("=III")
-_MEMBER = struct.Struct("=III")
+# All but the strings is words of four bytes. A type has three: its name, kind and number of entries, and its size or
+# the type that it is made of.
+_WORD_BYTES = 4
+_TYPE_WORDS = 3
+# Name, type, where it begins in bits.
+_MEMBER_WORDS = 3
 
 _KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM = 3, 4, 5, 6
 _KIND_FUNC_PROTO, _KIND_VAR, _KIND_DATASEC, _KIND_DECL_TAG, _KIND_ENUM64 = 13, 14, 15, 17, 19
@@ -27,20 +31,13 @@ _TYPEDEF = 8
 _MODIFIERS = frozenset({_TYPEDEF, 9, 10, 11, 18})  # volatile, const, restrict, type tag
 _KIND_INT = 1
 _KINDS = 32
-# Bytes that follow a type's three words: a constant, or a number for each of its `vlen` entries.
-_TRAILER = {_KIND_INT: 4, _KIND_ARRAY: 12, _KIND_VAR: 4, _KIND_DECL_TAG: 4}
+_LAST_KIND = _KINDS - 1
+_ENTRIES = 0xFFFF
+# Words that follow a type's three: a constant, or a number for each of its entries.
+_TRAILER = {_KIND_INT: 1, _KIND_ARRAY: 3, _KIND_VAR: 1, _KIND_DECL_TAG: 1}
 _TRAILER_EACH = {
-    _KIND_STRUCT: 12, _KIND_UNION: 12, _KIND_ENUM: 8, _KIND_FUNC_PROTO: 8, _KIND_DATASEC: 12, _KIND_ENUM64: 12,
+    _KIND_STRUCT: 3, _KIND_UNION: 3, _KIND_ENUM: 2, _KIND_FUNC_PROTO: 2, _KIND_DATASEC: 3, _KIND_ENUM64: 3,
 }  # fmt: skip
-
-
-class _Type(NamedTuple):
-    kind: int
-    name: int
-    target: int
-    members_at: int
-    members: int
-    bitfields: bool
 
 
 class KernelTypes:
@@ -60,32 +57,20 @@ class KernelTypes:
             raise CaptureError("the kernel's type information is empty") from None
         if magic != _MAGIC:
             raise CaptureError("the kernel's type information is not in BTF format")
-        self._raw = raw
+        self._words = memoryview(raw[: len(raw) // _WORD_BYTES * _WORD_BYTES]).cast("I")
         self._strings = raw[length + string_at : length + string_at + string_bytes]
-        self._types = list(self._read(length + type_at, length + type_at + type_bytes))
-
-    def _read(self, position: int, end: int) -> list[_Type]:
-        types = [_Type(0, 0, 0, 0, 0, bitfields=False)]
-        raw = self._raw
-        trailer = [_TRAILER.get(kind, 0) for kind in range(_KINDS)]
-        trailer_each = [_TRAILER_EACH.get(kind, 0) for kind in range(_KINDS)]
-        while position < end:
-            name, info, target = _TYPE.unpack_from(raw, position)
-            kind, entries = (info >> 24) & (_KINDS - 1), info & 0xFFFF
-            position += _TYPE.size
-            types.append(_Type(kind, name, target, position, entries, bool(info >> 31)))
-            position += trailer[kind] + trailer_each[kind] * entries
-        return types
+        begin = (length + type_at) // _WORD_BYTES
+        self._types = self._starts(begin, begin + type_bytes // _WORD_BYTES)
 
     def offsets(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
         """Offset in bytes of each (structure, member), through unnamed inner structures; None: the kernel has none."""
         wanted = tuple(wanted)
         # Strings are stored once as a rule, but the format does not promise it: all places are looked for.
         names = {place: owner for owner in {owner for owner, _ in wanted} for place in self._places(owner)}
-        structures: dict[str, list[_Type]] = {}
-        for each in self._types:
-            if each.name in names and each.kind == _KIND_STRUCT and each.members:
-                structures.setdefault(names[each.name], []).append(each)
+        structures: dict[str, list[int]] = {}
+        for number in self._named(names):
+            if self._kind(number) == _KIND_STRUCT and self._entries(number):
+                structures.setdefault(names[self._words[self._types[number]]], []).append(number)
         found: dict[tuple[str, str], int | None] = {}
         for owner, member in wanted:
             bits = (self._member(each, member.encode()) for each in structures.get(owner, ()))
@@ -95,7 +80,31 @@ class KernelTypes:
     def tracepoint(self, name: str) -> int | None:
         """The number of the type that programs on the tracepoint `name` are loaded with; None: there is no such one."""
         places = set(self._places(f"btf_trace_{name}"))
-        return next((at for at, each in enumerate(self._types) if each.name in places and each.kind == _TYPEDEF), None)
+        return next((number for number in self._named(places) if self._kind(number) == _TYPEDEF), None)
+
+    def _starts(self, at: int, end: int) -> list[int]:
+        """Of each type, by its number, where its words begin: of more than 100,000 few are looked at any closer."""
+        words = self._words
+        trailer = [_TRAILER.get(kind, 0) for kind in range(_KINDS)]
+        trailer_each = [_TRAILER_EACH.get(kind, 0) for kind in range(_KINDS)]
+        # Number 0 is void, which is not written down.
+        starts = [0]
+        while at < end:
+            starts.append(at)
+            info = words[at + 1]
+            kind = info >> 24 & _LAST_KIND
+            at += _TYPE_WORDS + trailer[kind] + trailer_each[kind] * (info & _ENTRIES)
+        return starts
+
+    def _named(self, names: Container[int]) -> Iterator[int]:
+        words = self._words
+        return (number for number, at in enumerate(self._types) if number and words[at] in names)
+
+    def _kind(self, number: int) -> int:
+        return self._words[self._types[number] + 1] >> 24 & _LAST_KIND if number else 0
+
+    def _entries(self, number: int) -> int:
+        return self._words[self._types[number] + 1] & _ENTRIES
 
     def _places(self, name: str) -> Iterator[int]:
         string = b"\x00" + name.encode() + b"\x00"
@@ -107,22 +116,24 @@ class KernelTypes:
     def _is(self, at: int, name: bytes) -> bool:
         return self._strings[at : at + len(name) + 1] == name + b"\x00"
 
-    def _member(self, owner: _Type, wanted: bytes) -> int | None:
-        for index in range(owner.members):
-            name, target, where = _MEMBER.unpack_from(self._raw, owner.members_at + index * _MEMBER.size)
-            bits: int = where & 0xFFFFFF if owner.bitfields else where
+    def _member(self, owner: int, wanted: bytes) -> int | None:
+        bitfields = self._words[self._types[owner] + 1] >> 31
+        first = self._types[owner] + _TYPE_WORDS
+        for at in range(first, first + self._entries(owner) * _MEMBER_WORDS, _MEMBER_WORDS):
+            name, target, where = self._words[at : at + _MEMBER_WORDS]
+            bits: int = where & 0xFFFFFF if bitfields else where
             if name and self._is(name, wanted):
                 return bits
             if not name:
-                inner = self._types[self._unmodified(target)]
-                found = self._member(inner, wanted) if inner.kind in (_KIND_STRUCT, _KIND_UNION) else None
+                inner = self._unmodified(target)
+                found = self._member(inner, wanted) if self._kind(inner) in (_KIND_STRUCT, _KIND_UNION) else None
                 if found is not None:
                     return bits + found
         return None
 
     def _unmodified(self, number: int) -> int:
-        while self._types[number].kind in _MODIFIERS:
-            number = self._types[number].target
+        while self._kind(number) in _MODIFIERS:
+            number = self._words[self._types[number] + 2]
         return number
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector.bpf.btf import _MEMBER, KERNEL_TYPES, KernelTypes
+from detector.bpf.btf import _MEMBER_WORDS, _TYPE_WORDS, KERNEL_TYPES, KernelTypes
 from detector.bpf.capture import Capture
 from detector.collector.live import LiveCollector
 
@@ -102,11 +102,11 @@ def _misleading(raw: bytes) -> bytes:
     types = KernelTypes(raw)
     number = types.offsets([("css_set", "nr_tasks")])["css_set", "nr_tasks"]
     assert number
-    names = set(types._places("css_set"))
-    (owner,) = (each for each in types._types if each.name in names and each.members)
     changed = bytearray(raw)
-    for at in range(owner.members_at, owner.members_at + _MEMBER.size * owner.members, _MEMBER.size):
-        name, kind, _ = _MEMBER.unpack_from(raw, at)
-        if types._is(name, b"dfl_cgrp"):
-            _MEMBER.pack_into(changed, at, name, kind, 8 * number)
+    words = memoryview(changed)[: len(raw) // 4 * 4].cast("I")
+    (owner,) = (each for each in types._named(set(types._places("css_set"))) if types._entries(each))
+    first = types._types[owner] + _TYPE_WORDS
+    for at in range(first, first + _MEMBER_WORDS * types._entries(owner), _MEMBER_WORDS):
+        if types._is(words[at], b"dfl_cgrp"):
+            words[at + 2] = 8 * number
     return bytes(changed)

@@ -31,13 +31,16 @@ help:
 run: machine-run $(VENV)/runtime.stamp
 	@exec $(BIN)/detector run
 
-# Two phases, of which each says how it went: what needs no kernel, on all processors; then what counts in it, one test
-# after another, since it sees the connects of whatever runs beside it. What both covered is put together at the end.
+# Three phases, of which each says how it went: what needs no kernel, on all processors; what loads programs into it, of
+# which one worker has all that look at what is counted; and, alone, what connects by the thousand. What all of them
+# covered is put together at the end.
+COVERED := --cov --cov-report= --cov-fail-under=0
 test: machine-test lint
 	@code=0; \
-	$(BIN)/pytest -m 'not kernel' -n logical --maxprocesses 4 --dist worksteal --cov --cov-report= --cov-fail-under=0 \
+	$(BIN)/pytest -m 'not kernel' -n logical --maxprocesses 4 --dist worksteal $(COVERED) || code=$$?; \
+	$(BIN)/pytest -m 'kernel and not alone' -n logical --maxprocesses 3 --dist loadfile $(COVERED) --cov-append \
 		|| code=$$?; \
-	$(BIN)/pytest -m kernel --cov --cov-append || code=$$?; \
+	$(BIN)/pytest -m alone --cov --cov-append tests/system || code=$$?; \
 	exit $$code
 
 test-vm: machine-test $(VENV)/dev.stamp

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import make_url, text
+from xdist.scheduler import LoadFileScheduling
 
 from detector.bpf import capture
 from detector.store.engine import open_store, upgrade
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
+    from xdist.remote import Producer
+
+# Tests of the kernel that neither look at what others connect nor connect much themselves.
+_BESIDE_OTHERS = frozenset({
+    "tests/bpf/test_older_kernels.py", "tests/bpf/test_preflight.py", "tests/cli/test_doctor.py",
+    "tests/system/test_damaged_database.py", "tests/system/test_lightness.py", "tests/system/test_supervision.py",
+    "tests/system/test_wheel.py",
+})  # fmt: skip
+
+
+class _OneCounts(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Each file to one worker, and to a single one all those whose tests would see each other's connects."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return file if file in _BESIDE_OTHERS else "counting"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _OneCounts | None:
+    """`--dist loadfile` is for tests of the kernel."""
+    return _OneCounts(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

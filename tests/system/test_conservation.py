@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from detector.bpf.capture import Drained, KernelCount
     from detector.domain import ConnectionCount, Snapshot
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 
 @pytest.mark.timeout(300)

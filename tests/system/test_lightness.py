@@ -98,6 +98,7 @@ def test_it_holds_nothing_that_only_others_need(collect: Collect) -> None:
     assert collect.megabytes < 40
 
 
+@pytest.mark.alone
 def test_memory_falls_back_after_a_snapshot_of_very_many_keys(collect: Collect) -> None:
     """30,000 ports in a second or two: of the 120 MB and more that it takes to store them, nearly all is given back."""
     collect.snapshots(2)

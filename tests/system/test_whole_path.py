@@ -68,7 +68,7 @@ url = "{mailbox.url}"
         try:
             _until(lambda: b"snapshot" in output.read_bytes(), 60, "snapshot")
             subprocess.run(
-                ["sh", "-c", "for p in $(seq 1 300); do nc -z -w1 127.0.0.1 $p; done"], check=False, env=os.environ
+                ["sh", "-c", "for p in $(seq 3001 3300); do nc -z -w1 127.0.0.1 $p; done"], check=False, env=os.environ
             )
             _until(lambda: mailbox.received, 60, "mail")
             # Were there more, they would come with the next snapshots.
@@ -95,5 +95,5 @@ url = "{mailbox.url}"
     assert alert["ports"] == 300
     assert alert["refused"] == 300
     rows = _json(config, "query", "--exe", "*/nc.openbsd", "--limit", "1000")
-    assert sorted(row["remote_port"] for row in rows) == list(range(1, 301))  # type: ignore[type-var]
+    assert sorted(row["remote_port"] for row in rows) == list(range(3001, 3301))  # type: ignore[type-var]
     assert {(row["user"], row["remote_address"], row["refused"]) for row in rows} == {("root", "127.0.0.1", 1)}

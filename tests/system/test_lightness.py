@@ -28,9 +28,10 @@ _ROLE = b"detector.cli.roles"
 class Collect:
     """A running `detector collect` with an SQLite database whose address only a file knows."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, database_url: str) -> None:
         secret = state / "url"
-        secret.write_text(f"sqlite:///{state / 'unspoken.db'}")
+        (state / "detector.db").rename(state / "unspoken.db")
+        secret.write_text(database_url.replace("detector.db", "unspoken.db"))
         secret.chmod(0o600)
         environment = {
             # Not measured: what a process holds is looked at.
@@ -39,7 +40,6 @@ class Collect:
             "DETECTOR_DATABASE_URL_FILE": str(secret),
             "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1",
         }
-        subprocess.run([*_DETECTOR, "db", "upgrade"], check=True, env=environment, capture_output=True)
         self.output = state / "output"
         # As `run` starts it: what ends it waits until it can be heeded.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
@@ -78,9 +78,9 @@ class Collect:
 
 
 @pytest.fixture
-def collect(tmp_path: Path) -> Iterator[Collect]:
+def collect(tmp_path: Path, sqlite_url: str) -> Iterator[Collect]:
     """`detector collect`, just started."""
-    started = Collect(tmp_path)
+    started = Collect(tmp_path, sqlite_url)
     try:
         yield started
     finally:

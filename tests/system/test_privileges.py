@@ -46,10 +46,6 @@ def _held_by(pid: int) -> set[int]:
     return {int(found.group(1)) for text in described if (found := re.search(r"^prog_id:\s+(\d+)", text, re.MULTILINE))}
 
 
-def _upgraded(state: Path) -> None:
-    subprocess.run([*_DETECTOR, "db", "upgrade"], check=True, env=_environment(state), capture_output=True)
-
-
 def _wait_for_snapshot(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     for line in process.stdout:
@@ -58,10 +54,10 @@ def _wait_for_snapshot(process: subprocess.Popen[str]) -> str:
     raise AssertionError("collect ended without a snapshot")
 
 
+@pytest.mark.usefixtures("sqlite_url")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_stays_attached_however_collect_ends(tmp_path: Path, number: signal.Signals) -> None:
     """kill -9 included: the kernel detaches with the last descriptor."""
-    _upgraded(tmp_path)
     with subprocess.Popen(
         [*_DETECTOR, "collect"], env=_environment(tmp_path), stdout=subprocess.PIPE, text=True
     ) as process:
@@ -78,9 +74,9 @@ def test_nothing_stays_attached_however_collect_ends(tmp_path: Path, number: sig
     assert code == (-number if number == signal.SIGKILL else 0)
 
 
+@pytest.mark.usefixtures("sqlite_url")
 def test_collect_works_with_three_capabilities_alone(tmp_path: Path) -> None:
     """As an unprivileged user with CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH: counted and named."""
-    _upgraded(tmp_path)
     for path in (tmp_path, *tmp_path.iterdir()):
         os.chown(path, 65534, 65534)
     with subprocess.Popen(
@@ -234,9 +230,9 @@ def test_a_database_of_another_users_stays_writable_for_both_and_what_that_takes
     assert (beside.stat().st_uid, found["load"]) == (65534, "refused")
 
 
+@pytest.mark.usefixtures("sqlite_url")
 def test_a_second_collector_on_the_same_host_is_refused(tmp_path: Path) -> None:
     """Every connect would be stored twice."""
-    _upgraded(tmp_path)
     with subprocess.Popen(
         [*_DETECTOR, "collect"], env=_environment(tmp_path), stdout=subprocess.PIPE, text=True
     ) as first:

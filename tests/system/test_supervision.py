@@ -226,12 +226,12 @@ def test_modules_in_the_current_folder_are_not_run(tmp_path: Path) -> None:
     assert not (trap / "sprung").exists()
 
 
+@pytest.mark.usefixtures("sqlite_url")
 def test_a_log_that_cannot_be_written_does_not_stop_counting(tmp_path: Path) -> None:
     """The disk under standard output is full: said once, and every snapshot is stored."""
     import sqlite3
 
     environment = {**os.environ, "DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1"}
-    subprocess.run([*_DETECTOR, "db", "upgrade"], check=True, env=environment, capture_output=True)
     with (
         open("/dev/full", "w", encoding="utf-8") as full,  # noqa: PTH123  a device
         subprocess.Popen([*_DETECTOR, "collect"], env=environment, stdout=full, stderr=subprocess.PIPE) as process,

@@ -29,7 +29,6 @@ def _collected(state: Path, login: Login, command: str) -> list[dict[str, object
     environment = {
         **os.environ, "DETECTOR_STATE_FOLDER": str(state), "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1",
     }  # fmt: skip
-    subprocess.run([*_DETECTOR, "db", "upgrade"], check=True, env=environment, capture_output=True)
     with subprocess.Popen([*_DETECTOR, "collect"], env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
@@ -46,6 +45,7 @@ def _collected(state: Path, login: Login, command: str) -> list[dict[str, object
     return found
 
 
+@pytest.mark.usefixtures("sqlite_url")
 def test_the_row_reads_alice_from_her_client_as_root_through_sudo(login: Login, tmp_path: Path) -> None:
     """Who logged in, from where and how that is known, as whom it went on, with what, and where to."""
     (row,) = _collected(tmp_path, login, f"sudo -n nc -z -w5 {TARGET} 7001")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kernel
 _PAGE = 4096
 
 
-def _until(condition: Callable[[], object], output: Path, seconds: float = 15) -> None:
+def _until(condition: Callable[[], object], output: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, output.read_text()
@@ -75,7 +75,7 @@ def test_a_database_that_is_damaged_under_a_running_service_is_replaced(
     command = [sys.executable, "-m", "detector", "run"]
     with output.open("wb") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as service:
         try:
-            _until(lambda: "learning" in output.read_text(), output, 30)
+            _until(lambda: "learning" in output.read_text(), output)
             _into_the_file(path)
             damage(path)
             _until(lambda: "a new one is in its place" in output.read_text(), output)

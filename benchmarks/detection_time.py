@@ -50,6 +50,10 @@ class _TimedRules:
     def __init__(self, inner: RuleSet) -> None:
         self._inner, self.seconds = inner, list[float]()
 
+    @property
+    def looks_back(self) -> timedelta:
+        return self._inner.looks_back
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> Sequence[Finding]:
         started = time.perf_counter()
         found = self._inner.evaluate(connection, snapshot)
@@ -63,7 +67,7 @@ def measure() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         engine = open_store(f"sqlite:///{folder}/detector.db")
         upgrade(engine)
-        recorder = Recorder(engine, interval=timedelta(seconds=60))
+        recorder = Recorder(engine, interval=timedelta(seconds=60), unpacked=False)
         scorer = _TimedScorer(HostScorer(Models(burn_in_hours=0.5, train_every_hours=0.5)))
         rules = _TimedRules(load_rules([shipped.folder("rules")]).ruleset)
         stages = Stages(

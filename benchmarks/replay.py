@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from detector.config import Models
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Protocol, Snapshot
 from detector.models.scorer import HostScorer
-from detector.store import snapshots
 from detector.store.engine import open_store, writing
-from detector.store.snapshots import SnapshotWriter
+from detector.store.packed import read_one
+from detector.store.snapshots import SnapshotWriter, stored_counts
 from detector.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Replay:
                 connection,
                 Snapshot(host=self._host, start=start, end=start + timedelta(seconds=self._seconds), counts=counts),
             )
-            stored = snapshots.read_counts(connection, ref)
+            packed = read_one(connection, ref)
+            stored = stored_counts(connection, ref.host_id, packed) if packed else []
             observed, _ = self._scorer.score(connection, ref, stored)
         for each, observation in zip(stored, observed, strict=True):
             key = each.count.key

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, snapshots
+from detector.store import observations, recent, snapshots
 from detector.store.engine import reading, writing
+from detector.store.packed import read_one
+from detector.store.packing import PackingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Connection, Engine
 
@@ -31,6 +34,10 @@ class Scorer(Protocol):
 
 class RuleSet(Protocol):
     """Decides what deserves a person."""
+
+    @property
+    def looks_back(self) -> timedelta:
+        """How far before a snapshot's end the rows are that rules look at."""
 
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> Sequence[Finding]:
         """The findings that the snapshot's stored observations give rise to."""
@@ -60,6 +67,8 @@ class Detected:
     observations: int
     findings: int
     learning: Learning
+    unreadable: int = 0
+    """Rows that were damaged in the store, and count as lost."""
 
 
 def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
@@ -72,13 +81,22 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         snapshot = snapshots.next_snapshot(connection, host_id)
         if snapshot is None:
             return None
-        counts = snapshots.read_counts(connection, snapshot)
+        unreadable = 0
+        try:
+            packed = read_one(connection, snapshot)
+        except PackingError:
+            packed, unreadable = None, snapshots.count_as_lost(connection, snapshot)
+        counts = snapshots.stored_counts(connection, host_id, packed) if packed else []
         observed, learning = stages.scorer.score(connection, snapshot, counts)
-        observations.write(connection, snapshot, observed)
+        recent.advance(connection, snapshot, packed, stages.ruleset.looks_back)
+        if packed:
+            observations.write(connection, snapshot, packed, observed)
         findings = stages.ruleset.evaluate(connection, snapshot)
         stages.alert_book.record(connection, snapshot, findings)
         snapshots.advance_cursor(connection, snapshot)
-    return Detected(snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning)
+    return Detected(
+        snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning, unreadable=unreadable
+    )
 
 
 def hosts_behind(engine: Engine) -> list[int]:

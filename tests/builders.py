@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData, insert
+from sqlalchemy import MetaData, insert, select, text
 
 from detector import shipped
 from detector.domain import (
@@ -22,17 +23,18 @@ from detector.domain import (
     Protocol,
     Snapshot,
 )
-from detector.store import observations, snapshots
-from detector.store.engine import writing
-from detector.store.snapshots import SnapshotWriter
-from detector.store.tables import alerts
+from detector.store import observations, recent, snapshots
+from detector.store.engine import reading, writing
+from detector.store.packed import read_one, read_packed
+from detector.store.snapshots import SnapshotWriter, stored_counts
+from detector.store.tables import alerts, hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
-    from detector.domain import SnapshotRef
+    from detector.domain import SnapshotRef, StoredCount
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -93,6 +95,8 @@ class Recorder:
     host: str = "bastion-1"
     interval: timedelta = timedelta(seconds=10)
     now: datetime = START
+    unpacked: bool = True
+    """Whether rules see the rows, though detection has not been there."""
     writer: SnapshotWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,31 +116,43 @@ class Recorder:
         )
         self.now = snapshot.end
         with writing(self.engine) as connection:
-            return self.writer.write(connection, snapshot)
+            ref = self.writer.write(connection, snapshot)
+            if self.unpacked:
+                unpack(connection, ref)
+        return ref
 
     def pass_time(self, **amount: float) -> None:
         """Lets time go by without snapshots (`hours=2`)."""
         self.now += timedelta(**amount)
 
 
+def unpack(connection: Connection, ref: SnapshotRef) -> None:
+    """Gives the rules the rows of a snapshot, beside all those before it."""
+    snapshots.create_cursors(connection)
+    recent.advance(connection, ref, read_one(connection, ref), timedelta(days=365))
+
+
 def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, Any]] | None = None) -> None:
-    """Writes observations for all counts of a snapshot: everything None, but for `values` by key_id."""
+    """Writes observations for all counts of a snapshot: everything None, but for `values` by key_id.
+
+    A score comes with the surprise that it is made of, unless that is said too.
+    """
     empty: dict[str, Any] = dict.fromkeys(
         ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
     )
     with writing(engine) as connection:
-        observations.write(
-            connection,
-            ref,
-            [
-                Observation(
-                    key_id=stored.key_id,
-                    session=stored.count.session,
-                    **{**empty, **(values or {}).get(stored.key_id, {})},
-                )
-                for stored in snapshots.read_counts(connection, ref)
-            ],
-        )
+        packed = read_one(connection, ref)
+        if packed is None:
+            return
+        observed = []
+        for row in range(packed.rows):
+            said = (values or {}).get(packed.counts["key_id"][row], {})
+            of_row = {**empty, **said}
+            if of_row["score"] is not None and "surprise" not in said:
+                of_row["surprise"] = -log10(max(1 - of_row["score"], 1e-300))
+            key_id, session = packed.counts["key_id"][row], packed.counts["session"][row]
+            observed.append(Observation(key_id=key_id, session=session, **of_row))
+        observations.write(connection, ref, packed, observed)
 
 
 def insert_alert(engine: Engine, **more: Any) -> None:
@@ -162,10 +178,28 @@ def insert_alert(engine: Engine, **more: Any) -> None:
         connection.execute(insert(alerts).values(**values))
 
 
-def stored(engine: Engine, ref: SnapshotRef) -> Iterable[Any]:
+def stored(engine: Engine, ref: SnapshotRef) -> list[StoredCount]:
     """The counts of a stored snapshot."""
-    with writing(engine) as connection:
-        return snapshots.read_counts(connection, ref)
+    with reading(engine) as connection:
+        return read_counts(connection, ref)
+
+
+def read_counts(connection: Connection, ref: SnapshotRef) -> list[StoredCount]:
+    """The counts of a stored snapshot, by key and session."""
+    packed = read_one(connection, ref)
+    return stored_counts(connection, ref.host_id, packed) if packed else []
+
+
+def every_row(engine: Engine) -> list[dict[str, Any]]:
+    """The numbers of all rows in the store, in the order of hosts, snapshots, keys and sessions."""
+    with reading(engine) as connection:
+        host_ids = connection.scalars(select(hosts.c.host_id).order_by(hosts.c.host_id)).all()
+        return [
+            {"host_id": host_id, "seq": packed.seq, **packed.numbers(row)}
+            for host_id in host_ids
+            for packed in read_packed(connection, host_id, (1, 2**62))
+            for row in range(packed.rows)
+        ]
 
 
 def take_back(engine: Engine, revision: str) -> None:
@@ -173,8 +207,13 @@ def take_back(engine: Engine, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(shipped.folder("migrations")))
     with engine.begin() as connection:
-        there = MetaData()
-        there.reflect(connection)
-        there.drop_all(connection)
+        if connection.dialect.name == "postgresql":
+            # Parts go with their tables.
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        else:
+            there = MetaData()
+            there.reflect(connection)
+            there.drop_all(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)

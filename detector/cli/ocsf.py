@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import RowMapping
-
     from detector.domain import Alert
 
 SCHEMA_VERSION = "1.5.0"
@@ -42,7 +40,7 @@ _UNMAPPED_OF_ROW = (
 )
 
 
-def network_activity(row: RowMapping) -> dict[str, Any]:
+def network_activity(row: Mapping[str, Any]) -> dict[str, Any]:
     """A stored row (see `history.find`) as an event of class 4001.
 
     Many connects are one event, over the time of their snapshot: `count` says how many.
@@ -74,7 +72,7 @@ def network_activity(row: RowMapping) -> dict[str, Any]:
     }
 
 
-def detection_finding(alert: Alert, rows: Sequence[RowMapping]) -> dict[str, Any]:
+def detection_finding(alert: Alert, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """An alert as an event of class 2004, with the first of the rows behind it as evidence."""
     activity = 1 if alert.finding_count == 1 else 2
     uid = f"{alert.host}/{alert.alert_id}"
@@ -154,11 +152,11 @@ def _device(host: str) -> dict[str, Any]:
     return {"hostname": host, "name": host, "type_id": 0, "type": "Unknown"}
 
 
-def _ended(row: RowMapping) -> int:
+def _ended(row: Mapping[str, Any]) -> int:
     return sum(row[each.value] for each in Outcome)
 
 
-def _activity(row: RowMapping) -> int:
+def _activity(row: Mapping[str, Any]) -> int:
     if row["protocol"] not in _CONNECTING:
         return 6
     if row["established"]:
@@ -168,7 +166,7 @@ def _activity(row: RowMapping) -> int:
     return 5 if row["refused"] else 0
 
 
-def _status(row: RowMapping) -> int:
+def _status(row: Mapping[str, Any]) -> int:
     failed = row["refused"] + row["timed_out"] + row["failed"]
     if row["protocol"] not in _CONNECTING:
         return 2 if failed and not row["attempted"] else 0
@@ -177,7 +175,7 @@ def _status(row: RowMapping) -> int:
     return 2 if failed else 0
 
 
-def _ends(row: RowMapping) -> dict[str, Any]:
+def _ends(row: Mapping[str, Any]) -> dict[str, Any]:
     """Who began and who answered; an end of which nothing is known is left out."""
     outbound = row["direction"] == Direction.OUTBOUND
     here = _known({"hostname": row["host"], "name": row["host"], "port": row["local_port"]})
@@ -204,7 +202,7 @@ def _network(text: str | None) -> dict[str, Any] | None:
     return {"name": text}
 
 
-def _connection(row: RowMapping) -> dict[str, Any]:
+def _connection(row: Mapping[str, Any]) -> dict[str, Any]:
     outbound, protocol, address = (
         row["direction"] == Direction.OUTBOUND,
         Protocol(row["protocol"]),
@@ -223,7 +221,7 @@ def _connection(row: RowMapping) -> dict[str, Any]:
     )
 
 
-def _actor(row: RowMapping) -> dict[str, Any]:
+def _actor(row: Mapping[str, Any]) -> dict[str, Any]:
     """The process and who is behind it; of an inbound connection the one that listens."""
     login = row["login_user"] if row["login_user"] is not None else row["user"]
     session = None
@@ -238,7 +236,7 @@ def _actor(row: RowMapping) -> dict[str, Any]:
     )
 
 
-def _process(row: RowMapping) -> dict[str, Any] | None:
+def _process(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """A row is of all processes of one kind, so that they have the number of its key in place of their own."""
     executable, parent = row["executable"], row["parent_executable"]
     known = _known(
@@ -268,7 +266,7 @@ def _container(container: str | None) -> dict[str, str] | None:
     return {"uid" if _CONTAINER_ID.fullmatch(container) else "name": container}
 
 
-def _evidence(row: RowMapping) -> dict[str, Any]:
+def _evidence(row: Mapping[str, Any]) -> dict[str, Any]:
     actor = _actor(row)
     numbers = {name: row[name] for name in ("attempted", *(each.value for each in Outcome), "score", "explanation")}
     period = {"start_time": _milliseconds(row["start"]), "end_time": _milliseconds(row["end"])}

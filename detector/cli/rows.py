@@ -12,7 +12,6 @@ from detector.domain import Direction, Outcome, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import RowMapping
 
 ROW_NAMES = (
     "host",
@@ -60,7 +59,7 @@ _CONNECTING = (Protocol.TCP, Protocol.SCTP)
 _SWITCHES = frozenset({"sudo", "sudo-rs", "su", "doas", "pkexec", "runuser"})
 
 
-def as_object(row: RowMapping) -> dict[str, Any]:
+def as_object(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row under the names of the design; what is unknown, or was not measured, is None."""
     timed = row["handshake_us_total"] > 0 and row["established"] > 0
     derived = {
@@ -71,7 +70,7 @@ def as_object(row: RowMapping) -> dict[str, Any]:
     return {name: derived[name] if name in derived else row[name] for name in ROW_NAMES}
 
 
-def print_rows(rows: Sequence[RowMapping]) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line for each row: when, who, with what, where to (->) or from (<-), how often, and how it ended.
 
     The host is named when there is more than one.
@@ -92,7 +91,7 @@ def print_rows(rows: Sequence[RowMapping]) -> None:
     print_table(columns, lines)
 
 
-def _cells(row: RowMapping) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         _who(row),
         _program(row),
@@ -102,7 +101,7 @@ def _cells(row: RowMapping) -> tuple[str, ...]:
     )
 
 
-def _who(row: RowMapping) -> str:
+def _who(row: Mapping[str, Any]) -> str:
     """`alice from 203.0.113.7 as root through sudo`, as far as it is known."""
     user, login_user, parent = row["user"], row["login_user"], row["parent_executable"]
     switched = login_user is not None and login_user != user
@@ -116,7 +115,7 @@ def _who(row: RowMapping) -> str:
     return " ".join(words)
 
 
-def _program(row: RowMapping) -> str:
+def _program(row: Mapping[str, Any]) -> str:
     """`/usr/bin/ssh`, `/opt/backup.py (python3.11)`; the command where no path is known."""
     program: str | None = row["executable"] or row["command"]
     if row["script"] is not None:
@@ -128,7 +127,7 @@ def _file_name(path: str) -> str:
     return PurePosixPath(path.removesuffix(" (deleted)")).name
 
 
-def _connection(row: RowMapping) -> str:
+def _connection(row: Mapping[str, Any]) -> str:
     """`-> 10.0.4.12:53 udp (resolver.example)`, `:22 <- 10.0.4.9`."""
     address = "unknown" if row["remote_address"] is None else row["remote_address"]
     if row["direction"] == Direction.INBOUND:
@@ -143,7 +142,7 @@ def _connection(row: RowMapping) -> str:
     return text if row["remote_name"] is None else f"{text} ({row['remote_name']})"
 
 
-def _how_many(row: RowMapping) -> str:
+def _how_many(row: Mapping[str, Any]) -> str:
     ended = {each: row[each.value] for each in Outcome}
     if row["protocol"] in _CONNECTING:
         return connects(row["attempted"], ended)

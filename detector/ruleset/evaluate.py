@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
@@ -45,6 +46,12 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
+
+    @property
+    def looks_back(self) -> timedelta:
+        """How far before a snapshot's end the rows are that rules look at."""
+        spans = [rule.matcher.timespan for rule in self.rules if isinstance(rule.matcher, CorrelationMatcher)]
+        return max(spans, default=timedelta(0))
 
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.

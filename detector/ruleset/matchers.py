@@ -72,7 +72,8 @@ class CorrelationMatcher:
 
     def __init__(self, category: Category, correlation: Correlation, matching: Matching) -> None:
         self._fields = correlation.group_by
-        self._timespan: timedelta = correlation.timespan
+        self.timespan: timedelta = correlation.timespan
+        """How far back the window goes."""
         self._directed = any(field.word == _TWO_THINGS for field in self._fields)
         columns: list[ColumnElement[Any]] = [field.expression for field in self._fields]
         if self._directed:
@@ -102,7 +103,7 @@ class CorrelationMatcher:
         present = {tuple(row) for row in connection.execute(self._present, place)}
         if not present:
             return
-        place |= {"after": snapshot.end - self._timespan, "until": snapshot.end}
+        place |= {"after": snapshot.end - self.timespan, "until": snapshot.end}
         place["first_seq"] = connection.scalar(_FIRST_OF_WINDOW, place)
         passing = {tuple(row) for row in connection.execute(self._passing, place)} & present
         if not passing:

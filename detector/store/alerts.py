@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, select
 
 from detector.domain import Alert, Notification, NotificationState, Severity
-from detector.store.rows import ROW_COLUMNS, with_names
-from detector.store.tables import alerts, connection_counts, evidence, hosts, notifications, observations, snapshots
+from detector.store.history import whole_rows
+from detector.store.packed import read_packed
+from detector.store.tables import alerts, evidence, hosts, notifications
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -40,51 +42,31 @@ def read_alert(connection: Connection, alert_id: int) -> Alert | None:
     return None if row is None else alert_from(row)
 
 
-def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[RowMapping]:
+def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[Mapping[str, Any]]:
     """The first `limit` rows behind an alert, in the order of time.
 
-    Rows have `host`, `start` and `end` of their snapshot, the columns of `rows.ROW_COLUMNS`, and those of observations.
+    Rows are as `history.find` gives them. Those of snapshots that have expired are missing.
+
+    Raises:
+        PackingError: what is stored is damaged.
     """
-    shown = [
-        hosts.c.host,
-        snapshots.c.start,
-        snapshots.c.end,
-        *ROW_COLUMNS,
-        *(column for column in observations.c if column.name not in connection_counts.c),
-    ]
-    counts = connection_counts.c
-    behind = (
-        select(*shown)
-        .select_from(evidence)
+    behind = connection.execute(
+        select(alerts.c.host_id, hosts.c.host, evidence.c.seq, evidence.c.key_id, evidence.c.session)
         .join(alerts, alerts.c.alert_id == evidence.c.alert_id)
         .join(hosts, hosts.c.host_id == alerts.c.host_id)
-        .join(
-            connection_counts,
-            and_(
-                counts.host_id == alerts.c.host_id,
-                counts.seq == evidence.c.seq,
-                counts.key_id == evidence.c.key_id,
-                counts.session == evidence.c.session,
-            ),
-        )
-        .join(snapshots, and_(snapshots.c.host_id == counts.host_id, snapshots.c.seq == counts.seq))
-    )
-    statement = (
-        with_names(behind)
-        .outerjoin(
-            observations,
-            and_(
-                observations.c.host_id == counts.host_id,
-                observations.c.seq == counts.seq,
-                observations.c.key_id == counts.key_id,
-                observations.c.session == counts.session,
-            ),
-        )
-        .where(evidence.c.alert_id == alert_id)
+        # Which are whole snapshots.
+        .where(evidence.c.alert_id == alert_id, evidence.c.key_id > 0)
         .order_by(evidence.c.seq, evidence.c.key_id, evidence.c.session)
         .limit(limit)
-    )
-    return connection.execute(statement).mappings().all()
+    ).all()
+    rows: list[dict[str, Any]] = []
+    for (host_id, host, seq), of_snapshot in groupby(behind, key=lambda row: row[:3]):
+        wanted = {(row.key_id, row.session) for row in of_snapshot}
+        for snapshot in read_packed(connection, host_id, (seq, seq)):
+            places = enumerate(zip(snapshot.counts["key_id"], snapshot.counts["session"], strict=True))
+            found = [number for number, place in places if place in wanted]
+            rows += whole_rows(connection, host_id, host, [(snapshot, found)])
+    return rows
 
 
 def notifications_of(connection: Connection, alert_id: int) -> list[Notification]:

@@ -12,39 +12,25 @@ from ipaddress import IPv6Network
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, and_, case, func, literal, not_, or_, select
+from sqlalchemy import Connection, and_, case, func, not_, or_, select
 
 from detector.store.columns import storable
-from detector.store.rows import ROW_COLUMNS, with_names
-from detector.store.tables import (
-    connection_counts,
-    connection_keys,
-    destination_names,
-    findings,
-    hosts,
-    login_origins,
-    observations,
-    snapshots,
-)
+from detector.store.packed import Names, read_packed
+from detector.store.tables import connection_keys, destination_names, findings, hosts, login_origins, snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from ipaddress import IPv4Network
 
-    from sqlalchemy import ColumnElement, RowMapping, Table
+    from sqlalchemy import ColumnElement, Table
 
     from detector.domain import Direction, Outcome, Protocol
+    from detector.store.packed import PackedSnapshot
 
 MOST_COUNTED = 100_000
 """Rows beyond those asked for are counted up to this number: nobody reads an exact larger one, and it takes long."""
 
-_PLACE = ("host_id", "seq", "key_id", "session")
-_OBSERVATION_COLUMNS = [c for c in observations.c if c.name not in _PLACE]
-_SNAPSHOT_OF_COUNT = and_(
-    snapshots.c.host_id == connection_counts.c.host_id, snapshots.c.seq == connection_counts.c.seq
-)
-_OBSERVATION_OF_COUNT = and_(*(observations.c[name] == connection_counts.c[name] for name in _PLACE))
 _ORDER = itemgetter("end", "host_id", "seq", "key_id", "session")
 # IPv4 is stored as this part of IPv6.
 _MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
@@ -86,7 +72,7 @@ class HistoryFilter:
 class Page:
     """The newest matching rows, oldest first, with the names of the design; and how many older ones match too."""
 
-    rows: tuple[RowMapping, ...]
+    rows: tuple[Mapping[str, Any], ...]
     total_more: int
     """Exact up to MOST_COUNTED, which stands for that many or more."""
 
@@ -122,26 +108,28 @@ def known_hosts(connection: Connection, pattern: str | None = None) -> dict[int,
 def find(connection: Connection, wanted: HistoryFilter, limit: int) -> Page:
     """The newest `limit` rows that match `wanted`, over all hosts: each one key in one snapshot.
 
-    Rows have `host`, `start` and `end`, the columns of `rows.ROW_COLUMNS`, and those of observations (None where
+    Rows have `host`, `start` and `end`, what `packed.Names` gives, and the columns of observations (None where
     detection has not been).
     """
-    dialect = connection.dialect.name
-    found: list[RowMapping] = []
+    found: list[dict[str, Any]] = []
     matching = 0
     for host_id, host in known_hosts(connection, wanted.host).items():
         span = span_of(connection, host_id, wanted)
         if span is None:
             continue
-        conditions = conditions_for(host_id, span, wanted, dialect)
-        newest_first = [_driving(wanted).c[name].desc() for name in ("seq", "key_id", "session")]
-        rows = connection.execute(rows_where(host, conditions).order_by(*newest_first).limit(limit))
-        found += rows.mappings()
-        if matching < limit + MOST_COUNTED:
-            some = _row_marks(conditions, wanted).limit(limit + MOST_COUNTED - matching)
-            matching += connection.scalar(select(func.count()).select_from(some.subquery())) or 0
+        newest: list[tuple[PackedSnapshot, list[int]]] = []
+        here = 0
+        for snapshot, rows in matching_rows(connection, host_id, span, wanted, newest_first=True):
+            if here < limit:
+                newest.append((snapshot, rows[here - limit :]))
+            here += len(rows)
+            if matching + here >= limit + MOST_COUNTED:
+                break
+        matching += here
+        found += whole_rows(connection, host_id, host, newest)
     found.sort(key=_ORDER)
-    newest = tuple(found[-limit:])
-    return Page(rows=newest, total_more=matching - len(newest))
+    shown = tuple(found[-limit:])
+    return Page(rows=shown, total_more=min(matching - len(shown), MOST_COUNTED))
 
 
 def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits]:
@@ -200,56 +188,88 @@ def _period(wanted: HistoryFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _driving(wanted: HistoryFilter) -> Table:
-    """The table to go through in the order of its primary key: the one that has to be looked at row by row."""
-    return connection_counts if wanted.min_score is None else observations
+def matching_rows(
+    connection: Connection,
+    host_id: int,
+    span: tuple[int, int],
+    wanted: HistoryFilter,
+    *,
+    newest_first: bool = False,
+) -> Iterator[tuple[PackedSnapshot, list[int]]]:
+    """The snapshots of a host in a span that have rows that match, each with the numbers of these.
+
+    Raises:
+        PackingError: what is stored is damaged.
+    """
+    chosen = _Chosen.by(connection, host_id, wanted)
+    if chosen.nothing:
+        return
+    period = (wanted.since, wanted.until)
+    for snapshot in read_packed(connection, host_id, span, period=period, newest_first=newest_first):
+        if rows := chosen.rows(snapshot):
+            yield snapshot, rows
 
 
-def rows_where(host: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """Rows as `find` gives them."""
-    of_snapshot = [literal(host).label("host"), snapshots.c.start, snapshots.c.end]
-    counts = (
-        select(*of_snapshot, *ROW_COLUMNS, *_OBSERVATION_COLUMNS)
-        .select_from(connection_counts)
-        .join(snapshots, _SNAPSHOT_OF_COUNT)
-    )
-    return with_names(counts).outerjoin(observations, _OBSERVATION_OF_COUNT).where(*conditions)
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What a row has to be; None: anything. Numbers of keys, origins and names, looked up once for all rows."""
+
+    columns: Mapping[str, frozenset[int]]
+    outcome: str | None
+    min_score: float | None
+
+    @classmethod
+    def by(cls, connection: Connection, host_id: int, wanted: HistoryFilter) -> _Chosen:
+        dialect = connection.dialect.name
+        columns: dict[str, frozenset[int]] = {}
+
+        def choose(table: Table, name: str, *conditions: ColumnElement[bool]) -> None:
+            numbers = select(table.c[name]).where(table.c.host_id == host_id, *conditions)
+            columns[name] = frozenset(connection.scalars(numbers))
+
+        if conditions := _key_conditions(wanted, dialect):
+            choose(connection_keys, "key_id", *conditions)
+        if wanted.login_addresses is not None:
+            choose(login_origins, "origin_id", _within(login_origins.c.login_address, wanted.login_addresses))
+        if wanted.remote_name is not None:
+            name = func.lower(destination_names.c.remote_name)
+            choose(destination_names, "name_id", _like(name, wanted.remote_name.lower(), dialect))
+        return cls(columns, wanted.outcome.value if wanted.outcome else None, wanted.min_score)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no such row."""
+        return not all(self.columns.values())
+
+    def rows(self, snapshot: PackedSnapshot) -> list[int]:
+        """The numbers of the rows that are so."""
+        rows: Iterable[int] = range(snapshot.rows)
+        for name, numbers in self.columns.items():
+            values = snapshot.counts[name]
+            rows = [row for row in rows if values[row] in numbers]
+        if self.outcome is not None:
+            counts = snapshot.counts[self.outcome]
+            rows = [row for row in rows if counts[row]]
+        if self.min_score is not None:
+            if (observed := snapshot.observations) is None:
+                return []
+            least = self.min_score
+            rows = [row for row in rows if (score := observed.score(row)) is not None and score >= least]
+        return list(rows)
 
 
-def _row_marks(conditions: Sequence[ColumnElement[bool]], wanted: HistoryFilter) -> Select[Any]:
-    """A column for each matching row; joins no more than the conditions ask for."""
-    statement = select(literal(1)).select_from(connection_counts)
-    if _period(wanted):
-        statement = statement.join(snapshots, _SNAPSHOT_OF_COUNT)
-    if wanted.min_score is not None:
-        statement = statement.join(observations, _OBSERVATION_OF_COUNT)
-    return statement.where(*conditions)
+def _row(host_id: int, host: str, snapshot: PackedSnapshot, row: int) -> dict[str, Any]:
+    """A row with the numbers of what it is made of."""
+    place = {"host": host, "start": snapshot.start, "end": snapshot.end, "host_id": host_id, "seq": snapshot.seq}
+    return {**place, **snapshot.numbers(row), **snapshot.observed(row)}
 
 
-def conditions_for(
-    host_id: int, span: tuple[int, int], wanted: HistoryFilter, dialect: str
-) -> list[ColumnElement[bool]]:
-    """What a row of the host and the span of snapshots has to satisfy."""
-    driving, counts = _driving(wanted).c, connection_counts.c
-    # The span makes it a search by primary key; the period is exact where a clock was set back within the span.
-    conditions = [driving.host_id == host_id, driving.seq.between(*span), *_period(wanted)]
-    if key_conditions := _key_conditions(wanted, dialect):
-        # Found once for all rows: to look up the key of each row takes ten times as long.
-        keys = select(connection_keys.c.key_id).where(connection_keys.c.host_id == host_id, *key_conditions)
-        conditions.append(driving.key_id.in_(keys))
-    if wanted.login_addresses is not None:
-        origins = login_origins.c
-        inside = _within(origins.login_address, wanted.login_addresses)
-        conditions.append(counts.origin_id.in_(select(origins.origin_id).where(origins.host_id == host_id, inside)))
-    if wanted.remote_name is not None:
-        names = destination_names.c
-        like = _like(func.lower(names.remote_name), wanted.remote_name.lower(), dialect)
-        conditions.append(counts.name_id.in_(select(names.name_id).where(names.host_id == host_id, like)))
-    if wanted.outcome is not None:
-        conditions.append(counts[wanted.outcome.value] > 0)
-    if wanted.min_score is not None:
-        conditions.append(observations.c.score >= wanted.min_score)
-    return conditions
+def whole_rows(
+    connection: Connection, host_id: int, host: str, found: Iterable[tuple[PackedSnapshot, Iterable[int]]]
+) -> list[dict[str, Any]]:
+    """Rows of packed snapshots as `find` gives them."""
+    numbers = [_row(host_id, host, snapshot, row) for snapshot, rows in found for row in rows]
+    return Names(connection, host_id).rows(numbers)
 
 
 def _key_conditions(wanted: HistoryFilter, dialect: str) -> list[ColumnElement[bool]]:

@@ -59,8 +59,8 @@ class Numbering:
 
     def number(
         self, connection: Connection, host_id: int, values: Sequence[tuple[Any, ...]], **others: Any
-    ) -> tuple[list[int | None], set[int]]:
-        """The number of each of `values`, None for nothing but None; and the numbers that are new among them.
+    ) -> list[int | None]:
+        """The number of each of `values`; None for nothing but None.
 
         Args:
             connection: the transaction.
@@ -70,19 +70,19 @@ class Numbering:
         """
         numbers = [self._known.get(value, _NOT_MET) for value in values]
         if _NOT_MET not in numbers:
-            return numbers, set()
+            return numbers
         unmet = dict.fromkeys(value for value in values if value not in self._known)
-        new = self._meet(connection, host_id, unmet, others)
+        self._meet(connection, host_id, unmet, others)
         numbers = [self._known[value] for value in values]
         if len(self._known) > self._REMEMBERED:
             last = {value: self._known[value] for value in values[-self._REMEMBERED :]}
             self.forget()
             self._known |= last
-        return numbers, new
+        return numbers
 
     def _meet(
         self, connection: Connection, host_id: int, values: Iterable[tuple[Any, ...]], others: Mapping[str, Any]
-    ) -> set[int]:
+    ) -> None:
         # Values that become equal when they are written out have one number.
         written: dict[bytes, tuple[Any, ...]] = {}
         alike: dict[bytes, list[tuple[Any, ...]]] = {}
@@ -99,7 +99,7 @@ class Numbering:
             for found, number in connection.execute(known):
                 self._known.update(dict.fromkeys(alike.pop(bytes(found)), number))
         if not alike:
-            return set()
+            return
         first = 1 + (connection.scalar(select(func.max(self._number)).where(of_host)) or 0)
         rows = []
         for number, (raw, same) in enumerate(alike.items(), start=first):
@@ -107,7 +107,6 @@ class Numbering:
             fixed = {"host_id": host_id, self._number.name: number, "digest": raw, **others}
             rows.append(fixed | dict(zip(self._columns, written[raw], strict=True)))
         connection.execute(insert(self._table), rows)
-        return set(range(first, first + len(rows)))
 
 
 def _batches(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

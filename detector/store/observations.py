@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, insert
 
 from detector.domain import Observation
-from detector.store.tables import observations
+from detector.store.packing import pack_observations
+from detector.store.tables import observations, packed_observations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from detector.domain import SnapshotRef
+    from detector.store.packed import PackedSnapshot
 
 
 _FIELDS = tuple(field.name for field in fields(Observation))
 
 
-def write(connection: Connection, snapshot: SnapshotRef, observed: Sequence[Observation]) -> None:
-    """Stores one row for each observation, beside the count that it is about."""
-    if observed:
-        place = {"host_id": snapshot.host_id, "seq": snapshot.seq}
+def write(
+    connection: Connection, snapshot: SnapshotRef, packed: PackedSnapshot, observed: Sequence[Observation]
+) -> None:
+    """Stores what was said of the counts of a packed snapshot: packed, to last as long, and in rows for the rules."""
+    place = {"host_id": snapshot.host_id, "seq": snapshot.seq}
+    said = {(each.key_id, each.session): each for each in observed}
+    places = zip(packed.counts["key_id"], packed.counts["session"], strict=True)
+    content = pack_observations([said.get(where) for where in places])
+    if content is not None:
+        connection.execute(insert(packed_observations), place | {"end": snapshot.end, "content": content})
         connection.execute(
             insert(observations),
             [place | {name: getattr(each, name) for name in _FIELDS} for each in observed],

@@ -6,7 +6,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from detector.domain import (
     CaptureHealth,
@@ -20,23 +20,25 @@ from detector.domain import (
 )
 from detector.errors import StoreError
 from detector.store.numbering import Numbering
-from detector.store.rows import NAME_FIELDS, ORIGIN_FIELDS, ROW_COLUMNS, with_names
+from detector.store.packed import Names, PackedSnapshot
+from detector.store.packing import pack_counts
+from detector.store.rows import NAME_FIELDS, ORIGIN_FIELDS
 from detector.store.tables import (
-    connection_counts,
     connection_keys,
     destination_names,
     detection_cursors,
     hosts,
     login_origins,
+    packed_counts,
     replacements,
     snapshots,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row, RowMapping
+    from sqlalchemy import Row
 
     from detector.domain import Snapshot
 
@@ -46,6 +48,8 @@ _COUNT_FIELDS = tuple(field.name for field in fields(ConnectionCount) if field.n
 _NUMBERS = tuple(name for name in _COUNT_FIELDS if name not in {"session", *ORIGIN_FIELDS, *NAME_FIELDS})
 _SUMMED = tuple(name for name in _NUMBERS if name != "handshake_us_max")
 _key, _origin, _name, _numbers = (attrgetter(*names) for names in (_KEY_FIELDS, ORIGIN_FIELDS, NAME_FIELDS, _NUMBERS))
+# Of Postgres' advisory locks, so that they are no other program's.
+_LOCKS = 0x6465_7463
 # A snapshot begins where the one before it ended; the clock is read twice.
 _NO_GAP_SECONDS = 1.0
 
@@ -53,7 +57,8 @@ _NO_GAP_SECONDS = 1.0
 class SnapshotWriter:
     """Writes one host's snapshots. One writer a host: it numbers the snapshots, and what they have in common.
 
-    These numbers are remembered, so that a snapshot of known keys costs one statement for all of them.
+    These numbers are remembered, so that a snapshot of known keys costs one statement for all of them. It inserts, and
+    changes nothing that is there.
     """
 
     def __init__(self, host: str) -> None:
@@ -63,6 +68,8 @@ class SnapshotWriter:
         self._names = Numbering(destination_names, NAME_FIELDS)
         # The last snapshot that is known to be ours.
         self._last_seq: int | None = None
+        # Numbers are remembered since then.
+        self._expiries = 0
         # What was written last, or was to be.
         self._tried: Snapshot | None = None
 
@@ -82,9 +89,14 @@ class SnapshotWriter:
 
         Raises:
             StoreError: another collector has written for the same host since the last time.
-            sqlalchemy.exc.IntegrityError: another collector writes for the same host at the same moment.
+            sqlalchemy.exc.IntegrityError: another collector makes the same host known at the same moment.
         """
         host_id = host_number(connection, self._host, snapshot.end)
+        lock_numbers(connection, host_id)
+        expiries = connection.scalar(select(hosts.c.expiries).where(hosts.c.host_id == host_id)) or 0
+        if expiries != self._expiries:
+            self.forget()
+            self._expiries = expiries
         if mark is not None and (known := _marked(connection, host_id, mark)) is not None:
             if self._last_seq is not None:
                 self._last_seq = max(known.seq, self._last_seq)
@@ -115,7 +127,8 @@ class SnapshotWriter:
             )
         connection.execute(insert(snapshots), place | _described(snapshot, gap) | stored)
         if rows := self._rows(connection, host_id, snapshot):
-            connection.execute(insert(connection_counts), [place | row for row in rows])
+            packed = {"end": snapshot.end, "rows": len(rows), "content": pack_counts(rows)}
+            connection.execute(insert(packed_counts), place | packed)
         ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
         self._last_seq = seq
         return ref
@@ -125,32 +138,25 @@ class SnapshotWriter:
         for numbering in (self._keys, self._origins, self._names):
             numbering.forget()
 
-    def _rows(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Iterable[dict[str, Any]]:
+    def _rows(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Sequence[dict[str, Any]]:
         """One row for each key and session: names may make one of two keys that the kernel tells apart."""
         counts = snapshot.counts
-        key_ids, new = self._keys.number(
+        key_ids = self._keys.number(
             connection,
             host_id,
             [_key(count.key) for count in counts],
             first_seen=snapshot.start,
             last_seen=snapshot.end,
         )
-        origin_ids, _ = self._origins.number(connection, host_id, [_origin(count) for count in counts])
-        name_ids, _ = self._names.number(connection, host_id, [_name(count) for count in counts])
+        origin_ids = self._origins.number(connection, host_id, [_origin(count) for count in counts])
+        name_ids = self._names.number(connection, host_id, [_name(count) for count in counts])
         rows: dict[tuple[int | None, int], dict[str, Any]] = {}
         for count, key_id, origin_id, name_id in zip(counts, key_ids, origin_ids, name_ids, strict=True):
             row = dict(zip(_NUMBERS, _numbers(count), strict=True))
             row |= {"key_id": key_id, "session": count.session, "origin_id": origin_id, "name_id": name_id}
             other = rows.get((key_id, count.session))
             rows[key_id, count.session] = row if other is None else _sum(other, row)
-        if old := sorted({key_id for key_id, _ in rows if key_id is not None} - new):
-            connection.execute(
-                update(connection_keys)
-                .where(connection_keys.c.host_id == host_id, connection_keys.c.key_id == bindparam("b_key_id"))
-                .values(last_seen=snapshot.end),
-                [{"b_key_id": key_id} for key_id in old],
-            )
-        return rows.values()
+        return list(rows.values())
 
 
 def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
@@ -197,6 +203,13 @@ def host_number(connection: Connection, host: str, now: datetime) -> int:
     if known is None:
         known = connection.scalar(insert(hosts).values(host=host, created_at=now).returning(hosts.c.host_id))
     return int(known or 0)
+
+
+def lock_numbers(connection: Connection, host_id: int) -> None:
+    """Until the end of the transaction nobody else numbers what a host's snapshots have in common, or deletes of it."""
+    # On SQLite who writes is alone anyway.
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, host_id)))
 
 
 def next_snapshot(connection: Connection, host_id: int) -> SnapshotRef | None:
@@ -254,18 +267,25 @@ def advance_cursor(connection: Connection, snapshot: SnapshotRef) -> None:
     )
 
 
-def read_counts(connection: Connection, snapshot: SnapshotRef) -> list[StoredCount]:
-    """All counts of a stored snapshot, by key number."""
-    counts = connection_counts.c
-    rows = connection.execute(
-        with_names(select(*ROW_COLUMNS).select_from(connection_counts))
-        .where(counts.host_id == snapshot.host_id, counts.seq == snapshot.seq)
-        .order_by(counts.key_id, counts.session)
-    ).mappings()
+def stored_counts(connection: Connection, host_id: int, packed: PackedSnapshot) -> list[StoredCount]:
+    """The counts of a packed snapshot of the host, by key and session."""
+    rows = Names(connection, host_id).rows(packed.numbers(row) for row in range(packed.rows))
     return [StoredCount(key_id=row["key_id"], first_seen=row["first_seen"], count=count_from(row)) for row in rows]
 
 
-def key_from(row: RowMapping | Mapping[str, Any]) -> ConnectionKey:
+def count_as_lost(connection: Connection, snapshot: SnapshotRef) -> int:
+    """Says of a snapshot whose counts are damaged that they were lost; returns how many."""
+    of_snapshot = (packed_counts.c.host_id == snapshot.host_id, packed_counts.c.seq == snapshot.seq)
+    rows = connection.scalar(select(packed_counts.c.rows).where(*of_snapshot)) or 0
+    connection.execute(
+        update(snapshots)
+        .where(snapshots.c.host_id == snapshot.host_id, snapshots.c.seq == snapshot.seq)
+        .values(lost_unread=snapshots.c.lost_unread + rows)
+    )
+    return int(rows)
+
+
+def key_from(row: Mapping[str, Any]) -> ConnectionKey:
     """A key from the columns of its table."""
     values = {name: row[name] for name in _KEY_FIELDS}
     values["direction"] = Direction(values["direction"])
@@ -273,6 +293,6 @@ def key_from(row: RowMapping | Mapping[str, Any]) -> ConnectionKey:
     return ConnectionKey(**values)
 
 
-def count_from(row: RowMapping | Mapping[str, Any]) -> ConnectionCount:
-    """A count from the columns of `rows.ROW_COLUMNS`."""
+def count_from(row: Mapping[str, Any]) -> ConnectionCount:
+    """A count from the columns that `packed.Names` gives a row."""
     return ConnectionCount(key=key_from(row), **{name: row[name] for name in _COUNT_FIELDS})

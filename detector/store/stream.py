@@ -9,22 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 
 from detector.store.alerts import alert_from, alert_rows
 from detector.store.engine import reading
-from detector.store.history import conditions_for, known_hosts, rows_where, span_of
-from detector.store.tables import alerts, connection_counts, hosts
+from detector.store.history import known_hosts, matching_rows, span_of, whole_rows
+from detector.store.tables import alerts, hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import Engine, RowMapping
+    from sqlalchemy import Engine
 
     from detector.domain import Alert
     from detector.store.history import HistoryFilter
 
-PAGE_ROWS = 2000
+_PAGE_SNAPSHOTS = 20
 _PAGE_ALERTS = 100
 
 
@@ -33,10 +33,10 @@ class AlertWithRows:
     """An alert and the first of the rows behind it."""
 
     alert: Alert
-    rows: Sequence[RowMapping]
+    rows: Sequence[Mapping[str, Any]]
 
 
-def every_row(engine: Engine, wanted: HistoryFilter) -> Iterator[RowMapping]:
+def every_row(engine: Engine, wanted: HistoryFilter) -> Iterator[Mapping[str, Any]]:
     """All rows that match, host by host, each in the order in which it was stored; as `history.find` gives them.
 
     Raises:
@@ -53,19 +53,15 @@ def every_row(engine: Engine, wanted: HistoryFilter) -> Iterator[RowMapping]:
 
 def _rows_of(
     engine: Engine, host_id: int, host: str, span: tuple[int, int], wanted: HistoryFilter
-) -> Iterator[RowMapping]:
-    counts, (first, last) = connection_counts.c, span
-    place = (counts.seq, counts.key_id, counts.session)
-    after = (first, 0, -1)
-    while True:
-        conditions = conditions_for(host_id, (after[0], last), wanted, engine.dialect.name)
-        statement = rows_where(host, [*conditions, tuple_(*place) > tuple_(*after)])
+) -> Iterator[Mapping[str, Any]]:
+    first, last = span
+    while first <= last:
+        until = min(first + _PAGE_SNAPSHOTS - 1, last)
         with reading(engine) as connection:
-            rows = connection.execute(statement.order_by(*place).limit(PAGE_ROWS)).mappings().all()
+            found = matching_rows(connection, host_id, (first, until), wanted)
+            rows = whole_rows(connection, host_id, host, found)
         yield from rows
-        if len(rows) < PAGE_ROWS:
-            return
-        after = (rows[-1]["seq"], rows[-1]["key_id"], rows[-1]["session"])
+        first = until + 1
 
 
 def every_alert(engine: Engine, wanted: HistoryFilter, most_rows: int) -> Iterator[AlertWithRows]:

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -46,7 +45,15 @@ hosts = Table(
     Column("host_id", Integer, primary_key=True),
     Column("host", Text, nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
+    # How often keys, origins or names were deleted that had expired: a collector that remembers numbers looks them up
+    # again.
+    Column("expiries", BigInteger, nullable=False, server_default="0"),
 )
+
+# What grows with time is in parts by time on Postgres, so that what has expired is dropped and not deleted; that is why
+# the time is part of the keys.
+_BY_END = 'RANGE ("end")'
+_BY_START = 'RANGE ("start")'
 
 snapshots = Table(
     "snapshots",
@@ -54,8 +61,8 @@ snapshots = Table(
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     # Written by the host's one collector: 1, 2, 3 … in the order of commits, so that a cursor over it skips nothing.
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("end", UtcDateTime, primary_key=True),
     Column("start", UtcDateTime, nullable=False),
-    Column("end", UtcDateTime, nullable=False),
     Column("lost_attempted", BigInteger, nullable=False, default=0),
     Column("lost_established", BigInteger, nullable=False, default=0),
     Column("lost_refused", BigInteger, nullable=False, default=0),
@@ -88,8 +95,33 @@ snapshots = Table(
     # By which the collector knows that it is stored already; NULL: it came from elsewhere.
     Column("mark", LargeBinary(16)),
     Index(None, "host_id", "end"),
-    Index(None, "host_id", "mark", unique=True),
+    Index(None, "host_id", "mark"),
     sqlite_with_rowid=False,
+    postgresql_partition_by=_BY_END,
+)
+
+# The counts of a snapshot, and what detection says of them, in columns that are packed together: see
+# detector.store.packing. Of single rows there would be ten times as much. On SQLite in the order of time, which a table
+# without row numbers would not be: it has no room for rows of this length.
+packed_counts = Table(
+    "packed_counts",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("end", UtcDateTime, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    postgresql_partition_by=_BY_END,
+)
+
+packed_observations = Table(
+    "packed_observations",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("end", UtcDateTime, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    postgresql_partition_by=_BY_END,
 )
 
 # That this database took the place of a damaged one, which was set aside.
@@ -127,8 +159,11 @@ connection_keys = Table(
     Column("remote_port", Integer),
     Column("local_port", Integer),
     Column("first_seen", UtcDateTime, nullable=False),
+    # Up to what is rolled up: what came later is in the snapshots alone.
     Column("last_seen", UtcDateTime, nullable=False),
     UniqueConstraint("host_id", "digest"),
+    Index(None, "host_id", "remote_address"),
+    Index(None, "host_id", "first_seen"),
     sqlite_with_rowid=False,
 )
 
@@ -161,28 +196,38 @@ destination_names = Table(
     sqlite_with_rowid=False,
 )
 
-connection_counts = Table(
-    "connection_counts",
-    metadata,
-    Column("host_id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
-    # The kernel's audit session of the login; 0: none. Not part of the key: it differs at each login.
-    Column("session", BigInteger, primary_key=True, autoincrement=False),
-    # Without foreign keys, which SQLite cannot add but by copying all of this table.
-    Column("origin_id", BigInteger),
-    Column("name_id", BigInteger),
-    Column("attempted", BigInteger, nullable=False),
-    Column("established", BigInteger, nullable=False),
-    Column("refused", BigInteger, nullable=False),
-    Column("timed_out", BigInteger, nullable=False),
-    Column("failed", BigInteger, nullable=False),
-    Column("handshake_us_total", BigInteger, nullable=False),
-    Column("handshake_us_max", BigInteger, nullable=False),
-    ForeignKeyConstraint(["host_id", "seq"], ["snapshots.host_id", "snapshots.seq"]),
-    ForeignKeyConstraint(["host_id", "key_id"], ["connection_keys.host_id", "connection_keys.key_id"]),
-    sqlite_with_rowid=False,
-)
+_OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
+
+
+def _rolled_up(name: str) -> Table:
+    """What a key did in each period that it was seen in, by where the login came from and what its address was called.
+
+    The destination is part of the key, so that distinct ones can be counted exactly over any time.
+    """
+    return Table(
+        name,
+        metadata,
+        Column("host_id", Integer, primary_key=True, autoincrement=False),
+        Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("start", UtcDateTime, primary_key=True),
+        # 0: unknown, since a key may not be NULL.
+        Column("origin_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("name_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("snapshots", Integer, nullable=False),
+        *(Column(outcome, BigInteger, nullable=False) for outcome in _OUTCOMES),
+        Column("handshake_us_total", BigInteger, nullable=False),
+        Column("handshake_us_max", BigInteger, nullable=False),
+        Column("first_seen", UtcDateTime, nullable=False),
+        Column("last_seen", UtcDateTime, nullable=False),
+        # NULL: there was no score.
+        Column("peak_score", Double),
+        sqlite_with_rowid=False,
+        postgresql_partition_by=_BY_START,
+    )
+
+
+hourly_counts = _rolled_up("hourly_counts")
+daily_counts = _rolled_up("daily_counts")
 
 # Logs that were imported, or are being: one row for each host and source.
 imports = Table(
@@ -219,6 +264,29 @@ detection_cursors = Table(
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     # The last snapshot whose findings are committed.
     Column("seq", BigInteger, nullable=False),
+    # The first one whose rows are in `connection_counts` and `observations`.
+    Column("recent_seq", BigInteger, nullable=False, server_default="1"),
+    # The last one that `hourly_counts` and `daily_counts` have.
+    Column("rolled_seq", BigInteger, nullable=False, server_default="0"),
+)
+
+# The rows of a host's last snapshots, as far back as rules look: made by detection of what is packed, and deleted when
+# no rule looks at them any more.
+
+connection_counts = Table(
+    "connection_counts",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    # The kernel's audit session of the login; 0: none. Not part of the key: it differs at each login.
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("origin_id", BigInteger),
+    Column("name_id", BigInteger),
+    *(Column(outcome, BigInteger, nullable=False) for outcome in _OUTCOMES),
+    Column("handshake_us_total", BigInteger, nullable=False),
+    Column("handshake_us_max", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 observations = Table(
@@ -372,7 +440,6 @@ findings = Table(
     Column("start", UtcDateTime, nullable=False),
     Column("end", UtcDateTime, nullable=False),
     Column("rows", BigInteger, nullable=False),
-    ForeignKeyConstraint(["host_id", "seq"], ["snapshots.host_id", "snapshots.seq"]),
     Index(None, "alert_id"),
     sqlite_with_rowid=False,
 )

@@ -159,6 +159,7 @@ def test_a_row_is_network_activity(call: Call, engine: Engine) -> None:
             "timed_out": 0,
             "failed": 0,
             "score": 0.99,
+            "surprise": 2.0,
             "channel": "novelty",
             "explanation": "new",
             "first_seen": "2026-03-02T09:00:00Z",

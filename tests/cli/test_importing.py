@@ -23,8 +23,8 @@ from detector import pipeline
 from detector.config import Settings
 from detector.service.detecting import build_stages
 from detector.store.engine import open_store, reading, upgrade
-from detector.store.tables import connection_counts, observations, snapshots
-from tests.builders import Recorder, count, observe
+from detector.store.tables import snapshots
+from tests.builders import Recorder, count, every_row, observe
 from tests.cli.test_main import verbs
 from tests.collector.logs import HOST, json_lines, row, tab_separated
 
@@ -295,8 +295,7 @@ def test_detection_takes_it_like_any_host(call: Call, engine: Engine, tmp_path: 
         pass
 
     assert "Port scan" in call("alerts", "list").out
-    with reading(engine) as connection:
-        assert connection.scalar(select(func.count()).select_from(observations)) == 300
+    assert len(every_row(engine)) == 300
 
 
 def _big_log(path: Path, rows: int) -> None:
@@ -307,13 +306,8 @@ def _big_log(path: Path, rows: int) -> None:
 def _content(engine: Engine, host_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     with reading(engine) as connection:
         every = connection.execute(select(snapshots).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq))
-        rows = connection.execute(
-            select(connection_counts)
-            .where(connection_counts.c.host_id == host_id)
-            .order_by(connection_counts.c.seq, connection_counts.c.key_id)
-        )
-        without_host = [[dict(each, host_id=0) for each in found.mappings()] for found in (every, rows)]
-        return without_host[0], without_host[1]
+        of_snapshots = [dict(each, host_id=0) for each in every.mappings()]
+    return of_snapshots, [dict(row, host_id=0) for row in every_row(engine) if row["host_id"] == host_id]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from detector.store.engine import open_store, writing
-from detector.store.tables import connection_counts
+from detector.store.tables import connection_keys
 from tests.builders import START, Recorder, count, observe
 
 if TYPE_CHECKING:
@@ -425,9 +425,9 @@ def test_the_database_is_only_read(call: Call, engine: Engine) -> None:
     Recorder(engine).snapshot(count())
 
     with writing(engine) as connection:
-        connection.execute(connection_counts.update().values(attempted=9))
-        assert _objects(call)[0]["attempted"] == 1
-    assert _objects(call)[0]["attempted"] == 9
+        connection.execute(connection_keys.update().values(user="bob"))
+        assert _objects(call)[0]["user"] == "alice"
+    assert _objects(call)[0]["user"] == "bob"
 
 
 @pytest.mark.postgres

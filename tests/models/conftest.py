@@ -12,9 +12,8 @@ import pytest
 
 from detector.config import Models
 from detector.models.scorer import HostScorer
-from detector.store import snapshots
 from detector.store.engine import open_store, upgrade, writing
-from tests.builders import Recorder, count
+from tests.builders import Recorder, count, read_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +41,7 @@ class Watched:
     learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
-        self.recorder = Recorder(self.engine, host=self.host, interval=self.interval)
+        self.recorder = Recorder(self.engine, host=self.host, interval=self.interval, unpacked=False)
         self.restart()
 
     def restart(self) -> None:
@@ -64,7 +63,7 @@ class Watched:
         ref = self.recorder.snapshot(*counts)
         observed: list[Observation] = []
         with suppress(_UndoneError), writing(self.engine) as connection:
-            stored = snapshots.read_counts(connection, ref)
+            stored = read_counts(connection, ref)
             observed, self.learning = self.scorer.score(connection, ref, stored)
             if undo:
                 raise _UndoneError

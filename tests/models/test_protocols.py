@@ -15,9 +15,8 @@ from detector.models import explain
 from detector.models.features import FEATURES, UNKNOWN, arrange, connects_of, place
 from detector.models.judgement import Moment, look
 from detector.models.novelty import Novelty
-from detector.store import snapshots
 from detector.store.engine import open_store, upgrade, writing
-from tests.builders import START, count
+from tests.builders import START, count, read_counts
 from tests.models.conftest import Watched
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ def _matrix(watched: Watched, counts: list[ConnectionCount]) -> npt.NDArray[np.f
     ref = watched.recorder.snapshot(*counts)
     moment = Moment(start_seconds=86_400.0, duration_seconds=300.0, learning=watched.learning)
     with writing(watched.engine) as connection:
-        return look(connection, ref, snapshots.read_counts(connection, ref), moment).matrix
+        return look(connection, ref, read_counts(connection, ref), moment).matrix
 
 
 _any_count = st.builds(

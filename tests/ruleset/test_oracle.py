@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from detector.domain import CaptureHealth, Losses
 from detector.ruleset.load import load_rules
-from detector.store import snapshots
 from detector.store.engine import reading
-from tests.builders import Recorder, count, observe
+from tests.builders import Recorder, count, observe, read_counts
 from tests.ruleset import naive
 from tests.ruleset.strategies import (
     ADDRESSES,
@@ -112,7 +111,7 @@ class _History:
             recorder.pass_time(seconds=pause)
             ref = recorder.snapshot(*(counted for counted, _ in drawn))
             with reading(engine) as connection:
-                stored = snapshots.read_counts(connection, ref)
+                stored = read_counts(connection, ref)
             observed = dict(zip((each.key_id for each in stored), (values for _, values in drawn), strict=False))
             observe(engine, ref, observed)
             self.refs.append(ref)

@@ -22,11 +22,10 @@ from sqlalchemy import delete, insert
 from detector import shipped
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.ruleset.load import load_rules
-from detector.store import snapshots
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import replacements
-from tests.builders import observe
+from tests.builders import observe, read_counts, unpack
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -81,7 +80,8 @@ def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
             if "replaced" in written:
                 connection.execute(delete(replacements))
             watched = end
-            numbers = {each.count.key: each.key_id for each in snapshots.read_counts(connection, ref)}
+            unpack(connection, ref)
+            numbers = {each.count.key: each.key_id for each in read_counts(connection, ref)}
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})
         with reading(engine) as connection:
             for finding in loaded.ruleset.evaluate(connection, ref):

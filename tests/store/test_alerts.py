@@ -21,7 +21,7 @@ def alerted(engine: Engine, recorder: Recorder, *counts: ConnectionCount, **valu
     """A snapshot with one finding over all its rows."""
     ref = recorder.snapshot(*counts)
     rows = list(stored(engine, ref))
-    observe(engine, ref, {rows[0].key_id: {"score": 0.97, "surprise": 1.5, "explanation": "never seen before"}})
+    observe(engine, ref, {rows[0].key_id: {"score": 0.97, "explanation": "never seen before"}})
     defaults: dict[str, Any] = {
         "rule_id": "first_contact",
         "rule_title": "First contact",

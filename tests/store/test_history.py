@@ -342,11 +342,12 @@ def test_a_network_is_its_addresses(engine: Engine, network: IPv4Network | IPv6N
     ],
 )
 def test_history_is_searched_by_keys(sqlite_url: str, wanted: dict[str, Any]) -> None:
-    """Snapshots are found by their index, counts and observations by a span of their primary key: none is scanned."""
+    """Snapshots are found by their index, and what is packed by its key: nothing is scanned."""
     engine = open_store(sqlite_url)
     recorder = Recorder(engine)
+    named = count(remote_name="db.example.org", login_address="203.0.113.7", login_source="logind")
     for _ in range(50):
-        observe(engine, recorder.snapshot(count()))
+        observe(engine, recorder.snapshot(named), {1: {"score": 0.5}})
     plans: list[str] = []
 
     def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -360,7 +361,7 @@ def test_history_is_searched_by_keys(sqlite_url: str, wanted: dict[str, Any]) ->
 
     assert [step for step in plans if step.startswith("SCAN") and "anon" not in step] == ["SCAN hosts"]
     assert any("ix_snapshots_host_id_end (host_id=?" in step for step in plans)
-    # The span of snapshots bounds what is read, and rows come in the order asked for.
+    # The span of snapshots bounds what is read, and they come in the order asked for.
     assert any("USING PRIMARY KEY (host_id=? AND seq>? AND seq<?)" in step for step in plans)
     assert not any("TEMP B-TREE" in step for step in plans)
 

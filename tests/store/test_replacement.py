@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from detector.errors import StoreAwayError, StoreDamagedError, StoreError
 from detector.store.engine import check_current, open_store, reading, writing
 from detector.store.replacement import replace_damaged
-from detector.store.tables import connection_counts, replacements, snapshots
+from detector.store.tables import packed_counts, replacements, snapshots
 from tests.builders import START, Recorder, count
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _damage(path: Path, how: str) -> None:
 
 def _use(engine: Engine) -> None:
     with writing(engine) as connection:
-        connection.execute(select(func.sum(connection_counts.c.attempted))).all()
+        connection.execute(select(func.max(packed_counts.c.content))).all()
 
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "header", "pages"])

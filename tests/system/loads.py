@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from sqlalchemy import func, select
 from detector.domain import Outcome
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
-from detector.store.tables import connection_counts, connection_keys, snapshots
+from detector.store.tables import connection_keys, snapshots
+from tests.builders import every_row
 from tests.system.conftest import storm
 from tests.system.island import HOLE
 
@@ -145,22 +147,18 @@ def run_and_store(engine: Engine, live: LiveCollector, clients: Sequence[Client]
 def stored(engine: Engine) -> Counted:
     """What was stored of the storms of this process, all snapshots together."""
     port = func.coalesce(connection_keys.c.remote_port, connection_keys.c.local_port)
-    key = (connection_keys.c.direction, connection_keys.c.remote_address, port)
-    query = (
-        select(*key, *(func.sum(connection_counts.c[name]) for name in _COUNTS))
-        .join(
-            connection_counts,
-            (connection_counts.c.host_id == connection_keys.c.host_id)
-            & (connection_counts.c.key_id == connection_keys.c.key_id),
-        )
-        .where(connection_keys.c.command == COMMAND)
-        .group_by(*key)
-    )
+    keys = connection_keys.c
+    query = select(keys.host_id, keys.key_id, keys.direction, keys.remote_address, port).where(keys.command == COMMAND)
     with reading(engine) as connection:
-        return {
-            (direction, str(address), port): dict(zip(_COUNTS, counts, strict=True))
-            for direction, address, port, *counts in connection.execute(query)
+        ours = {
+            (host_id, key_id): (direction, str(address), at)
+            for host_id, key_id, direction, address, at in connection.execute(query)
         }
+    found: dict[tuple[str, str, int], Counter[str]] = {}
+    for row in every_row(engine):
+        if (key := ours.get((row["host_id"], row["key_id"]))) is not None:
+            found.setdefault(key, Counter()).update({name: row[name] for name in _COUNTS})
+    return {key: {name: counts[name] for name in _COUNTS} for key, counts in found.items()}
 
 
 def stored_losses(engine: Engine) -> dict[str, int]:

@@ -1,0 +1,262 @@
+"""Packs the rows of a snapshot into columns: a tenth of what single rows would take.
+
+A byte for the version, the number of rows (4 bytes), and, compressed by zlib, the columns: a byte for the type of the
+values, as `array` and `struct` name it, and these, little-endian. "0" stands for nothing but zeros. Some are written as
+differences, which are small: keys, which are sorted, to the one before; what was established to what was attempted; the
+sum of handshakes to the longest.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import zlib
+from array import array
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import isnan, log10, nan
+from operator import add, sub
+from typing import TYPE_CHECKING, Any
+
+from detector.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from detector.domain import Observation
+
+COUNT_COLUMNS = (
+    "key_id",
+    "session",
+    "origin_id",
+    "name_id",
+    "attempted",
+    "established",
+    "refused",
+    "timed_out",
+    "failed",
+    "handshake_us_total",
+    "handshake_us_max",
+)
+"""Of packed counts, in this order. 0 stands for None in `origin_id` and `name_id`, whose numbers begin with 1."""
+
+_DIFFERENCES = {"established": "attempted", "handshake_us_total": "handshake_us_max"}
+_VERSION = b"\x01"
+_NOTHING = b"0"
+# The smallest that holds all values of a column is taken.
+_WHOLE = "bhiq"
+# The length of the rows is told before they are unpacked: what was written by a stranger must not fill the memory.
+_MOST_ROWS = 4_000_000
+_WIDEST_BYTES = 8
+_HEAD_BYTES = 4
+_LEVEL = 6
+
+
+class PackingError(StoreError):
+    """What is stored cannot be unpacked."""
+
+    def __init__(self) -> None:
+        super().__init__("what is stored of a snapshot cannot be read: it was not written by detector, or is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedObservations:
+    """What detection says of a snapshot's counts, a value each, in the order of these."""
+
+    surprise: Sequence[float]
+    """NaN: the host was being learnt."""
+    channel: Sequence[int]
+    novelty: Sequence[int]
+    """Like `channel` a place in `words`."""
+    p_novelty: Sequence[float]
+    p_volume: Sequence[float]
+    p_forest: Sequence[float]
+    """Like the others as -log10; NaN: unknown."""
+    words: Sequence[str | None]
+    explanations: Mapping[int, str]
+    """By the number of the row."""
+
+    def score(self, row: int) -> float | None:
+        """See `domain.Observation`."""
+        surprise = self.surprise[row]
+        return None if isnan(surprise) else _rounded(1.0 - 10.0**-surprise)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The columns of `tables.observations`, less where they stand."""
+        surprise = self.surprise[number]
+        return {
+            "score": self.score(number),
+            "surprise": None if isnan(surprise) else _rounded(surprise),
+            "channel": self.words[self.channel[number]],
+            "novelty": self.words[self.novelty[number]],
+            "p_novelty": _probability(self.p_novelty[number]),
+            "p_volume": _probability(self.p_volume[number]),
+            "p_forest": _probability(self.p_forest[number]),
+            "explanation": self.explanations.get(number),
+        }
+
+
+NO_OBSERVATION: Mapping[str, Any] = dict.fromkeys(
+    ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+)
+"""`PackedObservations.row` of a count that detection has not seen."""
+
+
+def pack_counts(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Counts as columns, sorted by key and session.
+
+    Args:
+        rows: each with COUNT_COLUMNS, of which none may be negative.
+    """
+    ordered = sorted(rows, key=lambda row: (row["key_id"], row["session"]))
+    columns = {name: [row[name] or 0 for row in ordered] for name in COUNT_COLUMNS}
+    keys = columns["key_id"]
+    columns["key_id"] = keys[:1] + [after - before for before, after in pairwise(keys)]
+    for name, usual in _DIFFERENCES.items():
+        columns[name] = list(map(sub, columns[name], columns[usual]))
+    return _packed(len(ordered), b"".join(map(_whole, columns.values())))
+
+
+def unpack_counts(content: bytes) -> dict[str, Sequence[int]]:
+    """The inverse of `pack_counts`: COUNT_COLUMNS, each with a value a row.
+
+    Raises:
+        PackingError: it is not what `pack_counts` makes.
+    """
+    reader = _Reader(content, len(COUNT_COLUMNS) * _WIDEST_BYTES)
+    columns: dict[str, Sequence[int]] = {name: reader.column(_WHOLE) for name in COUNT_COLUMNS}
+    columns["key_id"] = list(accumulate(columns["key_id"]))
+    for name, usual in _DIFFERENCES.items():
+        columns[name] = list(map(add, columns[name], columns[usual]))
+    return columns
+
+
+def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
+    """What detection says of counts, in the order of these as they are packed; None when it says nothing of any.
+
+    Scores are kept as what they are made of: seven digits of the surprise, three of each channel's probability.
+    """
+    if all(each is None or not any(getattr(each, name) is not None for name in NO_OBSERVATION) for each in observed):
+        return None
+    words: dict[str | None, int] = {None: 0}
+    for each in observed:
+        for word in () if each is None else (each.channel, each.novelty):
+            words.setdefault(word, len(words))
+    texts = {row: each.explanation for row, each in enumerate(observed) if each and each.explanation is not None}
+    said = json.dumps([list(words), texts]).encode()
+    columns = [
+        _floats("f", [nan if each is None or each.surprise is None else each.surprise for each in observed]),
+        _whole([words[each.channel if each else None] for each in observed]),
+        _whole([words[each.novelty if each else None] for each in observed]),
+        *(
+            _floats("e", [_exponent(getattr(each, name, None)) for each in observed])
+            for name in ("p_novelty", "p_volume", "p_forest")
+        ),
+    ]
+    return _packed(len(observed), struct.pack("<I", len(said)) + said + b"".join(columns))
+
+
+def unpack_observations(content: bytes) -> PackedObservations:
+    """The inverse of `pack_observations`.
+
+    Raises:
+        PackingError: it is not what `pack_observations` makes.
+    """
+    # A sentence of a few hundred characters for each row is far more than there is.
+    reader = _Reader(content, 1024)
+    said = reader.text()
+    try:
+        words, texts = json.loads(said)
+        explanations = {int(row): str(text) for row, text in texts.items()}
+        words = [None if word is None else str(word) for word in words]
+    except (ValueError, TypeError, AttributeError):
+        raise PackingError from None
+    surprise, channel, novelty = reader.column("f"), reader.column(_WHOLE), reader.column(_WHOLE)
+    if not all(0 <= place < len(words) for places in (channel, novelty) for place in places):
+        raise PackingError
+    return PackedObservations(
+        surprise=surprise,
+        channel=channel,
+        novelty=novelty,
+        p_novelty=reader.column("e"),
+        p_volume=reader.column("e"),
+        p_forest=reader.column("e"),
+        words=words,
+        explanations=explanations,
+    )
+
+
+def _packed(rows: int, body: bytes) -> bytes:
+    return _VERSION + struct.pack("<I", rows) + zlib.compress(body, _LEVEL)
+
+
+def _whole(values: Sequence[int]) -> bytes:
+    largest = max(max(values, default=0), -min(values, default=0))
+    if not largest:
+        return _NOTHING
+    code = next(code for code in _WHOLE if largest < 1 << 8 * array(code).itemsize - 1)
+    return code.encode() + _little_endian(array(code, values)).tobytes()
+
+
+def _floats(code: str, values: Sequence[float]) -> bytes:
+    return code.encode() + struct.pack(f"<{len(values)}{code}", *values)
+
+
+def _little_endian(values: array[Any]) -> array[Any]:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+class _Reader:
+    """Reads columns one after another."""
+
+    def __init__(self, content: bytes, row_bytes: int) -> None:
+        if content[:1] != _VERSION or len(content) < 1 + _HEAD_BYTES:
+            raise PackingError
+        self.rows: int = struct.unpack_from("<I", content, 1)[0]
+        most = _HEAD_BYTES + 1024 + self.rows * row_bytes
+        unpacker = zlib.decompressobj()
+        try:
+            self._body = unpacker.decompress(content[1 + _HEAD_BYTES :], most)
+        except zlib.error:
+            raise PackingError from None
+        if self.rows > _MOST_ROWS or not unpacker.eof:
+            raise PackingError
+        self._at = 0
+
+    def column(self, codes: str) -> Sequence[Any]:
+        code = self._take(1).decode("latin-1")
+        if code == _NOTHING.decode() and codes == _WHOLE:
+            return bytes(self.rows)
+        if code not in codes:
+            raise PackingError
+        if code == "e":
+            return struct.unpack(f"<{self.rows}e", self._take(2 * self.rows))
+        values = array(code)
+        values.frombytes(self._take(values.itemsize * self.rows))
+        return _little_endian(values)
+
+    def text(self) -> bytes:
+        return self._take(struct.unpack("<I", self._take(4))[0])
+
+    def _take(self, length: int) -> bytes:
+        part = self._body[self._at : self._at + length]
+        if len(part) != length:
+            raise PackingError
+        self._at += length
+        return part
+
+
+def _exponent(probability: float | None) -> float:
+    return nan if probability is None else -log10(probability)
+
+
+def _probability(exponent: float) -> float | None:
+    return None if isnan(exponent) else float(f"{10.0**-exponent:.3g}")
+
+
+def _rounded(value: float) -> float:
+    # What a float of four bytes holds.
+    return float(f"{value:.7g}")

@@ -1,0 +1,60 @@
+"""The rows of a host's last snapshots, for the rules: unpacked once, deleted when none looks so far back any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from detector.store.packed import read_packed
+from detector.store.tables import connection_counts, detection_cursors, observations, snapshots
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from detector.domain import SnapshotRef
+    from detector.store.packed import PackedSnapshot
+
+_TABLES = (connection_counts, observations)
+
+
+def advance(connection: Connection, snapshot: SnapshotRef, packed: PackedSnapshot | None, back: timedelta) -> None:
+    """Brings the rows of a snapshot, which is the next one of its host, beside those before it, as far as `back` goes.
+
+    What is older goes. What is not there, since rules look farther back than before, or the clock was set back, comes,
+    unless it has expired.
+    """
+    host_id = snapshot.host_id
+    cursor = detection_cursors.c
+    recent = connection.scalar(select(cursor.recent_seq).where(cursor.host_id == host_id)) or snapshot.seq
+    first = connection.scalar(
+        # Of a bare min(seq) SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over ends.
+        select(func.min(snapshots.c.seq + 0)).where(
+            snapshots.c.host_id == host_id, snapshots.c.end > snapshot.end - back, snapshots.c.seq < snapshot.seq
+        )
+    )
+    first = snapshot.seq if first is None else first
+    if first < recent:
+        for older in read_packed(connection, host_id, (first, min(recent, snapshot.seq) - 1)):
+            _unpack(connection, host_id, older)
+    elif first > recent:
+        for table in _TABLES:
+            connection.execute(delete(table).where(table.c.host_id == host_id, table.c.seq < first))
+    if first != recent:
+        connection.execute(update(detection_cursors).where(cursor.host_id == host_id).values(recent_seq=first))
+    if packed is not None:
+        _unpack(connection, host_id, packed)
+
+
+def _unpack(connection: Connection, host_id: int, packed: PackedSnapshot) -> None:
+    place = {"host_id": host_id, "seq": packed.seq}
+    rows = [packed.numbers(row) for row in range(packed.rows)]
+    if not rows:
+        return
+    connection.execute(insert(connection_counts), [place | row for row in rows])
+    if packed.observations is not None:
+        rows = [
+            {**place, "key_id": row["key_id"], "session": row["session"], **packed.observed(number)}
+            for number, row in enumerate(rows)
+        ]
+        connection.execute(insert(observations), rows)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.domain import Alert, Notification
-    from detector.store.history import Decision
+    from detector.store.findings import Decision
 
 _LARGEST_ID = 2**63 - 1
 
@@ -96,7 +96,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
     """
     from detector.cli.store import stored
     from detector.store import alerts as store
-    from detector.store.history import decisions
+    from detector.store.findings import decisions
 
     with stored(settings) as connection:
         alert = store.read_alert(connection, alert_id)

@@ -141,7 +141,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     from detector.models import registry
     from detector.models.scorer import learning
     from detector.store.engine import open_store, place
-    from detector.store.history import known_hosts
+    from detector.store.filters import known_hosts
     from detector.store.outbox import list_notifications
 
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.config import Settings
-    from detector.store.history import HistoryFilter
+    from detector.store.filters import HistoryFilter
 
 _EVIDENCE_ROWS = 20
 
@@ -59,7 +59,7 @@ def export(settings: Settings, /, what: str, output: Path | None, **criteria: An
       detector export --what alerts --since 7d
     """
     from detector.store.engine import check_current, open_store
-    from detector.store.history import HistoryFilter
+    from detector.store.filters import HistoryFilter
 
     check_period(criteria["since"], criteria["until"])
     engine = open_store(settings.database_url)

@@ -67,7 +67,8 @@ def query(settings: Settings, /, incomplete: bool, limit: int, as_json: bool, **
       detector query --incomplete --since 24h
     """
     from detector.cli.store import stored
-    from detector.store.history import HistoryFilter, find
+    from detector.store.filters import HistoryFilter
+    from detector.store.history import find
 
     check_period(criteria["since"], criteria["until"])
     if incomplete:

@@ -42,7 +42,7 @@ def list_(settings: Settings, /, as_json: bool) -> None:
     """
     from detector.cli.store import stored
     from detector.ruleset.load import load_rules
-    from detector.store.history import RuleHits, rule_hits
+    from detector.store.findings import RuleHits, rule_hits
 
     with stored(settings) as connection:
         hits = rule_hits(connection, now=datetime.now(UTC))

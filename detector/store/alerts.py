@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Select, select
 
 from detector.domain import Alert, Notification, NotificationState, Severity
-from detector.store.history import whole_rows
+from detector.store.matching import whole_rows
 from detector.store.packed import read_packed
 from detector.store.tables import alerts, evidence, hosts, notifications
 

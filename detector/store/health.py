@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, func, or_, select
 
 from detector.domain import CaptureHealth, Losses
-from detector.store.history import known_hosts
+from detector.store.filters import known_hosts
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:

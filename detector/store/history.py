@@ -1,71 +1,46 @@
-"""Questions to the past: which rows match a filter, and how often each rule matched.
+"""The newest rows that match a filter: of snapshots, and where these have expired, of hours and days.
 
-Every search goes host by host over a span of snapshots: that is how the large tables are keyed, on one bastion and in
-a fleet alike.
+Every search goes host by host: that is how the large tables are keyed, on one bastion and in a fleet alike. What
+is not rolled up yet is looked at itself. Of what is, roll-ups tell in which hours a wanted key was active, and when
+in them, so that no other snapshots are read, however long ago it was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
-from ipaddress import IPv6Network
-from operator import itemgetter
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, not_, or_, select
+from sqlalchemy import func, select
 
-from detector.store.columns import storable
-from detector.store.packed import Names, read_packed
-from detector.store.tables import connection_keys, destination_names, findings, hosts, login_origins, snapshots
+from detector.store.chosen import Chosen
+from detector.store.cover import Cover, tail
+from detector.store.filters import known_hosts
+from detector.store.matching import newest_rows, whole_rows
+from detector.store.packed import Names
+from detector.store.packing import NO_OBSERVATION
+from detector.store.periods import Periods, hours_since, made_of, rolled_until, with_keys
+from detector.store.rollups import DAY, floor
+from detector.store.tables import connection_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
-    from ipaddress import IPv4Network
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import Connection
 
-    from detector.domain import Direction, Outcome, Protocol
+    from detector.store.filters import HistoryFilter
+    from detector.store.matching import Matching
     from detector.store.packed import PackedSnapshot
+    from detector.store.periods import RolledRow
 
 MOST_COUNTED = 100_000
 """Rows beyond those asked for are counted up to this number: nobody reads an exact larger one, and it takes long."""
 
-_ORDER = itemgetter("end", "host_id", "seq", "key_id", "session")
-# IPv4 is stored as this part of IPv6.
-_MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryFilter:
-    """What to look for; None and empty mean anything. A row must satisfy all of it.
-
-    Texts are patterns: `*` stands for any characters, `?` for any one, and everything else, case included, for itself.
-    """
-
-    since: datetime | None = None
-    """The snapshot ended after this."""
-    until: datetime | None = None
-    """The snapshot ended at this or before, so that two periods that meet share no row."""
-    host: str | None = None
-    user: str | None = None
-    login_user: str | None = None
-    login_addresses: IPv4Network | IPv6Network | None = None
-    """The login came from an address in this network."""
-    executable: str | None = None
-    parent_executable: str | None = None
-    remote_addresses: IPv4Network | IPv6Network | None = None
-    """The remote address is in this network."""
-    remote_name: str | None = None
-    """Case does not matter here, as it does not in DNS."""
-    ports: tuple[range, ...] = ()
-    """The remote port of outbound connections, the local port of inbound ones."""
-    direction: Direction | None = None
-    protocol: Protocol | None = None
-    outcome: Outcome | None = None
-    """At least one connect ended so."""
-    min_score: float | None = None
-    """The score is known, and at least this."""
+# How many of the newest snapshots are looked at before roll-ups are: what is frequent is found there.
+_LOOKED_AT = 60
+_WIDER = 4
+_WIDEST = timedelta(days=64)
+_ORDER = ("start", "end", "host_id", "seq", "key_id", "session")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,238 +49,218 @@ class Page:
 
     rows: tuple[Mapping[str, Any], ...]
     total_more: int
-    """Exact up to MOST_COUNTED, which stands for that many or more."""
+    """In snapshots, however few rows tell of them. Exact up to MOST_COUNTED, which stands for that many or more."""
+    about: bool = False
+    """It is not exact: hours of which snapshots match are counted whole."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleHits:
-    """How many findings a rule had."""
+@dataclass(slots=True)
+class _Hit:
+    """A row that was found: of a snapshot, or of roll-ups."""
 
-    day: int = 0
-    """In the last 24 hours."""
-    month: int = 0
-    """In the last 30 days."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What became of findings of one alert, and how often."""
-
-    decision: str
-    findings: int
-    start: datetime
-    end: datetime
-
-
-def known_hosts(connection: Connection, pattern: str | None = None) -> dict[int, str]:
-    """The names of all hosts in the store, or of those that match a pattern, by number."""
-    statement = select(hosts.c.host_id, hosts.c.host).order_by(hosts.c.host_id)
-    if pattern is not None:
-        statement = statement.where(_like(hosts.c.host, pattern, connection.dialect.name))
-    return {row.host_id: row.host for row in connection.execute(statement)}
+    place: tuple[Any, ...]
+    """In the order of time."""
+    snapshots: int
+    packed: tuple[PackedSnapshot, int] | None = None
+    rolled: tuple[RolledRow, str, datetime] | None = None
 
 
 def find(connection: Connection, wanted: HistoryFilter, limit: int) -> Page:
-    """The newest `limit` rows that match `wanted`, over all hosts: each one key in one snapshot.
+    """The newest `limit` rows that match `wanted`, over all hosts: each one key in one snapshot, hour or day.
 
-    Rows have `host`, `start` and `end`, what `packed.Names` gives, and the columns of observations (None where
-    detection has not been).
-    """
-    found: list[dict[str, Any]] = []
-    matching = 0
-    for host_id, host in known_hosts(connection, wanted.host).items():
-        span = span_of(connection, host_id, wanted)
-        if span is None:
-            continue
-        newest: list[tuple[PackedSnapshot, list[int]]] = []
-        here = 0
-        for snapshot, rows in matching_rows(connection, host_id, span, wanted, newest_first=True):
-            if here < limit:
-                newest.append((snapshot, rows[here - limit :]))
-            here += len(rows)
-            if matching + here >= limit + MOST_COUNTED:
-                break
-        matching += here
-        found += whole_rows(connection, host_id, host, newest)
-    found.sort(key=_ORDER)
-    shown = tuple(found[-limit:])
-    return Page(rows=shown, total_more=min(matching - len(shown), MOST_COUNTED))
-
-
-def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits]:
-    """The findings of each rule, by its id, over all hosts; rules without any in 30 days are missing."""
-    day, month = now - timedelta(hours=24), now - timedelta(days=30)
-    hits: dict[str, RuleHits] = {}
-    for host_id in known_hosts(connection):
-        first = (
-            select(func.min(snapshots.c.seq))
-            .where(snapshots.c.host_id == host_id, snapshots.c.end > month)
-            .scalar_subquery()
-        )
-        rows = connection.execute(
-            select(findings.c.rule_id, func.sum(case((findings.c.end > day, 1), else_=0)), func.count())
-            .where(findings.c.host_id == host_id, findings.c.seq >= first, findings.c.end > month)
-            .group_by(findings.c.rule_id)
-        )
-        for rule_id, in_day, in_month in rows:
-            other = hits.get(rule_id, RuleHits())
-            hits[rule_id] = RuleHits(day=other.day + in_day, month=other.month + in_month)
-    return hits
-
-
-def decisions(connection: Connection, alert_id: int) -> list[Decision]:
-    """What was decided about the findings of an alert, by the named reasons, the first decision first."""
-    rows = connection.execute(
-        select(
-            findings.c.decision,
-            func.count().label("findings"),
-            func.min(findings.c.start).label("start"),
-            func.max(findings.c.end).label("end"),
-        )
-        .where(findings.c.alert_id == alert_id)
-        .group_by(findings.c.decision)
-        .order_by(func.min(findings.c.end), findings.c.decision)
-    ).mappings()
-    return [Decision(**row) for row in rows]
-
-
-def span_of(connection: Connection, host_id: int, wanted: HistoryFilter) -> tuple[int, int] | None:
-    """The first and last snapshot of the host in the wanted period, found by the index on their end."""
-    first, last = connection.execute(
-        select(func.min(snapshots.c.seq), func.max(snapshots.c.seq)).where(
-            snapshots.c.host_id == host_id, *_period(wanted)
-        )
-    ).one()
-    return None if first is None else (first, last)
-
-
-def _period(wanted: HistoryFilter) -> list[ColumnElement[bool]]:
-    conditions = []
-    if wanted.since is not None:
-        conditions.append(snapshots.c.end > wanted.since)
-    if wanted.until is not None:
-        conditions.append(snapshots.c.end <= wanted.until)
-    return conditions
-
-
-def matching_rows(
-    connection: Connection,
-    host_id: int,
-    span: tuple[int, int],
-    wanted: HistoryFilter,
-    *,
-    newest_first: bool = False,
-) -> Iterator[tuple[PackedSnapshot, list[int]]]:
-    """The snapshots of a host in a span that have rows that match, each with the numbers of these.
+    Rows have `host`, `start`, `end`, `resolution` ("snapshot", "hour", "day") and `snapshots` (in how many of them the
+    key was), what `packed.Names` gives, and the columns of observations (None where detection has not been, and of
+    hours and days all but the score). An hour stands for snapshots that have expired, a day for such hours; either is
+    there whole if the period cuts it in two.
 
     Raises:
         PackingError: what is stored is damaged.
     """
-    chosen = _Chosen.by(connection, host_id, wanted)
-    if chosen.nothing:
-        return
-    period = (wanted.since, wanted.until)
-    for snapshot in read_packed(connection, host_id, span, period=period, newest_first=newest_first):
-        if rows := chosen.rows(snapshot):
-            yield snapshot, rows
+    found: list[tuple[_Hit, _Search]] = []
+    matching, about = 0, False
+    for host_id, host in known_hosts(connection, wanted.host).items():
+        chosen = Chosen.by(connection, host_id, wanted)
+        if chosen.nothing:
+            continue
+        search = _Search(connection, chosen, host, limit)
+        # What is older than as many as are asked for need not be looked for.
+        hits = search.newest(found[0][0].place[0] if len(found) >= limit else None)
+        found = sorted([*found, *((hit, search) for hit in hits)], key=lambda each: each[0].place)[-limit:]
+        matching += search.total(limit + MOST_COUNTED - matching)
+        about |= search.about
+    rows: list[dict[str, Any]] = []
+    for search in {id(search): search for _, search in found}.values():
+        rows += search.whole(hit for hit, of in found if of is search)
+    rows.sort(key=lambda row: tuple(row[name] for name in _ORDER))
+    more = max(matching - sum(hit.snapshots for hit, _ in found), 0)
+    return Page(rows=tuple(rows), total_more=min(more, MOST_COUNTED), about=about and more > 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """What a row has to be; None: anything. Numbers of keys, origins and names, looked up once for all rows."""
+class _Search:
+    """The search of one host."""
 
-    columns: Mapping[str, frozenset[int]]
-    outcome: str | None
-    min_score: float | None
+    def __init__(self, connection: Connection, chosen: Chosen, host: str, limit: int) -> None:
+        self._connection = connection
+        self._chosen = chosen
+        self._host = host
+        self._limit = limit
+        self._last = rolled_until(connection, chosen.host_id)
+        self._tail = 0
+        self.about = False
 
-    @classmethod
-    def by(cls, connection: Connection, host_id: int, wanted: HistoryFilter) -> _Chosen:
-        dialect = connection.dialect.name
-        columns: dict[str, frozenset[int]] = {}
+    def newest(self, after: datetime | None) -> list[_Hit]:
+        """The newest rows, in order, at most as many as are asked for.
 
-        def choose(table: Table, name: str, *conditions: ColumnElement[bool]) -> None:
-            numbers = select(table.c[name]).where(table.c.host_id == host_id, *conditions)
-            columns[name] = frozenset(connection.scalars(numbers))
+        Args:
+            after: what began before need not be there.
+        """
+        hits: list[_Hit] = []
+        for snapshot, rows in tail(self._connection, self._chosen):
+            hits += self._of_snapshot(snapshot, rows)
+            self._tail += len(rows)
+            if len(hits) > 4 * self._limit + MOST_COUNTED:
+                hits = self._newest_of(hits)
+            if self._tail >= self._limit + MOST_COUNTED:
+                break
+        if self._last and len(hits) < self._limit:
+            hits += self._rolled(self._limit - len(hits), after)
+        return self._newest_of(hits)
 
-        if conditions := _key_conditions(wanted, dialect):
-            choose(connection_keys, "key_id", *conditions)
-        if wanted.login_addresses is not None:
-            choose(login_origins, "origin_id", _within(login_origins.c.login_address, wanted.login_addresses))
-        if wanted.remote_name is not None:
-            name = func.lower(destination_names.c.remote_name)
-            choose(destination_names, "name_id", _like(name, wanted.remote_name.lower(), dialect))
-        return cls(columns, wanted.outcome.value if wanted.outcome else None, wanted.min_score)
+    def total(self, most: int) -> int:
+        """How many rows match; if there are more than `most`, a number that is not less than it.
 
-    @property
-    def nothing(self) -> bool:
-        """Whether there is no such row."""
-        return not all(self.columns.values())
+        To be called after `newest`.
+        """
+        matching: int = self._tail
+        if not self._last or matching >= most:
+            return matching
+        cover = Cover.of(self._connection, self._chosen)
+        for table, conditions in cover.parts():
+            here = int(self._connection.scalar(select(func.sum(table.c.snapshots)).where(*conditions)) or 0)
+            self.about |= here > 0 and not self._chosen.exact
+            matching += here
+            if matching >= most:
+                return matching
+        snapshots, expired = cover.cut()
+        self.about |= bool(expired) or cover.cut_days()
+        matching += sum(len(rows) for _, rows in snapshots)
+        return matching + sum(int(row.snapshots) for row in expired)
 
-    def rows(self, snapshot: PackedSnapshot) -> list[int]:
-        """The numbers of the rows that are so."""
-        rows: Iterable[int] = range(snapshot.rows)
-        for name, numbers in self.columns.items():
-            values = snapshot.counts[name]
-            rows = [row for row in rows if values[row] in numbers]
-        if self.outcome is not None:
-            counts = snapshot.counts[self.outcome]
-            rows = [row for row in rows if counts[row]]
-        if self.min_score is not None:
-            if (observed := snapshot.observations) is None:
-                return []
-            least = self.min_score
-            rows = [row for row in rows if (score := observed.score(row)) is not None and score >= least]
-        return list(rows)
+    def whole(self, hits: Iterable[_Hit]) -> list[dict[str, Any]]:
+        """Rows as `find` gives them."""
+        packed: list[Matching] = []
+        rolled: list[dict[str, Any]] = []
+        for hit in hits:
+            if hit.packed is not None:
+                packed.append((hit.packed[0], [hit.packed[1]]))
+            if hit.rolled is not None:
+                rolled.append(self._numbers(*hit.rolled))
+        names = Names(self._connection, self._chosen.host_id)
+        return whole_rows(self._connection, self._chosen.host_id, self._host, packed, names) + names.rows(rolled)
+
+    def _rolled(self, limit: int, after: datetime | None) -> list[_Hit]:
+        """The newest rows of what is rolled up: at least `limit`, if there are as many."""
+        if after is None:
+            after = self._chosen.since
+        looked = newest_rows(self._connection, self._chosen, self._last, _LOOKED_AT)
+        hits = [hit for snapshot, rows in looked for hit in self._of_snapshot(snapshot, rows)]
+        if len(hits) >= limit:
+            return hits
+        chosen = with_keys(self._connection, self._chosen)
+        if chosen.nothing:
+            return []
+        hits = []
+        newest = self._newest_start(chosen)
+        since = hours_since(self._connection, chosen, after)
+        hours = Periods.hours(self._connection, chosen)
+        for first, end in _windows(newest, None, _later(since, after)):
+            hits += self._of_hours(hours, first, end, limit - len(hits))
+            if len(hits) >= limit:
+                return hits
+        if since is not None:
+            days = Periods.days(self._connection, chosen)
+            for first, end in _windows(min(since, newest), since, after):
+                hits += [self._of_period(row, "day", days.length) for row in days.rows(first, end)]
+                if len(hits) >= limit:
+                    break
+        return hits
+
+    def _newest_start(self, chosen: Chosen) -> datetime:
+        """No wanted row began after this."""
+        keys = connection_keys.c
+        of_host = select(func.max(keys.last_seen)).where(keys.host_id == chosen.host_id)
+        newest = self._connection.scalar(of_host) or datetime.now(UTC)
+        return newest if chosen.until is None else min(newest, chosen.until)
+
+    def _of_hours(self, hours: Periods, first: datetime | None, end: datetime | None, limit: int) -> list[_Hit]:
+        """The newest rows of some hours, at least `limit`, if there are as many."""
+        hits: list[_Hit] = []
+        expected, at_once = 0, 1
+        for moment, rows in hours.starts(first, end):
+            # How many rows of an hour match is known, or else is found out with care: an hour is long to go through.
+            expected += rows if self._chosen.exact else -(-limit // at_once)
+            if len(hits) + expected >= limit:
+                hits += self._made_of(hours.rows(moment, end), hours.length)
+                if len(hits) >= limit:
+                    return hits
+                end, expected, at_once = moment, 0, 2 * at_once
+        return hits + self._made_of(hours.rows(first, end), hours.length)
+
+    def _made_of(self, rows: Sequence[RolledRow], length: timedelta) -> list[_Hit]:
+        if not rows:
+            return []
+        found, expired = made_of(self._connection, self._chosen, rows, self._last)
+        hits = [hit for snapshot, numbers in found for hit in self._of_snapshot(snapshot, numbers)]
+        return hits + [self._of_period(row, "hour", length) for row in expired]
+
+    def _of_snapshot(self, snapshot: PackedSnapshot, rows: Sequence[int]) -> list[_Hit]:
+        keys, sessions, host_id = snapshot.counts["key_id"], snapshot.counts["session"], self._chosen.host_id
+        return [
+            _Hit((snapshot.start, snapshot.end, host_id, snapshot.seq, keys[row], sessions[row]), 1, (snapshot, row))
+            for row in rows
+        ]
+
+    def _of_period(self, row: RolledRow, resolution: str, length: timedelta) -> _Hit:
+        place = (row.start, row.start + length, self._chosen.host_id, 0, row.key_id, 0)
+        return _Hit(place, row.snapshots, rolled=(row, resolution, row.start + length))
+
+    def _newest_of(self, hits: list[_Hit]) -> list[_Hit]:
+        return sorted(hits, key=lambda hit: hit.place)[-self._limit :]
+
+    def _numbers(self, row: RolledRow, resolution: str, end: datetime) -> dict[str, Any]:
+        """The columns of a row of roll-ups under the names of those of a snapshot."""
+        numbers = dict(row._mapping)
+        score = numbers.pop("peak_score")
+        # Of the key's the names are the same.
+        del numbers["first_seen"], numbers["last_seen"]
+        place = {"host": self._host, "host_id": self._chosen.host_id, "seq": 0, "session": 0, "end": end}
+        return {**numbers, **place, "resolution": resolution, **NO_OBSERVATION, "score": score}
 
 
-def _row(host_id: int, host: str, snapshot: PackedSnapshot, row: int) -> dict[str, Any]:
-    """A row with the numbers of what it is made of."""
-    place = {"host": host, "start": snapshot.start, "end": snapshot.end, "host_id": host_id, "seq": snapshot.seq}
-    return {**place, **snapshot.numbers(row), **snapshot.observed(row)}
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    moments = [moment for moment in (one, other) if moment is not None]
+    return max(moments, default=None)
 
 
-def whole_rows(
-    connection: Connection, host_id: int, host: str, found: Iterable[tuple[PackedSnapshot, Iterable[int]]]
-) -> list[dict[str, Any]]:
-    """Rows of packed snapshots as `find` gives them."""
-    numbers = [_row(host_id, host, snapshot, row) for snapshot, rows in found for row in rows]
-    return Names(connection, host_id).rows(numbers)
+def _windows(
+    newest: datetime, end: datetime | None, oldest: datetime | None
+) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Spans of whole days from the newest to the oldest, each longer than the one after it.
 
-
-def _key_conditions(wanted: HistoryFilter, dialect: str) -> list[ColumnElement[bool]]:
-    keys = connection_keys.c
-    patterned = ("user", "login_user", "executable", "parent_executable")
-    patterns = {name: pattern for name in patterned if (pattern := getattr(wanted, name)) is not None}
-    conditions = [_like(keys[name], pattern, dialect) for name, pattern in patterns.items()]
-    if wanted.remote_addresses is not None:
-        conditions.append(_within(keys.remote_address, wanted.remote_addresses))
-    if wanted.ports:
-        port = func.coalesce(keys.remote_port, keys.local_port)
-        conditions.append(or_(*(port.between(ports.start, ports.stop - 1) for ports in wanted.ports)))
-    if wanted.direction is not None:
-        conditions.append(keys.direction == wanted.direction.value)
-    if wanted.protocol is not None:
-        conditions.append(keys.protocol == wanted.protocol.value)
-    return conditions
-
-
-def _like(column: ColumnElement[str | None], pattern: str, dialect: str) -> ColumnElement[bool]:
-    """`column` matches a pattern of `*` and `?`, case and all.
-
-    SQLite's LIKE takes no notice of case, so that its GLOB is used there, in which a class ([*]) is a literal.
+    Args:
+        newest: falls into the first of them, or is its end.
+        end: where that one ends; None: nowhere.
+        oldest: falls into the last of them; None: that one begins nowhere.
     """
-    pattern = storable(pattern)
-    if not {"*", "?"} & set(pattern):
-        return column == pattern
-    if dialect == "sqlite":
-        return column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
-    escapes = {"\\": "\\\\", "%": "\\%", "_": "\\_", "*": "%", "?": "_"}
-    return column.like("".join(escapes.get(character, character) for character in pattern), escape="\\")
-
-
-def _within(column: ColumnElement[Any], network: IPv4Network | IPv6Network) -> ColumnElement[bool]:
-    inside = column.between(network.network_address, network.broadcast_address)
-    if isinstance(network, IPv6Network) and network != _MAPPED_IPV4 and network.supernet_of(_MAPPED_IPV4):
-        # Asked for IPv6, and IPv4 addresses happen to be stored within it.
-        return and_(inside, not_(column.between(_MAPPED_IPV4.network_address, _MAPPED_IPV4.broadcast_address)))
-    return inside
+    length = DAY
+    first = floor(newest, DAY)
+    if first == end:
+        first -= length
+    while length <= _WIDEST:
+        if oldest is not None and first <= oldest:
+            yield floor(oldest, DAY), end
+            return
+        yield first, end
+        length *= _WIDER
+        end, first = first, first - length
+    yield None if oldest is None else floor(oldest, DAY), end

@@ -79,8 +79,7 @@ class PackedObservations:
 
     def score(self, row: int) -> float | None:
         """See `domain.Observation`."""
-        surprise = self.surprise[row]
-        return None if isnan(surprise) else _rounded(1.0 - 10.0**-surprise)
+        return score_of(self.surprise[row])
 
     def row(self, number: int) -> dict[str, Any]:
         """The columns of `tables.observations`, less where they stand."""
@@ -95,6 +94,11 @@ class PackedObservations:
             "p_forest": _probability(self.p_forest[number]),
             "explanation": self.explanations.get(number),
         }
+
+
+def score_of(surprise: float) -> float | None:
+    """The score of a packed surprise; None of NaN."""
+    return None if isnan(surprise) else _rounded(1.0 - 10.0**-surprise)
 
 
 NO_OBSERVATION: Mapping[str, Any] = dict.fromkeys(
@@ -130,6 +134,16 @@ def unpack_counts(content: bytes) -> dict[str, Sequence[int]]:
     for name, usual in _DIFFERENCES.items():
         columns[name] = list(map(add, columns[name], columns[usual]))
     return columns
+
+
+def unpack_keys(content: bytes) -> Sequence[int]:
+    """The first of COUNT_COLUMNS alone: most snapshots do not have the keys that are asked for.
+
+    Raises:
+        PackingError: it is not what `pack_counts` makes.
+    """
+    reader = _Reader(content, len(COUNT_COLUMNS) * _WIDEST_BYTES, first=_WIDEST_BYTES)
+    return list(accumulate(reader.column(_WHOLE)))
 
 
 def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
@@ -212,17 +226,18 @@ def _little_endian(values: array[Any]) -> array[Any]:
 class _Reader:
     """Reads columns one after another."""
 
-    def __init__(self, content: bytes, row_bytes: int) -> None:
+    def __init__(self, content: bytes, row_bytes: int, *, first: int | None = None) -> None:
+        """Unpacks all of it; or of the first column, whose values take at most `first` bytes each, no more."""
         if content[:1] != _VERSION or len(content) < 1 + _HEAD_BYTES:
             raise PackingError
         self.rows: int = struct.unpack_from("<I", content, 1)[0]
-        most = _HEAD_BYTES + 1024 + self.rows * row_bytes
+        most = _HEAD_BYTES + 1024 + self.rows * row_bytes if first is None else 1 + self.rows * first
         unpacker = zlib.decompressobj()
         try:
             self._body = unpacker.decompress(content[1 + _HEAD_BYTES :], most)
         except zlib.error:
             raise PackingError from None
-        if self.rows > _MOST_ROWS or not unpacker.eof:
+        if self.rows > _MOST_ROWS or (first is None and not unpacker.eof):
             raise PackingError
         self._at = 0
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, case, func, select, update
 
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
-from detector.store.packing import PackingError
+from detector.store.packing import PackingError, score_of
 from detector.store.tables import connection_keys, daily_counts, detection_cursors, hourly_counts, snapshots
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class _Sums:
         ]
         for row in rows:
             surprise = row["peak_score"]
-            row["peak_score"] = None if surprise < 0 else 1.0 - 10.0**-surprise
+            row["peak_score"] = None if surprise < 0 else score_of(surprise)
         return rows
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from detector.store.alerts import alert_from, alert_rows
+from detector.store.chosen import Chosen
 from detector.store.engine import reading
-from detector.store.history import known_hosts, matching_rows, span_of, whole_rows
+from detector.store.filters import known_hosts
+from detector.store.matching import matching_rows, span_of, whole_rows
 from detector.store.tables import alerts, hosts
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.domain import Alert
-    from detector.store.history import HistoryFilter
+    from detector.store.filters import HistoryFilter
 
 _PAGE_SNAPSHOTS = 20
 _PAGE_ALERTS = 100
@@ -58,7 +60,8 @@ def _rows_of(
     while first <= last:
         until = min(first + _PAGE_SNAPSHOTS - 1, last)
         with reading(engine) as connection:
-            found = matching_rows(connection, host_id, (first, until), wanted)
+            chosen = Chosen.by(connection, host_id, wanted)
+            found = matching_rows(connection, chosen, (first, until))
             rows = whole_rows(connection, host_id, host, found)
         yield from rows
         first = until + 1

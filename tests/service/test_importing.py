@@ -16,7 +16,8 @@ from detector.service import importing
 from detector.service.importing import ImportResult, LogImport
 from detector.store import imports
 from detector.store.engine import reading, writing
-from detector.store.history import HistoryFilter, find
+from detector.store.filters import HistoryFilter
+from detector.store.history import find
 from detector.store.imports import Source
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import snapshots as snapshots_table

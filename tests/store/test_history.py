@@ -16,7 +16,9 @@ from sqlalchemy import event, insert
 from detector.domain import Direction, Outcome, Protocol, Severity
 from detector.store import history
 from detector.store.engine import open_store, reading, writing
-from detector.store.history import Decision, HistoryFilter, Page, RuleHits, decisions, find, known_hosts, rule_hits
+from detector.store.filters import HistoryFilter, known_hosts
+from detector.store.findings import Decision, RuleHits, decisions, rule_hits
+from detector.store.history import Page, find
 from detector.store.tables import alerts, findings
 from tests.builders import START, Recorder, count, observe
 
@@ -72,6 +74,8 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
         "host": "bastion-1",
         "host_id": ref.host_id,
         "seq": 2,
+        "resolution": "snapshot",
+        "snapshots": 1,
         "start": ref.start,
         "end": ref.end,
         "key_id": 1,

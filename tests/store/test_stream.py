@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector.store import stream
-from detector.store.history import HistoryFilter
+from detector.store.filters import HistoryFilter
 from tests.builders import START, Recorder, count, insert_alert
 
 if TYPE_CHECKING:

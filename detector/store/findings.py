@@ -1,0 +1,73 @@
+"""How often each rule matched, and what became of the findings of an alert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, case, func, select
+
+from detector.store.filters import known_hosts
+from detector.store.tables import findings, snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleHits:
+    """How many findings a rule had."""
+
+    day: int = 0
+    """In the last 24 hours."""
+    month: int = 0
+    """In the last 30 days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of findings of one alert, and how often."""
+
+    decision: str
+    findings: int
+    start: datetime
+    end: datetime
+
+
+def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits]:
+    """The findings of each rule, by its id, over all hosts; rules without any in 30 days are missing."""
+    day, month = now - timedelta(hours=24), now - timedelta(days=30)
+    hits: dict[str, RuleHits] = {}
+    for host_id in known_hosts(connection):
+        first = (
+            select(func.min(snapshots.c.seq))
+            .where(snapshots.c.host_id == host_id, snapshots.c.end > month)
+            .scalar_subquery()
+        )
+        rows = connection.execute(
+            select(findings.c.rule_id, func.sum(case((findings.c.end > day, 1), else_=0)), func.count())
+            .where(findings.c.host_id == host_id, findings.c.seq >= first, findings.c.end > month)
+            .group_by(findings.c.rule_id)
+        )
+        for rule_id, in_day, in_month in rows:
+            other = hits.get(rule_id, RuleHits())
+            hits[rule_id] = RuleHits(day=other.day + in_day, month=other.month + in_month)
+    return hits
+
+
+def decisions(connection: Connection, alert_id: int) -> list[Decision]:
+    """What was decided about the findings of an alert, by the named reasons, the first decision first."""
+    rows = connection.execute(
+        select(
+            findings.c.decision,
+            func.count().label("findings"),
+            func.min(findings.c.start).label("start"),
+            func.max(findings.c.end).label("end"),
+        )
+        .where(findings.c.alert_id == alert_id)
+        .group_by(findings.c.decision)
+        .order_by(func.min(findings.c.end), findings.c.decision)
+    ).mappings()
+    return [Decision(**row) for row in rows]

@@ -17,6 +17,8 @@ ROW_NAMES = (
     "host",
     "start",
     "end",
+    "resolution",
+    "snapshots",
     "direction",
     "protocol",
     "executable",
@@ -73,7 +75,7 @@ def as_object(row: Mapping[str, Any]) -> dict[str, Any]:
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line for each row: when, who, with what, where to (->) or from (<-), how often, and how it ended.
 
-    The host is named when there is more than one.
+    The host is named when there is more than one, and what a row stands for when not all are of snapshots.
     """
     end, times = local_column("end", [row["end"] for row in rows])
     columns = [
@@ -85,6 +87,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         Column("score", align="right"),
     ]
     lines = [(time, *_cells(row)) for time, row in zip(times, rows, strict=True)]
+    if any(row["resolution"] != "snapshot" for row in rows):
+        columns.insert(0, Column("of"))
+        lines = [(row["resolution"], *line) for row, line in zip(rows, lines, strict=True)]
     if len({row["host"] for row in rows}) > 1:
         columns.insert(0, Column("host", fold=True))
         lines = [(row["host"], *line) for row, line in zip(rows, lines, strict=True)]
@@ -93,15 +98,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        _who(row),
-        _program(row),
-        _connection(row),
+        who_text(row),
+        program_text(row),
+        connection_text(row),
         _how_many(row),
         "-" if row["score"] is None else f"{row['score']:.4f}",
     )
 
 
-def _who(row: Mapping[str, Any]) -> str:
+def who_text(row: Mapping[str, Any]) -> str:
     """`alice from 203.0.113.7 as root through sudo`, as far as it is known."""
     user, login_user, parent = row["user"], row["login_user"], row["parent_executable"]
     switched = login_user is not None and login_user != user
@@ -115,7 +120,7 @@ def _who(row: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _program(row: Mapping[str, Any]) -> str:
+def program_text(row: Mapping[str, Any]) -> str:
     """`/usr/bin/ssh`, `/opt/backup.py (python3.11)`; the command where no path is known."""
     program: str | None = row["executable"] or row["command"]
     if row["script"] is not None:
@@ -127,7 +132,7 @@ def _file_name(path: str) -> str:
     return PurePosixPath(path.removesuffix(" (deleted)")).name
 
 
-def _connection(row: Mapping[str, Any]) -> str:
+def connection_text(row: Mapping[str, Any]) -> str:
     """`-> 10.0.4.12:53 udp (resolver.example)`, `:22 <- 10.0.4.9`."""
     address = "unknown" if row["remote_address"] is None else row["remote_address"]
     if row["direction"] == Direction.INBOUND:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from io import TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,12 +55,12 @@ def complain(fault: DetectorError) -> None:
 
 def print_json(objects: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     """`objects` as JSON in printable ASCII, which keeps any terminal safe: times in UTC, addresses as text."""
-    click.echo(_harmless(json.dumps(objects, ensure_ascii=True, indent=2, default=_as_json)))
+    click.echo(_harmless(json.dumps(objects, ensure_ascii=True, indent=2, default=as_json)))
 
 
 def json_line(value: Mapping[str, Any]) -> str:
     """An object as one line of JSON, in printable ASCII as well."""
-    return _harmless(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=_as_json)) + "\n"
+    return _harmless(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=as_json)) + "\n"
 
 
 def _harmless(text: str) -> str:
@@ -68,9 +68,12 @@ def _harmless(text: str) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
-def _as_json(value: object) -> str:
+def as_json(value: object) -> str:
+    """A time (in UTC), a day or an address, as JSON has them."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, IPv4Address | IPv6Address):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

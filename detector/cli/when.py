@@ -1,28 +1,77 @@
-"""Points in time as people write them: 2026-11-20, '2026-11-20 14:00', 7d."""
+"""Points in time as people write them: 2026-11-20, '2026-11-20 14:00', 7d, yesterday, 14:00."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from email.utils import parsedate_to_datetime
 
 _SPAN = re.compile(r"([0-9]+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-FORMS = "2026-11-20, '2026-11-20 14:00', 2026-11-20T14:00:00Z, or a time ago: 30s, 5m, 2h, 7d, 2w"
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
+# Seconds since 1970, as `date +%s` prints them, from 2001 on: shorter numbers are years, or mistakes.
+_EPOCH = re.compile(r"@([0-9]{1,11})|([0-9]{10})")
+FORMS = (
+    "2026-11-20, '2026-11-20 14:00', 2026-11-20T14:00:00Z, 14:00, yesterday, 'monday 9:30', @1795183200, or a time ago:"
+    " 30s, 5m, 2h, 7d, 2w"
+)
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
     """The aware time that `text` means at `now`.
 
-    Spans (`7d`) count back from `now`. Dates and times are ISO 8601; without an offset they are in the local zone,
-    and a date alone is its first moment.
+    Spans (`7d`) count back from `now`. Dates and times are ISO 8601, or as mail and HTTP have them; without an offset
+    they are in the local zone, and a date or a day alone is its first moment. A time alone is the last one that was so
+    late, today or yesterday; a weekday alone the last one that has begun, today included.
 
     Raises:
         ValueError: not understood, or out of the calendar's range; the message says what can be written.
     """
+    written = text.strip()
     try:
-        if span := _SPAN.fullmatch(text.strip()):
+        if span := _SPAN.fullmatch(written):
             return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
-        moment = datetime.fromisoformat(text.strip())
+        if seconds := _EPOCH.fullmatch(written):
+            return datetime.fromtimestamp(int(seconds[1] or seconds[2]), UTC)
+        if (moment := _named(written.lower(), now)) is not None:
+            return moment
+        if written[:1].isalpha() or written[1:3].strip().isalpha():
+            # As in Fri, 20 Nov 2026 14:00:00 +0100.
+            moment = parsedate_to_datetime(written)
+        else:
+            moment = datetime.fromisoformat(written)
         return moment if moment.tzinfo else moment.astimezone()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         raise ValueError(f"{text!r} is not a time; write {FORMS}") from None
+
+
+def _named(text: str, now: datetime) -> datetime | None:
+    """What is told by the name of a day, by the time of one, or by both; None: it is told otherwise."""
+    if text == "now":
+        return now
+    day, _, clock = text.partition(" ")
+    if _CLOCK.fullmatch(text):
+        day, clock = "", text
+    at = _clock(clock.strip()) if clock else time()
+    today = now.astimezone().date()
+    if not day:
+        moment = _local(today, at)
+        return moment if moment <= now else _local(today - timedelta(days=1), at)
+    if day in {"today", "yesterday"}:
+        return _local(today - timedelta(days=day == "yesterday"), at)
+    names = [name for name in _WEEKDAYS if day in {name, name[:3]}]
+    if not names:
+        return None
+    return _local(today - timedelta(days=(today.weekday() - _WEEKDAYS.index(names[0])) % 7), at)
+
+
+def _clock(text: str) -> time:
+    if not _CLOCK.fullmatch(text):
+        raise ValueError(text)
+    hour, minute, *seconds = map(int, text.split(":"))
+    return time(hour, minute, *seconds)
+
+
+def _local(day: date, at: time) -> datetime:
+    return datetime.combine(day, at).astimezone()

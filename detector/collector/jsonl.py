@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -47,6 +47,9 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     host: _Name
     start: _Moment
     end: _Moment
+    # What hours and days of roll-ups are made of cannot be told any more.
+    resolution: Literal["snapshot"] = "snapshot"
+    snapshots: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     direction: Direction
     protocol: Protocol
     executable: _Text | None = None

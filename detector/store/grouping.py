@@ -101,7 +101,7 @@ def grouped(
     whole = about = False
     places = _places(by)
     for host_id, host in known_hosts(connection, wanted.host).items():
-        summed = add_up(connection, Chosen.by(connection, host_id, wanted, *more), places)
+        (summed,) = add_up(connection, Chosen.by(connection, host_id, wanted, *more), places)
         whole |= summed.whole > 0
         about |= summed.about
         values = _Values(connection, host_id, host, by, places, summed.by)

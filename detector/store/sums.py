@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Table
 
     from detector.store.chosen import Chosen
     from detector.store.matching import Matching
@@ -66,8 +66,9 @@ class Sums:
 class Summed:
     """What a host adds up to."""
 
+    names: tuple[str, ...]
     by: dict[tuple[Any, ...], Sums] = field(default_factory=dict)
-    """By what was asked for."""
+    """By the values of `names`."""
     whole: int = 0
     """So many hours of a key counted whole though the period cuts them in two: their snapshots have expired."""
     about: bool = False
@@ -81,63 +82,71 @@ class Summed:
         return there
 
 
-def add_up(connection: Connection, chosen: Chosen, by: Sequence[str]) -> Summed:
-    """The sums of a host.
+def add_up(connection: Connection, chosen: Chosen, *wanted: Sequence[str]) -> list[Summed]:
+    """The sums of a host, in as many ways as are asked for: what is not rolled up is gone through once for all.
 
     Args:
         connection: the transaction.
         chosen: what to add up.
-        by: any of `key_id`, `origin_id`, `name_id` and START.
+        wanted: each any of `key_id`, `origin_id`, `name_id` and START.
 
     Raises:
         PackingError: what is stored is damaged.
     """
-    summed = Summed()
+    sums = [Summed(tuple(by)) for by in wanted]
     if chosen.nothing:
-        return summed
-    _add_snapshots(connection, summed, by, chosen, tail(connection, chosen))
-    cover = Cover.of(connection, chosen, by_hours=START in by)
+        return sums
+    _add_snapshots(connection, sums, chosen, tail(connection, chosen))
+    coarse = [each for each in sums if START not in each.names]
+    for some, by_hours in ((coarse, False), ([each for each in sums if START in each.names], True)):
+        if some:
+            _add_rolled(connection, some, Cover.of(connection, chosen, by_hours=by_hours))
+    return sums
+
+
+def _add_rolled(connection: Connection, sums: Sequence[Summed], cover: Cover) -> None:
     for table, conditions in cover.parts():
-        columns = table.c
-        places = [columns[name] for name in by]
-        statement = select(
-            *places,
-            *(func.sum(columns[name]) for name in SUMMED),
-            func.max(columns.handshake_us_max),
-            func.min(columns.first_seen),
-            func.max(columns.last_seen),
-            func.max(columns.peak_score),
-        ).where(*conditions)
-        for row in connection.execute(statement.group_by(*places) if places else statement):
-            if row[-2] is not None:
-                numbers = row[len(by) :]
-                summed.at(tuple(row[: len(by)])).add(map(int, numbers[: len(SUMMED)]), *numbers[len(SUMMED) :])
-                summed.about |= not chosen.exact
+        for summed in sums:
+            _add_part(connection, summed, table, conditions)
+            summed.about |= bool(summed.by) and not cover.chosen.exact
     snapshots, expired = cover.cut()
-    _add_snapshots(connection, summed, by, chosen, snapshots)
-    for row in expired:
-        place = tuple(getattr(row, name) for name in by)
-        of_row = [getattr(row, name) for name in SUMMED]
-        summed.at(place).add(of_row, row.handshake_us_max, row.first_seen, row.last_seen, row.peak_score)
-    summed.whole = len(expired) + cover.cut_days()
-    return summed
+    _add_snapshots(connection, sums, cover.chosen, snapshots)
+    for summed in sums:
+        for row in expired:
+            place = tuple(getattr(row, name) for name in summed.names)
+            numbers = [getattr(row, name) for name in SUMMED]
+            summed.at(place).add(numbers, row.handshake_us_max, row.first_seen, row.last_seen, row.peak_score)
+        summed.whole = len(expired) + cover.cut_days()
 
 
-def _add_snapshots(
-    connection: Connection, summed: Summed, by: Sequence[str], chosen: Chosen, found: Iterable[Matching]
-) -> None:
+def _add_part(connection: Connection, summed: Summed, table: Table, conditions: Sequence[ColumnElement[bool]]) -> None:
+    columns = table.c
+    places = [columns[name] for name in summed.names]
+    statement = select(
+        *places,
+        *(func.sum(columns[name]) for name in SUMMED),
+        func.max(columns.handshake_us_max),
+        func.min(columns.first_seen),
+        func.max(columns.last_seen),
+        func.max(columns.peak_score),
+    ).where(*conditions)
+    for row in connection.execute(statement.group_by(*places) if places else statement):
+        numbers = row[len(places) :]
+        # Nothing adds up to a row of nothing, if it is by nothing.
+        if numbers[0] is not None:
+            summed.at(tuple(row[: len(places)])).add(map(int, numbers[: len(SUMMED)]), *numbers[len(SUMMED) :])
+
+
+def _add_snapshots(connection: Connection, sums: Sequence[Summed], chosen: Chosen, found: Iterable[Matching]) -> None:
     matching = list(found)
     scored = with_scores(connection, chosen.host_id, (snapshot for snapshot, _ in matching))
     for snapshot, (_, rows) in zip(scored, matching, strict=True):
         counts, observed, hour = snapshot.counts, snapshot.observations, floor(snapshot.start, HOUR)
-        numbers = [counts[name] for name in _COUNTS]
+        columns = [counts[name] for name in _COUNTS]
         longest = counts["handshake_us_max"]
         for row in rows:
-            place = tuple(hour if name == START else counts[name][row] for name in by)
-            summed.at(place).add(
-                [1, *(column[row] for column in numbers)],
-                longest[row],
-                snapshot.start,
-                snapshot.end,
-                None if observed is None else observed.score(row),
-            )
+            numbers = [1, *(column[row] for column in columns)]
+            score = None if observed is None else observed.score(row)
+            for summed in sums:
+                place = tuple([hour if name == START else counts[name][row] for name in summed.names])
+                summed.at(place).add(numbers, longest[row], snapshot.start, snapshot.end, score)

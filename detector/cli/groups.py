@@ -13,6 +13,8 @@ from detector.domain import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from detector.store.grouping import Group
+
 SUM_NAMES = (
     *("snapshots", "attempted", "established", "refused", "timed_out", "failed", "destinations", "ports", "users"),
     *("first_seen", "last_seen", "peak_score"),
@@ -40,6 +42,8 @@ _OTHER_NAMES = {
     "login_from": "login_address",
 }
 _TIMES = ("hour", "day", "hour_of_day")
+# What need not be counted where it is what is grouped by.
+_DISTINCT = {"destinations": {"remote_address"}, "ports": {"port"}, "users": {"login_user", "user"}}
 _ORDERS = ("asc", "desc")
 _WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -62,6 +66,15 @@ class Fields(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(fields))
 
 
+def first_of(rows: list[Mapping[str, Any]], by: Sequence[str], sort: str | None, limit: int) -> list[Mapping[str, Any]]:
+    """The rows that are shown of sorted ones: the first, or the last of what is in the order of time."""
+    return rows[-limit:] if sort is None and _of_times(by) else rows[:limit]
+
+
+def _of_times(by: Sequence[str]) -> bool:
+    return set(by) <= {*_TIMES, "weekday"}
+
+
 def sort_rows(rows: list[Mapping[str, Any]], by: Sequence[str], names: Sequence[str], sort: str | None) -> None:
     """Puts rows in the order asked for: sums the largest first, times the latest first, texts as in a dictionary.
 
@@ -75,7 +88,7 @@ def sort_rows(rows: list[Mapping[str, Any]], by: Sequence[str], names: Sequence[
     """
     rows.sort(key=lambda row: tuple(_orderly(row[name], name) for name in by))
     if sort is None:
-        if not set(by) <= {*_TIMES, "weekday"}:
+        if not _of_times(by):
             rows.sort(key=lambda row: (row["attempted"], row["established"]), reverse=True)
         return
     name, _, order = sort.partition(":")
@@ -103,14 +116,15 @@ def _orderly(value: Any, name: str) -> tuple[Any, ...]:
 
 
 def print_groups(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each group: what it is, how often and how it ended, how many it went to, and when."""
+    """A line for each group; see `group_table`."""
+    print_table(*group_table(by, rows))
+
+
+def group_table(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[tuple[str, ...]]]:
+    """Columns and lines: what it is, how often and how it ended, how many it went to, and when."""
     first, firsts = local_column("first seen", [row["first_seen"] for row in rows])
     last, lasts = local_column("last seen", [row["last_seen"] for row in rows])
-    distinct = [
-        name
-        for name, fields in (("destinations", {"remote_address"}), ("ports", {"port"}), ("users", {"login_user"}))
-        if fields.isdisjoint(by)
-    ]
+    distinct = [name for name, fields in _DISTINCT.items() if fields.isdisjoint(by)]
     columns = [
         *(Column(name.replace("_", " "), fold=name not in _TIMES) for name in by),
         Column("connects", fold=True),
@@ -119,20 +133,18 @@ def print_groups(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         last,
         Column("peak", align="right"),
     ]
-    print_table(
-        columns,
+    lines = [
         (
-            (
-                *(_shown(row[name]) for name in by),
-                how_many(row),
-                *(f"{row[name]:,}" for name in distinct),
-                begun,
-                ended,
-                score_text(row["peak_score"]),
-            )
-            for row, begun, ended in zip(rows, firsts, lasts, strict=True)
-        ),
-    )
+            *(_shown(row[name]) for name in by),
+            how_many(row),
+            *(f"{row[name]:,}" for name in distinct),
+            begun,
+            ended,
+            score_text(row["peak_score"]),
+        )
+        for row, begun, ended in zip(rows, firsts, lasts, strict=True)
+    ]
+    return columns, lines
 
 
 def print_keys(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -182,6 +194,12 @@ def new_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "handshake_us_max": row["handshake_us_max"] if timed else None,
     }
     return {name: derived[name] if name in derived else row[name] for name in NEW_NAMES}
+
+
+def group_objects(by: Sequence[str], groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """Groups under the names of the design."""
+    rows = (group.as_row() for group in groups)
+    return [{name: row[name] for name in (*by, *SUM_NAMES)} for row in rows]
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from detector.cli.when import parse_moment
+from detector.cli.when import parse_moment, parse_period
 
 LIMIT = click.IntRange(1, 1_000_000)
 """How many rows are asked for: all are held in memory until they are printed."""
@@ -29,6 +29,21 @@ class Moment(click.ParamType[datetime]):
         """Parses against the present."""
         try:
             return parse_moment(value, datetime.now(UTC))
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Period(click.ParamType[tuple[datetime | None, datetime | None]]):
+    """A time from one moment to another (see `when`); None: from the beginning, or to the end."""
+
+    name = "start..end|day|span"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[datetime | None, datetime | None]:
+        """Parses against the present."""
+        try:
+            return parse_period(value, datetime.now(UTC))
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.criteria import filter_options, wanted_by
-from detector.cli.groups import NEW_NAMES, SUM_NAMES, Fields, new_object, print_groups, print_keys, sort_rows
+from detector.cli.groups import NEW_NAMES, SUM_NAMES, Fields, first_of, new_object, print_groups, print_keys, sort_rows
 from detector.cli.incomplete import show_incomplete
 from detector.cli.output import JSON, TABLE, chosen_format, format_options, write_rows
 from detector.cli.parameters import LIMIT, check_period
@@ -135,7 +135,7 @@ def _show_groups(
     found = (grouped_newcomers if new else grouped)(connection, wanted, by)
     rows: list[Mapping[str, Any]] = [group.as_row() for group in found.groups]
     sort_rows(rows, by, SUM_NAMES, sort)
-    shown = rows[:limit]
+    shown = first_of(rows, by, sort, limit)
     names = (*by, *SUM_NAMES)
     if form != TABLE:
         write_rows(form, names, ({name: row[name] for name in names} for row in shown))

@@ -18,6 +18,8 @@ from detector.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rich.table import Table
+
     from detector.errors import DetectorError
 
 # Wider than any row: what goes to a pipe or a file is never folded or cut.
@@ -89,9 +91,8 @@ class Column:
     """May be broken over lines on a narrow terminal."""
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output, each cell escaped; folded to the terminal, never cut."""
-    from rich.console import Console
+def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
+    """A table, each cell escaped."""
     from rich.table import Table
     from rich.text import Text
 
@@ -107,6 +108,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
         )
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
+    return table
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output, each cell escaped; folded to the terminal, never cut."""
+    from rich.console import Console
+
+    table = make_table(columns, rows)
     console = Console(file=sys.stdout)
     console.width = max(console.width, _NARROWEST) if sys.stdout.isatty() else _UNFOLDED
     console.print(table)

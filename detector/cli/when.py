@@ -17,6 +17,8 @@ FORMS = (
     " 30s, 5m, 2h, 7d, 2w"
 )
 
+PERIODS = "START..END, 2026-11-20 or yesterday for that day, 7d for the last seven"
+
 
 def parse_moment(text: str, now: datetime) -> datetime:
     """The aware time that `text` means at `now`.
@@ -46,6 +48,27 @@ def parse_moment(text: str, now: datetime) -> datetime:
         raise ValueError(f"{text!r} is not a time; write {FORMS}") from None
 
 
+def parse_period(text: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The time that `text` means at `now`: `START..END`, either of which may be missing; a day; a span back from now.
+
+    Raises:
+        ValueError: not understood, or it ends before it begins; the message says what can be written.
+    """
+    start, dots, end = text.partition("..")
+    if dots:
+        since, until = (parse_moment(each, now) if each.strip() else None for each in (start, end))
+        if since is not None and until is not None and since >= until:
+            raise ValueError(f"{text!r} ends before it begins; write {end}..{start}")
+        return since, until
+    since = parse_moment(text, now)
+    if _SPAN.fullmatch(text.strip()):
+        return since, now
+    first = since.astimezone()
+    if ":" in text or first.time() != time() or "@" in text:
+        raise ValueError(f"{text!r} is a moment, not a period; write {text}.. or {PERIODS}")
+    return since, _local(first.date() + timedelta(days=1), time())
+
+
 def _named(text: str, now: datetime) -> datetime | None:
     """What is told by the name of a day, by the time of one, or by both; None: it is told otherwise."""
     if text == "now":
@@ -69,8 +92,8 @@ def _named(text: str, now: datetime) -> datetime | None:
 def _clock(text: str) -> time:
     if not _CLOCK.fullmatch(text):
         raise ValueError(text)
-    hour, minute, *seconds = map(int, text.split(":"))
-    return time(hour, minute, *seconds)
+    hour, minute, second = map(int, f"{text}:0".split(":")[:3])
+    return time(hour, minute, second)
 
 
 def _local(day: date, at: time) -> datetime:

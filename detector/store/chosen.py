@@ -55,7 +55,7 @@ class Chosen:
             if not conditions:
                 return None
             chosen = select(table.c[name]).where(table.c.host_id == host_id, *conditions)
-            return frozenset(connection.scalars(chosen))
+            return frozenset(connection.scalars(chosen).all())
 
         origins, names = login_origins.c, destination_names.c
         of_origin, of_name = [], []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import LargeBinary, func, select, type_coerce
 
 from detector.store.chosen import Chosen, one_of
+from detector.store.columns import Address, unpacked
 from detector.store.filters import known_hosts
 from detector.store.periods import SUMMED
-from detector.store.sums import START, Sums, add_up
+from detector.store.sums import START, Summed, Sums, add_up
 from detector.store.tables import connection_keys, destination_names, login_origins
 
 if TYPE_CHECKING:
@@ -44,13 +45,20 @@ FIELDS = ("host", *_KEY_FIELDS, PORT, *_ORIGIN_FIELDS, *_NAME_FIELDS, *_TIMES)
 class Group:
     """What has the same values, and its sums."""
 
-    values: Mapping[str, Any]
-    """By name of FIELDS."""
+    by: Sequence[str]
+    place: tuple[Any, ...]
+    """The values of `by`; addresses packed, since few of many groups are looked at."""
     sums: Sums = field(default_factory=Sums)
     addresses: set[Any] = field(default_factory=set)
     ports: set[Any] = field(default_factory=set)
     users: set[Any] = field(default_factory=set)
     """Who logged in, or where that is not known, the account: the distinct ones, with their hosts."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that it is of, by name of FIELDS."""
+        values = zip(self.by, self.place, strict=True)
+        return {name: unpacked(value) if isinstance(value, bytes) else value for name, value in values}
 
     def as_row(self) -> dict[str, Any]:
         """All of it by name, with the number of what is distinct."""
@@ -97,39 +105,58 @@ def grouped(
     Raises:
         PackingError: what is stored is damaged.
     """
-    groups: dict[tuple[Any, ...], Group] = {}
+    groups = Groups(by)
     whole = about = False
-    places = _places(by)
     for host_id, host in known_hosts(connection, wanted.host).items():
-        (summed,) = add_up(connection, Chosen.by(connection, host_id, wanted, *more), places)
+        (summed,) = add_up(connection, Chosen.by(connection, host_id, wanted, *more), groups.places)
         whole |= summed.whole > 0
         about |= summed.about
-        values = _Values(connection, host_id, host, by, places, summed.by)
+        groups.add(connection, host_id, host, summed)
+    return Grouped(groups=groups.found, whole=whole, about=about)
+
+
+class Groups:
+    """Sums of any number of hosts, by the values of fields."""
+
+    def __init__(self, by: Sequence[str]) -> None:
+        """`by` are names of FIELDS."""
+        self._by = by
+        self._groups: dict[tuple[Any, ...], Group] = {}
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What sums have to be by, at least, to be added: the key first, since it says what is distinct."""
+        places = ["key_id"]
+        for names, number in ((_ORIGIN_FIELDS, "origin_id"), (_NAME_FIELDS, "name_id"), (_TIMES, START)):
+            if not set(names).isdisjoint(self._by):
+                places.append(number)
+        return tuple(places)
+
+    @property
+    def found(self) -> list[Group]:
+        """In no order."""
+        return list(self._groups.values())
+
+    def add(self, connection: Connection, host_id: int, host: str, summed: Summed) -> None:
+        """Adds the sums of a host."""
+        values = _Values(connection, host_id, host, self._by, summed.names, summed.by)
         for place, sums in summed.by.items():
             if (of_place := values.of(place)) is None:
                 continue
-            group = groups.get(of_place)
+            group = self._groups.get(of_place)
             if group is None:
-                group = groups[of_place] = Group(dict(zip(by, of_place, strict=True)))
+                group = self._groups[of_place] = Group(self._by, of_place)
             group.sums.merge(sums)
-            address, port, user = values.distinct(place)
-            group.addresses.add(address)
-            group.ports.add(port)
-            if user is not None:
-                group.users.add(user)
-    for group in groups.values():
-        group.addresses.discard(None)
-        group.ports.discard(None)
-    return Grouped(groups=list(groups.values()), whole=whole, about=about)
+            for distinct, value in zip(
+                (group.addresses, group.ports, group.users), values.distinct(place), strict=True
+            ):
+                if value is not None:
+                    distinct.add(value)
 
 
-def _places(by: Iterable[str]) -> list[str]:
-    """The numbers that tell values of fields apart: of the key always, since it says what is distinct."""
-    places = ["key_id"]
-    for names, number in ((_ORIGIN_FIELDS, "origin_id"), (_NAME_FIELDS, "name_id"), (_TIMES, START)):
-        if not set(names).isdisjoint(by):
-            places.append(number)
-    return places
+def _raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Addresses as they are stored."""
+    return type_coerce(column, LargeBinary) if isinstance(column.type, Address) else column
 
 
 class _Values:
@@ -151,7 +178,7 @@ class _Values:
         keys = connection_keys.c
         port = func.coalesce(keys.remote_port, keys.local_port).label(PORT)
         of_key = [name for name in by if name in _KEY_FIELDS]
-        columns = [keys.remote_address, port, keys.login_user, keys.user, *(keys[name] for name in of_key)]
+        columns = [_raw(keys.remote_address), port, keys.login_user, keys.user, *(_raw(keys[name]) for name in of_key)]
         self._keys = self._look_up(connection_keys, columns, {place[0] for place in known})
         others: dict[str, dict[int, Any]] = {}
         for table, number, names in (
@@ -160,7 +187,9 @@ class _Values:
         ):
             if number in places:
                 at = places.index(number)
-                others[number] = self._look_up(table, [table.c[name] for name in names], {place[at] for place in known})
+                others[number] = self._look_up(
+                    table, [_raw(table.c[name]) for name in names], {place[at] for place in known}
+                )
         at_start = places.index(START) if START in places else 0
         local: dict[datetime, datetime] = {}
         if at_start:
@@ -209,4 +238,4 @@ class _Values:
         statement = select(number, *columns).where(
             table.c.host_id == self._host_id, one_of(self._connection, number, numbers)
         )
-        return {row[0]: tuple(row[1:]) for row in self._connection.execute(statement)}
+        return {row[0]: tuple(row[1:]) for row in self._connection.execute(statement).all()}

@@ -142,8 +142,25 @@ def unpack_keys(content: bytes) -> Sequence[int]:
     Raises:
         PackingError: it is not what `pack_counts` makes.
     """
-    reader = _Reader(content, len(COUNT_COLUMNS) * _WIDEST_BYTES, first=_WIDEST_BYTES)
-    return list(accumulate(reader.column(_WHOLE)))
+    rows = _rows_of(content)
+    unpacker = zlib.decompressobj()
+    try:
+        # What follows, six times as long, is not unpacked.
+        code = unpacker.decompress(content[1 + _HEAD_BYTES :], 1).decode("latin-1")
+        if code == _NOTHING.decode():
+            return bytes(rows)
+        if code not in _WHOLE or not code:
+            raise PackingError
+        length = rows * array(code).itemsize
+        # 0 would mean all of it.
+        packed = unpacker.decompress(unpacker.unconsumed_tail, length) if length else b""
+    except zlib.error:
+        raise PackingError from None
+    if len(packed) != length:
+        raise PackingError
+    differences = array(code)
+    differences.frombytes(packed)
+    return list(accumulate(_little_endian(differences)))
 
 
 def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
@@ -187,7 +204,7 @@ def unpack_observations(content: bytes) -> PackedObservations:
     except (ValueError, TypeError, AttributeError):
         raise PackingError from None
     surprise, channel, novelty = reader.column("f"), reader.column(_WHOLE), reader.column(_WHOLE)
-    if not all(0 <= place < len(words) for places in (channel, novelty) for place in places):
+    if any(min(places, default=0) < 0 or max(places, default=0) >= len(words) for places in (channel, novelty)):
         raise PackingError
     return PackedObservations(
         surprise=surprise,
@@ -223,21 +240,28 @@ def _little_endian(values: array[Any]) -> array[Any]:
     return values
 
 
+def _rows_of(content: bytes) -> int:
+    """How many rows there are, as the head says."""
+    if content[:1] != _VERSION or len(content) < 1 + _HEAD_BYTES:
+        raise PackingError
+    rows: int = struct.unpack_from("<I", content, 1)[0]
+    if rows > _MOST_ROWS:
+        raise PackingError
+    return rows
+
+
 class _Reader:
     """Reads columns one after another."""
 
-    def __init__(self, content: bytes, row_bytes: int, *, first: int | None = None) -> None:
-        """Unpacks all of it; or of the first column, whose values take at most `first` bytes each, no more."""
-        if content[:1] != _VERSION or len(content) < 1 + _HEAD_BYTES:
-            raise PackingError
-        self.rows: int = struct.unpack_from("<I", content, 1)[0]
-        most = _HEAD_BYTES + 1024 + self.rows * row_bytes if first is None else 1 + self.rows * first
+    def __init__(self, content: bytes, row_bytes: int) -> None:
+        self.rows = _rows_of(content)
+        most = _HEAD_BYTES + 1024 + self.rows * row_bytes
         unpacker = zlib.decompressobj()
         try:
             self._body = unpacker.decompress(content[1 + _HEAD_BYTES :], most)
         except zlib.error:
             raise PackingError from None
-        if self.rows > _MOST_ROWS or (first is None and not unpacker.eof):
+        if not unpacker.eof:
             raise PackingError
         self._at = 0
 

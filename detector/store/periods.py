@@ -125,14 +125,13 @@ def rolled_until(connection: Connection, host_id: int) -> int:
 
 def with_keys(connection: Connection, chosen: Chosen) -> Chosen:
     """The same, with the numbers of all keys in place of "any": rows of roll-ups are found by them."""
-    if chosen.keys is not None and chosen.since is None:
+    if chosen.keys is not None:
         return chosen
     keys = connection_keys.c
     conditions = [keys.host_id == chosen.host_id]
     if chosen.since is not None:
         conditions.append(keys.last_seen > chosen.since)
-    known = frozenset(connection.scalars(select(keys.key_id).where(*conditions)))
-    return replace(chosen, keys=known if chosen.keys is None else known & chosen.keys)
+    return replace(chosen, keys=frozenset(connection.scalars(select(keys.key_id).where(*conditions)).all()))
 
 
 def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None) -> datetime | None:
@@ -200,15 +199,16 @@ def made_of(
     wanted = replace(chosen, keys=frozenset(row.key_id for row in hours.values()))
     for after, until in _merged((row.first_seen, row.last_seen) for row in hours.values()):
         for snapshot in snapshots_between(connection, wanted, after, until, last):
-            hour, counts = floor(snapshot.start, HOUR), snapshot.counts
-            places = {
-                row: (counts["key_id"][row], hour, counts["origin_id"][row], counts["name_id"][row])
-                for row in wanted.named(snapshot)
-            }
-            places = {row: where for row, where in places.items() if where in hours}
-            seen.update(places.values())
-            if chosen.in_period(snapshot.end) and (matching := chosen.counted(snapshot, list(places))):
-                found.append((snapshot, [(row, places[row]) for row in matching]))
+            named = wanted.named(snapshot)
+            keys, origins, names = (
+                [snapshot.counts[name][row] for row in named] for name in ("key_id", "origin_id", "name_id")
+            )
+            places = list(zip(keys, [floor(snapshot.start, HOUR)] * len(named), origins, names, strict=True))
+            here = [each for each in zip(named, places, strict=True) if each[1] in hours]
+            seen.update(where for _, where in here)
+            if here and chosen.in_period(snapshot.end):
+                matching = set(chosen.counted(snapshot, [row for row, _ in here]))
+                found.append((snapshot, [each for each in here if each[0] in matching]))
     expired = {where for where, row in hours.items() if seen[where] < row.snapshots}
     matching_rows = ((snapshot, [row for row, where in rows if where not in expired]) for snapshot, rows in found)
     return [each for each in matching_rows if each[1]], [hours[where] for where in expired]

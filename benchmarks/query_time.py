@@ -106,7 +106,7 @@ def _questions(
 
 def _command(path: Path, options: list[str]) -> float:
     """Milliseconds from start to end, output and all."""
-    program = [Path(sys.executable).with_name("detector"), *options]
+    program = [str(Path(sys.executable).with_name("detector")), *options]
     environment = {**os.environ, "DETECTOR_DATABASE_URL": f"sqlite:///{path}"}
     took = []
     for _ in range(_COMMANDS):

@@ -12,6 +12,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 # Seconds since 1970, as `date +%s` prints them, from 2001 on: shorter numbers are years, or mistakes.
 _EPOCH = re.compile(r"@([0-9]{1,11})|([0-9]{10})")
+_MONTH = re.compile(r"[A-Za-z]{3}")
 FORMS = (
     "2026-11-20, '2026-11-20 14:00', 2026-11-20T14:00:00Z, 14:00, yesterday, 'monday 9:30', @1795183200, or a time ago:"
     " 30s, 5m, 2h, 7d, 2w"
@@ -38,11 +39,9 @@ def parse_moment(text: str, now: datetime) -> datetime:
             return datetime.fromtimestamp(int(seconds[1] or seconds[2]), UTC)
         if (moment := _named(written.lower(), now)) is not None:
             return moment
-        if written[:1].isalpha() or written[1:3].strip().isalpha():
-            # As in Fri, 20 Nov 2026 14:00:00 +0100.
-            moment = parsedate_to_datetime(written)
-        else:
-            moment = datetime.fromisoformat(written)
+        # As in Fri, 20 Nov 2026 14:00:00 +0100.
+        read = parsedate_to_datetime if _MONTH.search(written) else datetime.fromisoformat
+        moment = read(written)
         return moment if moment.tzinfo else moment.astimezone()
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{text!r} is not a time; write {FORMS}") from None
@@ -74,19 +73,18 @@ def _named(text: str, now: datetime) -> datetime | None:
     if text == "now":
         return now
     day, _, clock = text.partition(" ")
-    if _CLOCK.fullmatch(text):
-        day, clock = "", text
-    at = _clock(clock.strip()) if clock else time()
     today = now.astimezone().date()
-    if not day:
-        moment = _local(today, at)
-        return moment if moment <= now else _local(today - timedelta(days=1), at)
+    if _CLOCK.fullmatch(text):
+        moment = _local(today, _clock(text))
+        return moment if moment <= now else _local(today - timedelta(days=1), _clock(text))
+    weekdays = [number for number, name in enumerate(_WEEKDAYS) if day in {name, name[:3]}]
     if day in {"today", "yesterday"}:
-        return _local(today - timedelta(days=day == "yesterday"), at)
-    names = [name for name in _WEEKDAYS if day in {name, name[:3]}]
-    if not names:
+        back = int(day == "yesterday")
+    elif weekdays and "," not in text:
+        back = (today.weekday() - weekdays[0]) % 7
+    else:
         return None
-    return _local(today - timedelta(days=(today.weekday() - _WEEKDAYS.index(names[0])) % 7), at)
+    return _local(today - timedelta(days=back), _clock(clock.strip()) if clock.strip() else time())
 
 
 def _clock(text: str) -> time:

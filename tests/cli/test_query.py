@@ -154,6 +154,8 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
         "host": "bastion-1",
         "start": "2026-03-02T09:00:00Z",
         "end": "2026-03-02T09:00:10Z",
+        "resolution": "snapshot",
+        "snapshots": 1,
         "direction": "outbound",
         "protocol": "tcp",
         "executable": "/usr/bin/ssh",
@@ -292,8 +294,8 @@ def test_times_are_local(call: Call, engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "option", "advice"),
     [
-        (["--since", "yesterday"], "--since", "write 2026-11-20"),
-        (["--until", "14:00"], "--until", "7d"),
+        (["--since", "tomorrow"], "--since", "write 2026-11-20"),
+        (["--until", "25:00"], "--until", "7d"),
         (["--since", "1h", "--until", "2h"], "--since", "it is not before --until"),
         (["--to", "example.org"], "--to", "write 10.0.4.12, 10.0.0.0/8 or fd00::/8"),
         (["--to", "10.0.0.0/33"], "--to", "write 10.0.4.12"),

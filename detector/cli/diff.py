@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from detector.config import Settings
 
 _DEFAULT_BY = ("host", "direction", "protocol", "login_user", "user", "executable", "remote_address", "port")
+# What a span ends with was now when it was read.
+_MOMENT = timedelta(minutes=1)
 
 
 @click.command()
@@ -61,7 +63,7 @@ def diff(
 
     chosen = chosen_format(form, as_json=as_json)
     if after is None:
-        if before[1] is None or before[1] >= datetime.now(UTC):
+        if before[1] is None or before[1] >= datetime.now(UTC) - _MOMENT:
             raise click.UsageError("nothing is after --from: name the second period with --to")
         after = (before[1], None)
     fields = by or _DEFAULT_BY

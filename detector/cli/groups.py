@@ -120,8 +120,10 @@ def print_groups(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(*group_table(by, rows))
 
 
-def group_table(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[tuple[str, ...]]]:
-    """Columns and lines: what it is, how often and how it ended, how many it went to, and when."""
+def group_table(
+    by: Sequence[str], rows: Sequence[Mapping[str, Any]], *, times: bool = True
+) -> tuple[list[Column], list[tuple[str, ...]]]:
+    """Columns and lines: what it is, how often and how it ended, how many it went to, and when if that is wanted."""
     first, firsts = local_column("first seen", [row["first_seen"] for row in rows])
     last, lasts = local_column("last seen", [row["last_seen"] for row in rows])
     distinct = [name for name, fields in _DISTINCT.items() if fields.isdisjoint(by)]
@@ -129,8 +131,7 @@ def group_table(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[l
         *(Column(name.replace("_", " "), fold=name not in _TIMES) for name in by),
         Column("connects", fold=True),
         *(Column(name, align="right") for name in distinct),
-        first,
-        last,
+        *((first, last) if times else ()),
         Column("peak", align="right"),
     ]
     lines = [
@@ -138,8 +139,7 @@ def group_table(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[l
             *(_shown(row[name]) for name in by),
             how_many(row),
             *(f"{row[name]:,}" for name in distinct),
-            begun,
-            ended,
+            *((begun, ended) if times else ()),
             score_text(row["peak_score"]),
         )
         for row, begun, ended in zip(rows, firsts, lasts, strict=True)

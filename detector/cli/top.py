@@ -138,13 +138,13 @@ class _View:
         # The head may take two lines, the titles of the columns too.
         rows = self._rows[: max(min(self._limit, height - 5), 1)]
         head = Text(visible(self.head() if fault is None else fault), style="bold")
-        return Lines(head, make_table(*group_table(self._by, rows))) if rows else head
+        return Lines(head, make_table(*group_table(self._by, rows, times=False))) if rows else head
 
     def print(self) -> None:
         """Once, however long it is."""
         say(self.head())
         if self._rows:
-            print_table(*group_table(self._by, self._rows[: self._limit]))
+            print_table(*group_table(self._by, self._rows[: self._limit], times=False))
 
     def as_object(self) -> dict[str, Any]:
         """What is shown."""

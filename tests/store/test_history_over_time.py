@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from detector.store.engine import reading
 from detector.store.grouping import WEEKDAYS, grouped
 from detector.store.history import find
+from detector.store.newcomers import newcomers
 from detector.store.rollups import HOUR, floor
 from tests.store.past import OUTCOMES, STORIES, Past, Plain, Story, cut, empty, filters, matches, wanted_of
 
@@ -134,3 +135,37 @@ def test_sums_are_those_of_single_rows(
             for where, group in expected.items()
         }
     assert found.whole <= any(cut(row, criteria) for group in expected.values() for row in group)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=STORIES, criteria=filters(exact=True), newest=st.sampled_from([None, 1, 3]))
+def test_what_is_new_was_not_there_before(
+    engine: Engine, story: Story, criteria: dict[str, Any], newest: int | None
+) -> None:
+    """Keys that were first seen in a period, with all that they did to its end."""
+    empty(engine)
+    past = Past(engine, story)
+    rows = past.write()
+    first: dict[Any, Any] = {}
+    for row in past.rows:
+        first[row.identity[:4]] = min(first.get(row.identity[:4], row.start), row.start)
+
+    with reading(engine) as connection:
+        found = newcomers(connection, wanted_of(criteria), newest)
+
+    since, until = criteria["since"], criteria["until"]
+    expected: dict[Any, int] = defaultdict(int)
+    for row in rows:
+        begun = first[row.identity[:4]]
+        is_new = (since is None or begun >= since) and (until is None or begun < until)
+        if is_new and matches(row, {**criteria, "since": None}):
+            expected[row.identity[:4]] += row.counts[0]
+    told = {
+        (row["user"], row["login_user"], str(row["remote_address"]), row["remote_port"]): row["attempted"]
+        for row in found.rows
+    }
+    times = [row["first_seen"] for row in found.rows]
+    assert times == sorted(times)
+    assert told.items() <= expected.items()
+    if newest is None:
+        assert told == expected

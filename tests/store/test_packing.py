@@ -19,6 +19,7 @@ from detector.store.packing import (
     pack_counts,
     pack_observations,
     unpack_counts,
+    unpack_keys,
     unpack_observations,
 )
 
@@ -53,6 +54,25 @@ def test_counts_come_out_as_they_went_in(rows: list[dict[str, Any]]) -> None:
     assert {name: list(values) for name, values in columns.items()} == {
         name: [row[name] or 0 for row in ordered] for name in COUNT_COLUMNS
     }
+
+
+@given(_rows)
+def test_keys_come_out_alone(rows: list[dict[str, Any]]) -> None:
+    """The same as among the others, however large their numbers are."""
+    content = pack_counts(rows)
+
+    assert list(unpack_keys(content)) == list(unpack_counts(content)["key_id"])
+
+
+@given(st.binary(max_size=60), st.integers(0, 4_000_001), st.binary(max_size=60))
+def test_keys_of_a_stranger_are_refused_or_read(content: bytes, rows: int, body: bytes) -> None:
+    """Nothing else happens, and no memory is filled."""
+    for written in (content, b"\x01" + struct.pack("<I", rows) + zlib.compress(body)):
+        try:
+            keys = unpack_keys(written)
+        except PackingError:
+            continue
+        assert len(keys) <= max(rows, len(content))
 
 
 @given(st.lists(_observation, max_size=30))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SYSTEM_FILE = Path("/etc/detector/detector.toml")
 _SYSTEM_STATE = Path("/var/lib/detector")
+LEAST_MEGABYTES = 100
+"""Of a database that is kept small: one snapshot of a scan takes up to 30."""
 _FILE_VARIABLE = "DETECTOR_CONFIG"
 _PREFIX = "DETECTOR_"
 _IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
@@ -70,6 +72,23 @@ class Collector(_Section, frozen=True):
     """What snapshots that wait for the database may take on disk. 0: none waits there."""
     cache_folder: str = "/var/cache/detector"
     """Where compiled kernel programs are kept for the next start. Empty: they are not."""
+
+
+class Retention(_Section, frozen=True):
+    """How long what is stored is kept, and how much of it."""
+
+    snapshot_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 30
+    """Snapshots with their counts and scores."""
+    hourly_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 180
+    """What each key did in each hour; at least as long as snapshots."""
+    daily_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 1095
+    """What each key did on each day, and the keys themselves; at least as long as hours."""
+    alert_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 1095
+    """Alerts, with what was found and sent."""
+    sqlite_megabytes: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 4000
+    """The most that an SQLite file may take; beyond it the oldest goes, however young. 0: as much as comes."""
+    postgres_megabytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+    """The same of the tables in a Postgres database."""
 
 
 class Models(_Section, frozen=True):
@@ -142,6 +161,7 @@ class Settings(_Section, frozen=True):
     """Where local state is kept. Empty: /var/lib/detector, or .state in a source checkout."""
     database: Database = Database()
     collector: Collector = Collector()
+    retention: Retention = Retention()
     models: Models = Models()
     rules: Rules = Rules()
     alerts: Alerts = Alerts()
@@ -322,6 +342,7 @@ def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], t
 def _check(settings: Settings, source: str) -> None:
     if settings.database.url and settings.database.url_file:
         raise ConfigError(f"{source}: database has both url and url_file", hint="remove one of them")
+    _check_retention(settings.retention, source)
     seen: set[str] = set()
     for channel in settings.channels:
         if channel.name in seen:
@@ -331,3 +352,19 @@ def _check(settings: Settings, source: str) -> None:
         if bool(channel.url) == bool(channel.url_file):
             raise ConfigError(f"{source}: channel {channel.name!r} needs either url or url_file")
         seen.add(channel.name)
+
+
+def _check_retention(kept: Retention, source: str) -> None:
+    """What is added up from snapshots outlasts them; and less than a few snapshots cannot be kept."""
+    for shorter, longer in (("snapshot_days", "hourly_days"), ("hourly_days", "daily_days")):
+        least = getattr(kept, shorter)
+        if getattr(kept, longer) < least:
+            raise ConfigError(
+                f"{source}: retention.{longer} is less than retention.{shorter}", hint=f"write at least {least}"
+            )
+    for key in ("sqlite_megabytes", "postgres_megabytes"):
+        if 0 < getattr(kept, key) < LEAST_MEGABYTES:
+            raise ConfigError(
+                f"{source}: retention.{key} is too little to detect anything in",
+                hint=f"write at least {LEAST_MEGABYTES}, or 0 for no limit",
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +13,6 @@ from detector.cli.lines import LineReporter, ending_when_nobody_reads
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from detector.config import Settings
     from detector.domain import Learning
     from detector.pipeline import Detected
@@ -116,6 +114,10 @@ class DetectionReporter(LineReporter):
     def __init__(self) -> None:
         super().__init__()
         self._mentioned: dict[int, datetime] = {}
+
+    def kept(self, message: str) -> None:
+        """What was deleted."""
+        self.say(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {visible(message)}")
 
     def detected(self, detected: Detected) -> None:
         """How far learning has come."""

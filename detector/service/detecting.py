@@ -13,6 +13,7 @@ from detector.errors import DeliveryError, RuleError, StoreDamagedError, StoreEr
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
+from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.store.engine import check_current, open_store
 from detector.store.outbox import StoredOutbox
@@ -42,6 +43,9 @@ class Reporter(Protocol):
     def detected(self, detected: Detected) -> None:
         """Detection is through with a snapshot."""
 
+    def kept(self, message: str) -> None:
+        """Something that is stored was deleted."""
+
     def fault(self, message: str) -> None:
         """Something is wrong, or right again; the role goes on."""
 
@@ -55,7 +59,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         ConfigError: a channel cannot be used.
         DeliveryError: the thread that delivers has ended.
         RuleError: no rule is left to work with.
-        StoreError: the database cannot be used at the start.
+        StoreError: the database cannot be used at the start, or the thread that looks after it has ended.
     """
     engine = open_store(settings.database_url)
     try:
@@ -78,11 +82,15 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             report,
         ),
     )
+    keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
     delivery.start()
+    keeping.start()
     try:
         while not stop.is_set():
             if not delivery.is_alive():
                 raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
+            if not keeping.is_alive():
+                raise StoreError("the database is not looked after any more", hint="see what was said before")
             try:
                 _detect_waiting(engine, stages, stop, report)
                 stop.wait(_POLL_SECONDS)
@@ -99,6 +107,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
         stop.set()
         delivery.join(_LAST_DELIVERY_SECONDS)
+        # What it was about is committed, or is rolled back.
+        keeping.join(_LAST_DELIVERY_SECONDS)
 
 
 def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     inspect,
     make_url,
     select,
@@ -28,7 +30,7 @@ from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -44,6 +46,13 @@ _POSTGRES_PATIENCE = {
     "keepalives_count": "3",
 }
 _OPENED_FILE = "opened_file"
+# What is left of SQLite's log when it has been as large as a snapshot of a scan.
+_WAL_BYTES = 16 << 20
+# SQLITE_BUSY of sqlite3.h.
+_BUSY, _LOOK_AGAIN_SECONDS = 5, 0.02
+_MIGRATION_SECONDS = 3600.0
+# Of Postgres' advisory locks, so that it is no other program's: "dtmg".
+_MIGRATING = 0x6474_6D67
 # Alembic's own record of what it has done.
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32)))
 
@@ -118,20 +127,45 @@ def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
     # The driver must not open transactions by itself: _begin_sqlite does.
     raw.isolation_level = None
     cursor = raw.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    # Counts for a file without tables alone, and until WAL is: pages that are free can then be given back step by step.
+    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    _use_wal(cursor)
+    cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """The first ones to open a new file may do so at once, and this one lock is not waited for by SQLite."""
+    import sqlite3
+
+    until = time.monotonic() + SQLITE_BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as fault:
+            if getattr(fault, "sqlite_errorcode", 0) & 0xFF != _BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later would fail with SQLITE_BUSY_SNAPSHOT when another process
     # writes in between; taking the write lock at the start waits for it instead.
     options = connection.get_execution_options()
+    if options.get("detector_outside"):
+        return
     if opened := connection.info[_OPENED_FILE]:
         _check_same_file(connection, *opened)
     # A migration that copies a table drops the old one, which would take the rows that refer to it for orphans. Within
     # a transaction this cannot be set, and the pool hands the same connection to others.
-    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if options.get('detector_migrates') else 'ON'}")
+    migrates = options.get("detector_migrates")
+    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if migrates else 'ON'}")
+    # Who comes second waits for as long as a large file takes.
+    patience = _MIGRATION_SECONDS if migrates else SQLITE_BUSY_SECONDS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 
@@ -179,6 +213,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def outside(engine: Engine) -> Iterator[Connection]:
+    """A connection without a transaction, each of whose statements counts at once: for what allows none.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    try:
+        # Of SQLite this is what the connection is anyway, until somebody says BEGIN.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT", detector_outside=True) as connection:
+            yield connection
+    except DBAPIError as fault:
+        raise named(fault, place(engine), database_file(engine), None) from fault
+
+
+@contextmanager
 def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
     opened: tuple[str, int] | None = None
     try:
@@ -193,24 +242,64 @@ def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Brings the schema to the newest revision; returns the revision before (None: empty) and after.
 
+    Of several that do so at once, one does it and the others find it done.
+
     Raises:
         StoreError: the database is away, or newer than this program.
     """
     from alembic import command
-    from alembic.runtime.migration import MigrationContext
-    from alembic.util import CommandError
 
     _make_folder(engine)
-    config = _alembic()
+    return _migrate(engine, lambda config: command.upgrade(config, "head"))
+
+
+def downgrade(engine: Engine, revision: str) -> tuple[str | None, str]:
+    """Takes the schema back to an older `revision`; returns the revision before and after.
+
+    What the older schema has no room for is lost: see the `downgrade` of each migration.
+
+    Raises:
+        StoreError: the database is away, missing, newer than this program, or not as new as `revision`.
+    """
+    from alembic import command
+
+    _check_there(engine)
+    if revision not in revisions():
+        raise StoreError(f"there is no schema {revision}", hint=f"there are: {', '.join(revisions())}")
+
+    def take_back(config: Any) -> None:
+        before = _revision(config.attributes["connection"])
+        if before is None or before < revision:
+            raise StoreError(f"the database's schema is {before or 'empty'}, which is older than {revision}")
+        command.downgrade(config, revision)
+
+    return _migrate(engine, take_back)
+
+
+def _migrate(engine: Engine, move: Callable[[Any], None]) -> tuple[str | None, str]:
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(shipped.folder("migrations")).replace("%", "%%"))
     with _transaction(engine, detector_writes=True, detector_migrates=True) as connection:
-        before = MigrationContext.configure(connection).get_current_revision()
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
+        before = _revision(connection)
+        if before is not None and before not in revisions():
+            raise _too_new(before)
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            move(config)
         except CommandError as fault:
             raise _too_new(before) from fault
-        after = MigrationContext.configure(connection).get_current_revision()
+        after = _revision(connection)
     return before, str(after)
+
+
+def _revision(connection: Connection) -> str | None:
+    made = inspect(connection).has_table(_version.name)
+    return connection.scalar(select(_version.c.version_num)) if made else None
 
 
 def check_current(engine: Engine) -> None:
@@ -220,8 +309,7 @@ def check_current(engine: Engine) -> None:
     """
     _check_there(engine)
     with reading(engine) as connection:
-        made = inspect(connection).has_table(_version.name)
-        current = connection.scalar(select(_version.c.version_num)) if made else None
+        current = _revision(connection)
     *older, newest = revisions()
     if current == newest:
         return
@@ -261,14 +349,6 @@ def database_file(engine: Engine) -> Path | None:
     """The file of an SQLite database; None in memory, or elsewhere."""
     database = engine.url.database
     return Path(database) if engine.dialect.name == "sqlite" and database and database != ":memory:" else None
-
-
-def _alembic() -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(shipped.folder("migrations")).replace("%", "%%"))
-    return config
 
 
 def _make_folder(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
@@ -26,36 +26,102 @@ class Parted:
     """A table in parts."""
 
     name: str
+    column: str
+    """The time by which it is."""
     days: int
     """How long a part is; parts begin at multiples of it since 1970."""
 
-    def part(self, moment: datetime) -> tuple[str, datetime, datetime]:
-        """The name, the start and the end of the part that a moment falls into."""
+    def part(self, moment: datetime) -> Part:
+        """The part that a moment falls into."""
         number = (moment - _EPOCH) // timedelta(days=self.days)
         start = _EPOCH + timedelta(days=number * self.days)
-        return f"{self.name}_{start:%Y%m%d}", start, start + timedelta(days=self.days)
+        return Part(f"{self.name}_{start:%Y%m%d}", start, start + timedelta(days=self.days))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a table: all from `start` up to `end`."""
+
+    name: str
+    start: datetime
+    end: datetime
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PARTED = (
-    Parted(name="snapshots", days=1),
-    Parted(name="packed_counts", days=1),
-    Parted(name="packed_observations", days=1),
-    Parted(name="hourly_counts", days=7),
-    Parted(name="daily_counts", days=28),
+    Parted(name="snapshots", column="end", days=1),
+    Parted(name="packed_counts", column="end", days=1),
+    Parted(name="packed_observations", column="end", days=1),
+    Parted(name="hourly_counts", column="start", days=7),
+    Parted(name="daily_counts", column="start", days=28),
 )
+OF_SNAPSHOTS = ("packed_observations", "packed_counts", "snapshots")
+"""What is dropped together, in this order: a snapshot without counts is none that lost them."""
 # A worker that is away for this long finds the parts that it needs all the same.
 _AHEAD = timedelta(days=7)
+# Adding and dropping a part needs the table for itself for a moment. Whoever waits for that holds up all who come after
+# it, a collector's next snapshot too: it gives up soon, and comes again.
+_PATIENCE_MS, _LONGEST_MS = 1000, 10_000
 
 
-def parts_of(connection: Connection, table: str) -> Iterator[tuple[str, datetime]]:
-    """The parts of a table and their ends, the oldest first; less the rest."""
+def parts_of(connection: Connection, table: str) -> list[Part]:
+    """The parts of a table, the oldest first; less the rest."""
     found = connection.scalars(
-        text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:name AS regclass)"),
+        text(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = CAST(:name AS regclass)"
+        ),
         {"name": table},
     )
+    return sorted(_parts(table, found), key=lambda part: part.start)
+
+
+def _parts(table: str, names: Iterable[str]) -> Iterator[Part]:
+    parted = named(table)
+    for name in names:
+        try:
+            start = datetime.strptime(name.removeprefix(f"{table}_"), "%Y%m%d").replace(tzinfo=UTC)
+        except ValueError:
+            # The rest, or what somebody else has attached.
+            continue
+        yield Part(name, start, start + timedelta(days=parted.days))
+
+
+def named(table: str) -> Parted:
+    """How a table is parted."""
     (parted,) = (each for each in PARTED if each.name == table)
-    starts = sorted(name.removeprefix(f"{table}_") for name in found if not name.endswith(REST))
-    for start in starts:
-        begins = datetime.strptime(start, "%Y%m%d").replace(tzinfo=UTC)
-        yield f"{table}_{start}", begins + timedelta(days=parted.days)
+    return parted
+
+
+def missing(connection: Connection, now: datetime) -> list[tuple[Parted, Part]]:
+    """The parts from now up to a week ahead that are not there and whose time has no rows in the rest.
+
+    Rows that are there already would have to be moved, with the table locked: they expire where they are.
+    """
+    wanted = []
+    for parted in PARTED:
+        there = {part.name for part in parts_of(connection, parted.name)}
+        moment = now
+        while moment <= now + _AHEAD + timedelta(days=parted.days):
+            part = parted.part(moment)
+            if part.name not in there and not _in_rest(connection, parted, part):
+                wanted.append((parted, part))
+            moment = part.end
+    return wanted
+
+
+def _in_rest(connection: Connection, parted: Parted, part: Part) -> bool:
+    found = connection.scalar(
+        text(
+            f'SELECT EXISTS (SELECT 1 FROM {parted.name}{REST} WHERE "{parted.column}" >= :start'
+            f' AND "{parted.column}" < :end)'
+        ),
+        {"start": part.start, "end": part.end},
+    )
+    return bool(found)
+
+
+def hurry(connection: Connection) -> None:
+    """Lets a transaction give up soon that needs a table for itself."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {_PATIENCE_MS}"))
+    connection.execute(text(f"SET LOCAL statement_timeout = {_LONGEST_MS}"))

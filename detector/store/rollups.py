@@ -31,8 +31,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROLLED = ((hourly_counts, HOUR), (daily_counts, DAY))
 _SUMMED = ("snapshots", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_total")
 _KEY = ("host_id", "key_id", "start", "origin_id", "name_id")
-# An hour of snapshots ten seconds long.
-_AT_ONCE = 360
+# An hour of snapshots ten seconds long; and of sums what a scan has in one snapshot, and others in an hour.
+_AT_ONCE, _SUMS_AT_ONCE = 360, 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,9 @@ def advance(engine: Engine, host_id: int, *, now: datetime) -> Rolled:
         sums = _Sums(host_id)
         for snapshot in _readable(connection, host_id, first, until):
             sums.add(snapshot)
+            if sums.number >= _SUMS_AT_ONCE:
+                until = snapshot.seq
+                break
     with writing(engine) as connection:
         cursor = detection_cursors.c
         advanced = connection.execute(
@@ -104,7 +107,9 @@ def _span(connection: Connection, host_id: int, now: datetime) -> tuple[int, int
 def _readable(connection: Connection, host_id: int, first: int, last: int) -> Iterator[PackedSnapshot]:
     """Those of a span that are not damaged; detection has counted the others as lost."""
     try:
-        yield from list(read_packed(connection, host_id, (first, last)))
+        for snapshot in read_packed(connection, host_id, (first, last)):
+            yield snapshot
+            first = snapshot.seq + 1
     except PackingError:
         for seq in range(first, last + 1):
             try:
@@ -119,6 +124,11 @@ class _Sums:
     def __init__(self, host_id: int) -> None:
         self._host_id = host_id
         self._of: dict[str, dict[tuple[Any, ...], list[Any]]] = {table.name: {} for table, _ in _ROLLED}
+
+    @property
+    def number(self) -> int:
+        """How many there are, by the hour."""
+        return len(self._of[hourly_counts.name])
 
     def add(self, snapshot: PackedSnapshot) -> None:
         counts, observed = snapshot.counts, snapshot.observations

@@ -48,6 +48,9 @@ hosts = Table(
     # How often keys, origins or names were deleted that had expired: a collector that remembers numbers looks them up
     # again.
     Column("expiries", BigInteger, nullable=False, server_default="0"),
+    # How many snapshots had to go, for the size of the database, before detection had seen them. The next one says what
+    # was in them (`lost_snapshots`).
+    Column("given_up", BigInteger, nullable=False, server_default="0"),
 )
 
 # What grows with time is in parts by time on Postgres, so that what has expired is dropped and not deleted; that is why

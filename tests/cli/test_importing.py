@@ -287,6 +287,9 @@ def test_detection_takes_it_like_any_host(call: Call, engine: Engine, tmp_path: 
         def fault(self, message: str) -> None:
             raise AssertionError(message)
 
+        def kept(self, message: str) -> None:
+            pass
+
         def detected(self, detected: pipeline.Detected) -> None:
             pass
 

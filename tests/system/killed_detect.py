@@ -34,6 +34,9 @@ for module in ("models.scorer", "models.isolation_forest", "notify.apprise_notif
 
 
 class _Silent:
+    def kept(self, message: str) -> None:
+        """Nothing to say."""
+
     def detected(self, detected: Detected) -> None:
         """Nothing to say."""
 

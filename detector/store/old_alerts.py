@@ -1,0 +1,105 @@
+"""Deletes alerts that have expired, and what is behind alerts when there is no room for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, exists, func, select, tuple_
+
+from detector.domain import NotificationState
+from detector.store.engine import reading, writing
+from detector.store.tables import alert_values, alerts, evidence, findings, notifications, snapshots
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection, Engine, Table
+
+
+def expired(connection: Connection, *, before: datetime, limit: int) -> list[int]:
+    """The numbers of up to so many alerts that ended before a moment; less those of which something is to be sent."""
+    return list(connection.scalars(select(alerts.c.alert_id).where(*_over(before)).order_by(alerts.c.end).limit(limit)))
+
+
+def waits(connection: Connection, *, before: datetime) -> int:
+    """How many alerts have expired."""
+    return connection.scalar(select(func.count()).select_from(alerts).where(*_over(before))) or 0
+
+
+def _over(before: datetime) -> list[ColumnElement[bool]]:
+    waiting = exists().where(
+        notifications.c.alert_id == alerts.c.alert_id, notifications.c.state == NotificationState.PENDING
+    )
+    return [alerts.c.end < before, ~waiting]
+
+
+def expire(engine: Engine, *, before: datetime, limit: int) -> int:
+    """Deletes up to so many rows of alerts that ended before a moment, the alerts themselves last; returns how many.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    with writing(engine) as connection:
+        some = expired(connection, before=before, limit=max(limit // 10, 1))
+        gone = 0
+        for alert_id in some:
+            for table in (evidence, alert_values, findings, notifications):
+                gone += _delete_of(connection, table, alert_id, limit - gone)
+                if gone >= limit:
+                    return gone
+            gone += connection.execute(delete(alerts).where(alerts.c.alert_id == alert_id)).rowcount
+    return gone
+
+
+def _delete_of(
+    connection: Connection, table: Table, alert_id: int, limit: int, *conditions: ColumnElement[bool]
+) -> int:
+    """Some of the rows that an alert has in a table."""
+    keys = [column for column in table.primary_key if column.name != "alert_id"]
+    some = connection.execute(select(*keys).where(table.c.alert_id == alert_id, *conditions).limit(limit)).all()
+    if some:
+        named = tuple_(*keys).in_([tuple(row) for row in some])
+        connection.execute(delete(table).where(table.c.alert_id == alert_id, named))
+    return len(some)
+
+
+def evidence_without_rows(engine: Engine, host_id: int, *, limit: int) -> int:
+    """Deletes up to so many places of rows behind a host's alerts whose snapshots have expired; returns how many.
+
+    Such rows cannot be shown any more, but name keys, which stay on that account.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    with reading(engine) as connection:
+        oldest = connection.scalar(
+            select(snapshots.c.seq).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq).limit(1)
+        )
+        numbers = list(connection.scalars(select(alerts.c.alert_id).where(alerts.c.host_id == host_id)))
+    gone = 0
+    for alert_id in numbers:
+        with writing(engine) as connection:
+            gone += _delete_of(connection, evidence, alert_id, limit - gone, evidence.c.seq < (oldest or 0))
+        if gone >= limit:
+            break
+    return gone
+
+
+def values_of_old(engine: Engine, host_id: int, *, before: datetime, limit: int) -> int:
+    """Deletes what differed among the rows of alerts that ended before a moment, which is for those that still grow.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    with writing(engine) as connection:
+        numbers = connection.scalars(
+            select(alerts.c.alert_id)
+            .where(alerts.c.host_id == host_id, alerts.c.end < before)
+            .where(exists().where(alert_values.c.alert_id == alerts.c.alert_id))
+            .limit(10)
+        ).all()
+        gone = 0
+        for alert_id in numbers:
+            if gone < limit:
+                gone += _delete_of(connection, alert_values, alert_id, limit - gone)
+    return gone

@@ -5,7 +5,7 @@ Totals advance by the rows that a snapshot adds, so that an incident of many hou
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _ALERTS_PER_QUERY = 1000
 _LONGEST_VALUE = 256
+MOST_VALUES = 100_000
+"""About so many addresses and ports of an alert are told apart; of more it says so many."""
+_FEW_VALUES = 100
 EXPLANATIONS = 3
 """How many explanations an alert carries."""
 
@@ -103,7 +106,7 @@ def add(
         new_rows = _NewRows(snapshot, some, first_seq, whole)
         totals |= new_rows.totals(connection)
         explanations |= new_rows.explanations(connection)
-        _insert_missing(connection, alert_values, new_rows.values(connection))
+        _insert_missing(connection, alert_values, _with_room(connection, new_rows.values(connection)))
     return Added(totals=totals, explanations=explanations)
 
 
@@ -269,6 +272,21 @@ def _known(connection: Connection, snapshot: SnapshotRef, alert_id: int, named: 
         )
     )
     return {(seq, key_id, session) for seq, key_id, session in stored}
+
+
+def _with_room(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Less what is too much: a scan of many hours has millions of addresses, and nobody needs to know the exact number.
+
+    What there are few of, such as users, is always noted.
+    """
+    numbers = Counter(row["alert_id"] for row in rows)
+    full = set()
+    for alert_id, number in numbers.items():
+        if number > _FEW_VALUES:
+            some = select(alert_values.c.value).where(alert_values.c.alert_id == alert_id).limit(MOST_VALUES).subquery()
+            if (connection.scalar(select(func.count()).select_from(some)) or 0) >= MOST_VALUES:
+                full.add(alert_id)
+    return [row for row in rows if row["alert_id"] not in full or row["field"] not in {"address", "port"}]
 
 
 def _insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -35,7 +35,9 @@ _THOROUGHLY = timedelta(days=1)
 # After a start there is enough to do; and who starts it again and again has it done all the same.
 _FIRST_THOROUGHLY = timedelta(minutes=10)
 # After each step others have as long as it took: whoever waits for SQLite's lock looks for it every 100 ms only.
-_LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
+_LONGEST_PAUSE_SECONDS = 1.0
+# What makes the database larger does not wait.
+_HASTE = 0.25
 _SAY_AGAIN = timedelta(hours=1)
 
 
@@ -59,6 +61,7 @@ def kept_from(settings: Settings, engine: Engine) -> Kept:
         days=timedelta(days=wanted.daily_days),
         alerts=timedelta(days=wanted.alert_days),
         most_bytes=(wanted.postgres_megabytes if on_postgres else wanted.sqlite_megabytes) * 1_000_000,
+        leaves_gaps=on_postgres,
     )
 
 
@@ -122,7 +125,7 @@ class Keeping:
                 self._take(self._shrinking.compact())
             self._tell(done)
 
-    def _take(self, steps: Iterator[None]) -> None:
+    def _take(self, steps: Iterator[None], pause: float = 1.0) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -130,7 +133,7 @@ class Keeping:
             except StopIteration:
                 return
             took = time.monotonic() - began
-            self._stop.wait(min(max(took, _LEAST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))
+            self._stop.wait(min(took * pause, _LONGEST_PAUSE_SECONDS))
 
     def _roll_up(self, now: datetime) -> Iterator[None]:
         for host_id in hosts_with_cursor(self._engine):
@@ -152,7 +155,7 @@ class Keeping:
             )
         done = Done()
         self._shrinks = True
-        self._take(self._shrinking.shrink(now, done))
+        self._take(self._shrinking.shrink(now, done), _HASTE)
         self._shrinks = self._shrinking.has_to
         self._tell(done)
 

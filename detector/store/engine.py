@@ -50,6 +50,7 @@ _OPENED_FILE = "opened_file"
 _WAL_BYTES = 16 << 20
 # SQLITE_BUSY of sqlite3.h.
 _BUSY, _LOOK_AGAIN_SECONDS = 5, 0.02
+_FLUSHES_AT_WILL = (15,)
 _MIGRATION_SECONDS = 3600.0
 # Of Postgres' advisory locks, so that it is no other program's: "dtmg".
 _MIGRATING = 0x6474_6D67
@@ -104,11 +105,21 @@ def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
             # For the transaction: a connection pooler in between may hand the session to others.
             limit = f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}"
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
+        event.listen(engine, "begin", _begin_postgres)
         return engine
     engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": SQLITE_BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def relaxed(engine: Engine) -> Engine:
+    """The same, for deleting: it does not matter if the power fails, so that SQLite need not wait for the disk at each
+    commit, and how much is left has to be known at once.
+
+    What others commit afterwards is on the disk with all that was before it.
+    """
+    return engine.execution_options(detector_relaxed=True)
 
 
 def place(engine: Engine) -> str:
@@ -131,7 +142,6 @@ def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
     cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     _use_wal(cursor)
     cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
-    cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
 
 
@@ -151,6 +161,13 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
+def _begin_postgres(connection: Connection) -> None:
+    # How many rows a table has is asked right after some were deleted.
+    relaxed_write = {"detector_relaxed", "detector_writes"} <= connection.get_execution_options().keys()
+    if relaxed_write and (connection.dialect.server_version_info or (0,)) >= _FLUSHES_AT_WILL:
+        connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later would fail with SQLITE_BUSY_SNAPSHOT when another process
     # writes in between; taking the write lock at the start waits for it instead.
@@ -166,6 +183,7 @@ def _begin_sqlite(connection: Connection) -> None:
     # Who comes second waits for as long as a large file takes.
     patience = _MIGRATION_SECONDS if migrates else SQLITE_BUSY_SECONDS
     connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get('detector_relaxed') else 'FULL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 

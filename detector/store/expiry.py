@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, exists, func, select, update
 
-from detector.store.engine import reading, writing
+from detector.store.engine import writing
 from detector.store.packing import PackingError, unpack_counts
 from detector.store.tables import (
     connection_counts,
@@ -230,14 +230,3 @@ def forget_rows(engine: Engine, host_id: int, *, limit: int) -> int:
                 connection.execute(delete(table).where(table.c.host_id == host_id, table.c.seq.in_(set(seqs))))
             gone += len(seqs)
     return gone
-
-
-def oldest_ends(engine: Engine) -> dict[int, datetime]:
-    """When the oldest snapshot of each host ended.
-
-    Raises:
-        StoreError: the database is away.
-    """
-    with reading(engine) as connection:
-        found = {state.host_id: oldest(connection, state.host_id) for state in host_states(connection)}
-    return {host_id: row.end for host_id, row in found.items() if row is not None}

@@ -75,7 +75,8 @@ def evidence_without_rows(engine: Engine, host_id: int, *, limit: int) -> int:
         oldest = connection.scalar(
             select(snapshots.c.seq).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq).limit(1)
         )
-        numbers = list(connection.scalars(select(alerts.c.alert_id).where(alerts.c.host_id == host_id)))
+        unshown = exists().where(evidence.c.alert_id == alerts.c.alert_id, evidence.c.seq < (oldest or 0))
+        numbers = list(connection.scalars(select(alerts.c.alert_id).where(alerts.c.host_id == host_id, unshown)))
     gone = 0
     for alert_id in numbers:
         with writing(engine) as connection:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from detector.store import expiry, old_alerts, old_parts, summaries
-from detector.store.engine import reading
+from detector.store.engine import reading, relaxed
 from detector.store.references import Unreferenced
 from detector.store.tables import daily_counts, hourly_counts
 
@@ -43,11 +43,14 @@ class Kept:
     alerts: timedelta
     most_bytes: int = 0
     """0: there is no limit."""
+    leaves_gaps: bool = False
+    """Whether rows that are deleted leave room in the files of which not all is used again, as on Postgres."""
 
     @property
     def begins_at(self) -> int:
         """So large the database may become before something has to go."""
-        return self.most_bytes - max(self.most_bytes // _SPARE, min(_SPARE_BYTES, self.most_bytes // 3))
+        begins_at = self.most_bytes - max(self.most_bytes // _SPARE, min(_SPARE_BYTES, self.most_bytes // 3))
+        return begins_at * 4 // 5 if self.leaves_gaps else begins_at
 
     @property
     def enough(self) -> int:
@@ -98,7 +101,7 @@ class Retention:
     """Deletes what has expired by age. Each method is a row of steps, of which whoever iterates takes one at a time."""
 
     def __init__(self, engine: Engine, kept: Kept) -> None:
-        self.engine, self.kept, self.pace = engine, kept, Pace()
+        self.engine, self.kept, self.pace = relaxed(engine), kept, Pace()
         self.parted = engine.dialect.name == "postgresql"
 
     def by_age(self, now: datetime, done: Done) -> Iterator[None]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from sqlalchemy import Table
+    from sqlalchemy import Row, Table
 
     from detector.store.expiry import HostState
     from detector.store.retention import Done, Retention
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # By so much of the time that is left each round cuts off.
 _CUT = 4
 _LEAST_CUT = timedelta(minutes=10)
+_LEAST_SINCE_MET = timedelta(minutes=1)
 _PAGES = 500
 # The sums of alerts that still grow are made of their values.
 _GROWS = timedelta(days=1)
@@ -64,8 +65,11 @@ class Shrinking:
                     break
             else:
                 done.full = True
-                return
-            yield from self.compact()
+                break
+            if self._steps.parted:
+                # Until then what was deleted does not count as free.
+                yield from self.compact()
+        yield from self.compact()
 
     def compact(self) -> Iterator[None]:
         """Makes room that is free usable, or gives it back.
@@ -95,8 +99,8 @@ class Shrinking:
         for state in self._steps.hosts():
             before = done.amount
             yield from self._of_alerts(state, now, done)
-            older = self._kept.snapshots
-            while done.amount == before and older > _LEAST_CUT:
+            older = min(self._kept.snapshots, subjects.observed(self._engine, state.host_id) / _CUT)
+            while done.amount == before and older > _LEAST_SINCE_MET:
                 yield from self._subjects(state, older, done)
                 older /= _CUT
             yield from self._steps.unreferenced(state, done)
@@ -123,16 +127,19 @@ class Shrinking:
             yield
             return
         while self._used() > self._kept.enough:
-            ends = expiry.oldest_ends(self._engine)
-            able = [state for state in self._steps.hosts() if self._has_any(state, upto(state))]
+            able = [(oldest, state) for state in self._steps.hosts() if (oldest := self._oldest_of(state, upto(state)))]
             if not able:
                 return
-            oldest = min(able, key=lambda state: ends.get(state.host_id, now))
-            gone = self._steps.expire(oldest, None, upto(oldest), done)
-            yield
+            oldest, state = min(able, key=lambda each: each[0].end)
+            # Keys take longer to look through: some snapshots at a time.
+            until = oldest.seq + (upto(state) - oldest.seq) // _CUT if keys_too else upto(state)
+            while gone := self._steps.expire(state, None, until, done):
+                yield
+                if not keys_too:
+                    break
             if keys_too:
-                yield from self._steps.unreferenced(oldest, done)
-            if self._steps.parted or not gone:
+                yield from self._steps.unreferenced(state, done)
+            if self._steps.parted or not (gone or keys_too):
                 # What was deleted counts as free when the table has been looked at.
                 return
 
@@ -152,7 +159,9 @@ class Shrinking:
             return
         for state in self._steps.hosts():
             place = (table.name, state.host_id)
-            first = self._cut.get(place) or summaries.first_start(self._engine, state.host_id)
+            first = summaries.first_start(self._engine, table, state.host_id)
+            if first is not None:
+                first = max(first, self._cut.get(place, first))
             before = done.amount
             while first is not None and first < now and done.amount == before:
                 left = (now - first) / _CUT
@@ -195,10 +204,11 @@ class Shrinking:
             done.deleted["destinations met once"] += gone
             yield
 
-    def _has_any(self, state: HostState, upto: int) -> bool:
+    def _oldest_of(self, state: HostState, upto: int) -> Row[int, datetime] | None:
+        """The oldest snapshot of a host, if it may go."""
         with reading(self._engine) as connection:
             found = expiry.oldest(connection, state.host_id)
-        return found is not None and found.seq <= min(upto, state.newest - 1)
+        return found if found is not None and found.seq <= min(upto, state.newest - 1) else None
 
     def _used(self) -> int:
-        return sizes.measure(self._engine).used
+        return sizes.used(self._engine, unless_below=self._kept.enough)

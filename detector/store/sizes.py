@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Of pragmas: what auto_vacuum says of a file that gives pages back step by step.
 _INCREMENTAL = 2
 # Tables of Postgres that are smaller count as they are.
-_WORTH_A_LOOK = 1 << 20
+_WORTH_A_LOOK = 64 << 10
 # What Postgres keeps beside the columns of a row: its header and where it is.
 _ROW_BYTES = 32
 _LOOKED_AT_ROWS = 200
@@ -65,6 +65,20 @@ def measure(engine: Engine) -> Size:
         log=log.stat().st_size if path is not None and log.exists() else 0,
         shrinks=pragma["auto_vacuum"] == _INCREMENTAL,
     )
+
+
+def used(engine: Engine, *, unless_below: int) -> int:
+    """What is stored. As long as it takes no more than so much on disk, that is answer enough.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    if engine.dialect.name == "postgresql":
+        with reading(engine) as connection:
+            on_disk = sum(_on_disk(connection).values())
+        if on_disk <= unless_below:
+            return on_disk
+    return measure(engine).used
 
 
 def table_sizes(connection: Connection) -> dict[str, tuple[int, int]]:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from detector.store.engine import writing
+from detector.store.engine import reading, writing
 from detector.store.tables import model_hosts, model_subjects
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from sqlalchemy import Engine
 
 # Of a single destination, of which a scan has millions. The others are few.
 _OF_ONE_DESTINATION = ("pair", "destination", "network", "user_network")
+
+
+def observed(engine: Engine, host_id: int) -> timedelta:
+    """For how long the models have watched a host.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    with reading(engine) as connection:
+        seconds = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
+    return timedelta(seconds=seconds or 0.0)
 
 
 def forget_met_once(
@@ -40,16 +50,16 @@ def forget_met_once(
     """
     columns = model_subjects.c
     with writing(engine) as connection:
-        observed = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
+        seconds = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
         rows = connection.execute(
             select(columns.subject, columns.kind, columns.hours, columns.first_seconds)
             .where(columns.host_id == host_id, columns.subject > after)
             .order_by(columns.subject)
             .limit(limit)
         ).all()
-        if not rows or observed is None:
+        if not rows or seconds is None:
             return 0, None
-        until = observed - older.total_seconds()
+        until = seconds - older.total_seconds()
         once = [
             row.subject
             for row in rows

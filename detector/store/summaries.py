@@ -50,13 +50,17 @@ def sweep(engine: Engine, table: Table, host_id: int, *, before: datetime, after
     return Swept(gone.rowcount, some[-1])
 
 
-def first_start(engine: Engine, host_id: int) -> datetime | None:
-    """Before this nothing of a host was added up: when its first key that is left was first seen.
+def first_start(engine: Engine, table: Table, host_id: int) -> datetime | None:
+    """Before this a roll-up has nothing of a host: when its first key that is left was first seen.
+
+    None: it has nothing at all.
 
     Raises:
         StoreError: the database is away.
     """
     with reading(engine) as connection:
+        if connection.scalar(select(table.c.key_id).where(table.c.host_id == host_id).limit(1)) is None:
+            return None
         first: datetime | None = connection.scalar(
             select(func.min(connection_keys.c.first_seen)).where(connection_keys.c.host_id == host_id)
         )

@@ -55,3 +55,32 @@ def upgrade() -> None:
     )
     op.add_column("connection_counts", sa.Column("origin_id", sa.BigInteger(), nullable=True))
     op.add_column("connection_counts", sa.Column("name_id", sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    """Where logins came from, what destinations are called and how well snapshots were taken is lost.
+
+    So are counts without an address, which the older schema cannot hold, and what scripts and parents tell apart: keys
+    that differ in nothing else stay, and count apart.
+    """
+    for table in ("connection_counts", "observations", "evidence"):
+        host_id = (
+            "(SELECT a.host_id FROM alerts a WHERE a.alert_id = t.alert_id)" if table == "evidence" else "t.host_id"
+        )
+        op.execute(
+            f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM connection_keys k WHERE k.host_id = {host_id}"
+            " AND k.key_id = t.key_id AND k.remote_address IS NULL)"
+        )
+    op.execute("DELETE FROM connection_keys WHERE remote_address IS NULL")
+    for name in ("name_id", "origin_id"):
+        op.drop_column("connection_counts", name)
+    op.drop_table("destination_names")
+    op.drop_table("login_origins")
+    with op.batch_alter_table("connection_keys", table_kwargs={"sqlite_with_rowid": False}) as keys:
+        keys.drop_column("parent_executable")
+        keys.drop_column("script")
+        keys.alter_column("remote_address", existing_type=sa.LargeBinary(16), nullable=False)
+    for name in ("unseen", "gap_seconds", "suspended_seconds", "clock_step_seconds", "late_seconds", "blind_since"):
+        op.drop_column("snapshots", name)
+    for name in ("self_test_passed", "lost_names", "lost_unnumbered", "lost_folded"):
+        op.drop_column("snapshots", name)

@@ -34,3 +34,8 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_imports_source"), "imports", ["source"])
+
+
+def downgrade() -> None:
+    """What was imported stays, but that it was is forgotten: the same log could be imported again."""
+    op.drop_table("imports")

@@ -26,3 +26,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("replaced_at", name=op.f("pk_replacements")),
         sqlite_with_rowid=False,
     )
+
+
+def downgrade() -> None:
+    """What waited, what was given up and what was replaced is forgotten, and no snapshot is known again by its mark."""
+    op.drop_table("replacements")
+    op.drop_index(op.f("ix_snapshots_host_id_mark"), "snapshots")
+    for name in ("mark", "set_aside", "waited_seconds", "lost_snapshots"):
+        op.drop_column("snapshots", name)

@@ -1,0 +1,175 @@
+"""Schemas go up and down with what is stored in place, and several processes at once migrate once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import MetaData, func, insert, inspect, select, text
+
+from detector.store import snapshots
+from detector.store.engine import check_current, downgrade, open_store, reading, revisions, upgrade, writing
+from detector.store.tables import metadata
+from tests.builders import START, Recorder, count, insert_alert, observe, take_back
+from tests.test_migrations import _first_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+_REVISIONS = revisions()
+_PROGRAM = "import sys; from detector.cli import main; sys.exit(main(['db', 'upgrade']))"
+
+
+def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, less their parts."""
+    with reading(engine) as connection:
+        there = MetaData()
+        there.reflect(connection, only=lambda name, _: name in metadata.tables)
+        return {
+            name: sorted(map(repr, connection.execute(select(table)).all())) for name, table in there.tables.items()
+        }
+
+
+def _columns(engine: Engine) -> dict[str, Any]:
+    with reading(engine) as connection:
+        look = inspect(connection)
+        return {
+            name: (
+                sorted((each["name"], str(each["type"]), each["nullable"]) for each in look.get_columns(name)),
+                sorted(each["name"] or "" for each in look.get_indexes(name)),
+                sorted(each["name"] or "" for each in look.get_foreign_keys(name)),
+                look.get_pk_constraint(name)["constrained_columns"],
+            )
+            for name in look.get_table_names()
+            if name in metadata.tables
+        }
+
+
+@pytest.fixture
+def filled(engine: Engine) -> Engine:
+    """A database of the current schema with something of everything."""
+    recorder = Recorder(engine)
+    for number in range(3):
+        ref = recorder.snapshot(
+            count("10.0.4.12", 22, attempted=3, established=2, refused=1, script="/opt/a.sh", session=number),
+            count("10.0.4.13", 443, login_address="203.0.113.7", remote_name="db.example.org"),
+            count(None, None, protocol="packet"),
+        )
+        observe(engine, ref, {1: {"score": 0.99, "explanation": "new"}})
+        with writing(engine) as connection:
+            snapshots.advance_cursor(connection, ref)
+    insert_alert(engine, alert_id=1)
+    found = {"host_id": 1, "rule_id": "scan", "fingerprint": "f" * 32, "alert_id": 1, "decision": "opened", "rows": 1}
+    with writing(engine) as connection:
+        for seq in (1, 2):
+            span = {"seq": seq, "start": START, "end": START}
+            connection.execute(insert(metadata.tables["findings"]).values(**found, **span))
+        for key_id in (1, 3):
+            row = {"alert_id": 1, "seq": 2, "key_id": key_id, "session": 1, "found_seq": 2}
+            connection.execute(insert(metadata.tables["evidence"]).values(**row))
+    return engine
+
+
+@pytest.mark.parametrize("revision", _REVISIONS[:-1])
+def test_a_filled_database_goes_down_and_up(filled: Engine, revision: str) -> None:
+    """Taken back to any older schema and brought up again, a database has all its snapshots, counts and alerts, less
+    what the older schema has no room for; and it is that older schema in between.
+    """
+    with reading(filled) as connection:
+        before = {name: connection.scalar(select(func.count()).select_from(t)) for name, t in metadata.tables.items()}
+
+    assert downgrade(filled, revision) == (_REVISIONS[-1], revision)
+    older = _columns(filled)
+    upgrade(filled)
+
+    check_current(filled)
+    with reading(filled) as connection:
+        after = {name: connection.scalar(select(func.count()).select_from(t)) for name, t in metadata.tables.items()}
+    kept = ("hosts", "snapshots", "packed_counts", "packed_observations", "alerts", "findings", "model_hosts")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    # Of the three keys one has no address.
+    assert after["connection_keys"] == (2 if revision < "0002" else 3)
+    assert after["evidence"] == (1 if revision < "0002" else 2)
+    take_back(filled, revision)
+    assert older == _columns(filled)
+
+
+@pytest.mark.parametrize("revision", _REVISIONS)
+def test_a_database_of_any_release_goes_up_and_back(engine: Engine, revision: str) -> None:
+    """What an older schema holds is there again, to the last column, when it was upgraded and taken back."""
+    take_back(engine, "0001")
+    with writing(engine) as connection:
+        for name, rows in _first_rows().items():
+            connection.execute(insert(metadata.tables[name]), rows)
+    _upgrade_to(engine, revision)
+    before, columns = _rows(engine), _columns(engine)
+
+    upgrade(engine)
+    downgrade(engine, revision)
+
+    after = _rows(engine)
+    assert _columns(engine) == columns
+    # The rows of the last snapshots for rules are made anew by detection.
+    for name in ("connection_counts", "observations") if revision >= "0005" else ():
+        after[name] = before[name]
+    assert after == before
+
+
+def _upgrade_to(engine: Engine, revision: str) -> None:
+    upgrade(engine)
+    if revision != _REVISIONS[-1]:
+        downgrade(engine, revision)
+
+
+def test_all_migrations_go_back(engine: Engine) -> None:
+    """Each schema can be taken back one step, and what is not there cannot be reached."""
+    for revision in reversed(_REVISIONS[:-1]):
+        assert downgrade(engine, revision)[1] == revision
+    assert upgrade(engine) == ("0001", _REVISIONS[-1])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize("old", [False, True], ids=["empty", "old"])
+def test_several_at_once_migrate_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, old: bool  # noqa: FBT001
+) -> None:
+    """Of processes that start at the same moment one makes or upgrades the database, and all find it current."""
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path / 'state' / 'new.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")
+    if kind == "postgres" or old:
+        engine = open_store(url)
+        if kind == "sqlite":
+            upgrade(engine)
+        if old:
+            take_back(engine, "0001")
+            with writing(engine) as connection:
+                for name, rows in _first_rows().items():
+                    connection.execute(insert(metadata.tables[name]), rows)
+        else:
+            with engine.begin() as connection:
+                connection.execute(text("DROP SCHEMA public CASCADE"))
+                connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+
+    environment = {"DETECTOR_DATABASE_URL": url, "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=120) for process in started]
+
+    assert [process.returncode for process in started] == [0] * 4, said
+    done = [out for out, _ in said if "already current" not in out]
+    assert len(done) == 1
+    assert ("upgraded from schema 0001" if old else "made") in done[0]
+    engine = open_store(url)
+    check_current(engine)
+    engine.dispose()

@@ -24,13 +24,14 @@ _REVISIONS = revisions()
 _PROGRAM = "import sys; from detector.cli import main; sys.exit(main(['db', 'upgrade']))"
 
 
-def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+def _rows(engine: Engine) -> dict[str, list[str]]:
     """All rows of all tables, less their parts."""
     with reading(engine) as connection:
         there = MetaData()
         there.reflect(connection, only=lambda name, _: name in metadata.tables)
         return {
-            name: sorted(map(repr, connection.execute(select(table)).all())) for name, table in there.tables.items()
+            name: sorted(repr(tuple(row)) for row in connection.execute(select(table)))
+            for name, table in there.tables.items()
         }
 
 
@@ -134,14 +135,9 @@ def test_all_migrations_go_back(engine: Engine) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 @pytest.mark.parametrize("old", [False, True], ids=["empty", "old"])
-def test_several_at_once_migrate_once(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, old: bool  # noqa: FBT001
-) -> None:
+def test_several_at_once_migrate_once(kind: str, request: pytest.FixtureRequest, tmp_path: Path, old: bool) -> None:
     """Of processes that start at the same moment one makes or upgrades the database, and all find it current."""
-    if kind == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state' / 'new.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path / 'state' / 'new.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
     if kind == "postgres" or old:
         engine = open_store(url)
         if kind == "sqlite":

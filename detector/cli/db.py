@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.db_copies import backup, vacuum
+from detector.cli.db_prune import prune
+from detector.cli.db_status import status
 from detector.cli.terminal import note, say
 
 if TYPE_CHECKING:
@@ -16,9 +19,13 @@ if TYPE_CHECKING:
 def db() -> None:
     """Look after the database.
 
+    Old snapshots are deleted by `detector detect` while it runs; nothing here need be done regularly but a backup.
+
     \b
     Examples:
       detector db upgrade
+      detector db status
+      detector db backup /var/backups/detector.db
     """
 
 
@@ -33,7 +40,7 @@ def db() -> None:
 def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
     """Bring the database to the schema of this version, and make it where there is none.
 
-    Rows that are there stay. Doing it twice does no harm.
+    Rows that are there stay. Doing it twice does no harm, nor does doing it from several places at once.
 
     \b
     Examples:
@@ -62,3 +69,38 @@ def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
         say(f"{where}: made, schema {after}")
     else:
         say(f"{where}: upgraded from schema {before} to {after}")
+
+
+@db.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def downgrade(settings: Settings, /, *, revision: str, yes: bool) -> None:
+    """Take the database back to the schema REVISION, for an older version of detector.
+
+    What the older schema has no room for is lost; everything else stays. Stop detector first, and make a backup.
+    `detector db status` says which schema there is.
+
+    \b
+    Examples:
+      detector db downgrade 0004
+    """
+    from detector.store.engine import downgrade as downgrade_schema
+    from detector.store.engine import open_store, place
+
+    engine = open_store(settings.database_url)
+    where = place(engine)
+    if not yes:
+        click.confirm(f"take {where} back to schema {revision}, and lose what that has no room for?", abort=True)
+    try:
+        before, after = downgrade_schema(engine, revision)
+    finally:
+        engine.dispose()
+    if before == after:
+        say(f"{where}: is at schema {after} already")
+    else:
+        say(f"{where}: taken back from schema {before} to {after}")
+
+
+for _verb in (status, prune, vacuum, backup):
+    db.add_command(_verb)

@@ -19,7 +19,7 @@ from detector.errors import DetectorError, SpoolError
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from detector.config import Settings
@@ -143,6 +143,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     from detector.store.engine import open_store, place
     from detector.store.filters import known_hosts
     from detector.store.outbox import list_notifications
+    from detector.store.status import given_up
 
     try:
         with stored(settings) as connection:
@@ -150,11 +151,13 @@ def _database(settings: Settings) -> Iterator[Check]:
             states = {name: learning(connection, host_id, settings.models) for host_id, name in hosts.items()}
             models = {name: registry.versions(connection, host_id) for host_id, name in hosts.items()}
             dead = list_notifications(connection, state=NotificationState.DEAD)
+            stored_hosts = given_up(connection)
         where = place(open_store(settings.database_url))
     except DetectorError as fault:
         yield Check("database", Verdict.BAD, fault.message, fault.hint)
         return
     yield Check("database", Verdict.GOOD, f"{where} answers and has the current schema")
+    yield from _given_up(stored_hosts)
     from detector.cli.run import learning_text
 
     for host, state in states.items():
@@ -177,6 +180,17 @@ def _database(settings: Settings) -> Iterator[Check]:
             Verdict.BAD,
             f"notifications were given up, the last one to {last.channel}: {last.last_error}",
             f"mend the channel, try it with `detector notify test`, and read: detector alerts show {last.alert_id}",
+        )
+
+
+def _given_up(hosts: Mapping[str, int]) -> Iterator[Check]:
+    for host, number in hosts.items():
+        finding = f"{numbered(number, 'snapshot')} of {host} had to go for the size of the database before detection"
+        yield Check(
+            "retention",
+            Verdict.BAD,
+            f"{finding} had seen them",
+            "see that detector detect keeps up, and give the database more room: [retention] in the configuration",
         )
 
 

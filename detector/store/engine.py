@@ -138,8 +138,10 @@ def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
     # The driver must not open transactions by itself: _begin_sqlite does.
     raw.isolation_level = None
     cursor = raw.cursor()
-    # Counts for a file without tables alone, and until WAL is: pages that are free can then be given back step by step.
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    # Of a file that is not written to yet, so that pages that are free can be given back step by step. Later it would
+    # take the lock, and change nothing before a VACUUM.
+    if not cursor.execute("PRAGMA page_count").fetchone()[0]:
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     _use_wal(cursor)
     cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
     cursor.close()

@@ -41,7 +41,7 @@ def rewrite(engine: Engine) -> None:
             hint="make room, or delete what is old first: detector db prune",
         )
     with outside(engine) as connection:
-        # That it gives back what is free was said when it was opened, and counts from now on.
+        connection.exec_driver_sql("PRAGMA auto_vacuum=INCREMENTAL")
         connection.exec_driver_sql("VACUUM")
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -32,7 +32,7 @@ _ROLLED = ((hourly_counts, HOUR), (daily_counts, DAY))
 _SUMMED = ("snapshots", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_total")
 _KEY = ("host_id", "key_id", "start", "origin_id", "name_id")
 # An hour of snapshots ten seconds long; and of sums what a scan has in one snapshot, and others in an hour.
-_AT_ONCE, _SUMS_AT_ONCE = 360, 4000
+_AT_ONCE, _SUMS_AT_ONCE = 360, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ def test_detect_adds_up_and_deletes_while_it_runs(
     """Nobody has to call anything: old snapshots are seen, added up and gone soon after `detect` has begun."""
     monkeypatch.setattr(keeping, "_ROUND_SECONDS", 0.1)
     monkeypatch.setattr(keeping, "_BY_AGE", timedelta(0))
-    recorder = Recorder(sqlite_engine, now=datetime.now(UTC) - timedelta(days=40))
+    recorder = Recorder(sqlite_engine, now=datetime.now(UTC) - timedelta(days=40), unpacked=False)
     for _ in range(5):
         recorder.snapshot(count())
     settings = Settings(
@@ -59,7 +59,7 @@ def test_detect_adds_up_and_deletes_while_it_runs(
     service = threading.Thread(target=detect, args=(settings, stop, said))
 
     service.start()
-    for _ in range(300):
+    for _ in range(1200):
         if _number(sqlite_engine, snapshots) == 1 or not service.is_alive():
             break
         stop.wait(0.1)

@@ -54,7 +54,7 @@ def test_a_scan_stays_within_the_size(engine: Engine, detected: bool) -> None:
     keeping = Keeping(engine, kept, Event(), said)
     stages = build_stages(Settings(), said)
     # Long enough for what is remembered to become old.
-    recorder = Recorder(engine, interval=timedelta(minutes=1))
+    recorder = Recorder(engine, interval=timedelta(minutes=1), unpacked=False)
     largest = 0
     for number in range(_SNAPSHOTS):
         first = number * _KEYS

@@ -54,7 +54,7 @@ def measure() -> Iterator[Figure]:
         yield Figure("bytes a count: counts, snapshots, keys", bare / _COUNTS, "B", note)
         _write_observations(engine, last, number)
         yield Figure("… with scores", _size(engine) / _COUNTS, "B", "of every count")
-        _roll_up(engine)
+        _roll_up(engine, last + number)
         yield Figure("… with scores, hours and days", _size(engine) / _COUNTS, "B", "all of them")
         yield Figure("counts packed and stored", _COUNTS / took, "1/s", "many snapshots at a time")
         engine.dispose()
@@ -63,7 +63,7 @@ def measure() -> Iterator[Figure]:
 def _write_keys(engine: Engine) -> int:
     """Through the product's own writer; returns the number of the last snapshot."""
     dice = random.Random(1)
-    recorder = Recorder(engine)
+    recorder = Recorder(engine, unpacked=False)
     recorder.writer = SnapshotWriter("bastion-1")
     for first in range(0, _KEYS, 2000):
         ref = recorder.snapshot(
@@ -168,10 +168,10 @@ def _write_observations(engine: Engine, last: int, number: int) -> None:
             connection.execute(insert(packed_observations), packed)
 
 
-def _roll_up(engine: Engine) -> None:
+def _roll_up(engine: Engine, last: int) -> None:
     with writing(engine) as connection:
         create_cursors(connection)
-        connection.execute(update(detection_cursors).values(seq=10**9))
+        connection.execute(update(detection_cursors).values(seq=last))
     while rollups.advance(engine, 1, now=START + timedelta(days=3650)).more:
         pass
 

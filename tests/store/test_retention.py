@@ -254,7 +254,7 @@ def _shrink(engine: Engine, now: datetime, most_bytes: int) -> Done:
 
 def test_by_size_the_oldest_snapshots_go_first(engine: Engine) -> None:
     """Of a database that is too large the oldest snapshots are deleted; hours and days, and the newest, stay."""
-    recorder = Recorder(engine)
+    recorder = Recorder(engine, unpacked=False)
     for number in range(150):
         took = [random.randrange(1, 1 << 20) for _ in range(400)]
         recorder.snapshot(

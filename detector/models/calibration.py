@@ -9,13 +9,13 @@ The priors are the largest over other hosts, not their mean: a young host must n
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection, delete, select
 
-from detector.models.state import upsert
+from detector.store import bulk
 from detector.store.tables import model_channels, model_hours
 
 if TYPE_CHECKING:
@@ -108,30 +108,21 @@ class Calibration:
         """Ends observed hour `hour`: the channels named, which had a value all along, learn its maximum."""
         for name in names:
             limit = self.tails[name].value_at(_WINSOR)
-            row = {"host_id": self._host_id, "channel": name, "hour": hour}
-            upsert(self._connection, model_hours, [row | {"maximum": min(self._maxima[name], limit)}])
+            row = (self._host_id, name, hour, min(self._maxima[name], limit))
+            bulk.upsert(self._connection, model_hours, ("host_id", "channel", "hour", "maximum"), [row])
             self.tails[name] = fit(self._kept(name, hour), self._channels[name].prior)
         self._maxima = dict.fromkeys(self._channels, 0.0)
         self._loaded = {}
 
     def save(self) -> None:
         """Writes what has changed."""
-        upsert(
-            self._connection,
-            model_channels,
-            [
-                {
-                    "host_id": self._host_id,
-                    "channel": name,
-                    "maximum": maximum,
-                    "threshold": self.tails[name].threshold,
-                    "exceedance": self.tails[name].exceedance,
-                    "scale": self.tails[name].scale,
-                }
-                for name, maximum in self._maxima.items()
-                if self._loaded.get(name) != maximum
-            ],
-        )
+        rows = [
+            (self._host_id, name, maximum, *astuple(self.tails[name]))
+            for name, maximum in self._maxima.items()
+            if self._loaded.get(name) != maximum
+        ]
+        names = ("host_id", "channel", "maximum", "threshold", "exceedance", "scale")
+        bulk.upsert(self._connection, model_channels, names, rows)
 
     def _kept(self, name: str, hour: int) -> list[float]:
         columns = model_hours.c

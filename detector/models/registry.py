@@ -33,6 +33,7 @@ TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
 """What skops may make beyond its own list of scikit-learn's public estimators and numpy's arrays."""
 
 _KEPT_VERSIONS = 3
+_NO_FOREST = "it is not an isolation forest over these features"
 _HINT = "nothing to do: a new one is trained from the stored sample; if it happens again, look at who writes the store"
 
 
@@ -124,10 +125,11 @@ def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
     try:
         estimator = io.loads(content, trusted=TRUSTED_TYPES)
         typical = np.array(model.parameters["typical"], dtype=np.float32)
-        forest = Forest(estimator=estimator, typical=typical)
-        sound = isinstance(estimator, sklearn.ensemble.IsolationForest) and _sound_trees(estimator)
-        if not sound or not np.isfinite(isolation_forest.anomaly(forest, typical[np.newaxis])).all():
-            raise ValueError("it is not an isolation forest over these features")
+        if not isinstance(estimator, sklearn.ensemble.IsolationForest) or not _sound_trees(estimator):
+            raise ValueError(_NO_FOREST)
+        forest = Forest(estimator=None, typical=typical, trees=isolation_forest.trees_of(estimator))
+        if not np.isfinite(isolation_forest.anomaly(forest, typical[np.newaxis])).all():
+            raise ValueError(_NO_FOREST)
     # What skops, zipfile and scikit-learn raise on content that is damaged, crafted or of untrusted types.
     except (TypeError, ValueError, LookupError, AttributeError, EOFError, BadZipFile, zlib.error, ImportError) as fault:
         reason = visible((str(fault).splitlines() or [type(fault).__name__])[0], 300)

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from detector.models.features import FEATURES
-from detector.models.state import upsert
+from detector.store import bulk
 from detector.store.tables import model_samples
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def offer(connection: Connection, host_id: int, rows: npt.NDArray[np.float32], *
         slot = number if number < capacity else _draw(number) % min(number + 1, _MEMORY * capacity)
         if slot < capacity:
             taken[slot] = row.astype("<f4").tobytes()
-    upsert(
-        connection,
-        model_samples,
-        [{"host_id": host_id, "slot": slot, "features": features} for slot, features in taken.items()],
-    )
+    rows = [(host_id, slot, features) for slot, features in taken.items()]
+    bulk.upsert(connection, model_samples, ("host_id", "slot", "features"), rows)
     return offered + count
 
 

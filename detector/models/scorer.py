@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 _HOUR_SECONDS = 3600
 # The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed.
 _LONGEST_SNAPSHOT_SECONDS = 3600.0
-_FORESTS_KEPT = 64
+# Half a megabyte each.
+_FORESTS_KEPT = 512
 
 
 def learning(connection: Connection, host_id: int, settings: config.Models) -> Learning:

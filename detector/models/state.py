@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from detector.store import bulk
 from detector.store.tables import model_hosts, model_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
-    from sqlalchemy import Table
 
 # SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
 _LOOKUP_BATCH = 1000
@@ -71,13 +70,9 @@ def load_host(connection: Connection, host_id: int) -> HostState:
 
 def save_host(connection: Connection, host_id: int, host: HostState) -> None:
     """Replaces the host's state."""
-    values = {
-        "host_id": host_id,
-        "observed_seconds": host.observed_seconds,
-        "offered": host.offered,
-        "trained_seconds": host.trained_seconds,
-    }
-    upsert(connection, model_hosts, [values])
+    names = ("host_id", "observed_seconds", "offered", "trained_seconds")
+    values = (host_id, host.observed_seconds, host.offered, host.trained_seconds)
+    bulk.upsert(connection, model_hosts, names, [values])
 
 
 class Subjects:
@@ -140,11 +135,10 @@ class Subjects:
             return
         kinds = [name[0] for name in self._numbers]
         rows = [
-            {"host_id": self._host_id, "subject": self._digests[number], "kind": kinds[number]}
-            | dict(zip(_COLUMNS, row, strict=True))
+            (self._host_id, self._digests[number], kinds[number], *row)
             for number, row in zip(changed.tolist(), self.values[changed].tolist(), strict=True)
         ]
-        upsert(self._connection, model_subjects, rows)
+        bulk.upsert(self._connection, model_subjects, ("host_id", "subject", "kind", *_COLUMNS), rows)
 
     def _read(self, digests: Sequence[bytes]) -> dict[bytes, tuple[Any, ...]]:
         found: dict[bytes, tuple[Any, ...]] = {}
@@ -173,14 +167,3 @@ def _digest(name: tuple[Part, ...]) -> bytes:
         content = part if isinstance(part, bytes) else b"" if part is None else str(part).encode()
         raw += f"{type(part).__name__}:{len(content)}:".encode() + content
     return blake2b(raw, digest_size=16).digest()
-
-
-def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts `rows`, each replacing the one that has its primary key."""
-    if not rows:
-        return
-    kind = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = kind.insert(table)
-    keys = [column.name for column in table.primary_key]
-    replaced = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=replaced), rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from detector.domain import Finding
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+from detector.ruleset.screen import read_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +43,7 @@ class Rule:
 
 
 class RuleSet:
-    """The rules in force. Keeps no state: all it knows of the past is in the database."""
+    """The rules in force. All they know of the past is in the database; what they remember of it spares reading it."""
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
@@ -59,6 +60,8 @@ class RuleSet:
         Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
         gives what looking at once would have given.
         """
+        back = self.looks_back
+        window = read_window(connection, snapshot, back) if back else []
         findings = [
             Finding(
                 rule_id=rule.rule_id,
@@ -72,7 +75,7 @@ class RuleSet:
             )
             for rule in self.rules
             if rule.produces_findings
-            for match in rule.matcher.matches(connection, snapshot)
+            for match in rule.matcher.matches(connection, snapshot, window)
         ]
         return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
 

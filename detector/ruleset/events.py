@@ -65,18 +65,18 @@ class Rows:
         return and_(self.table.c.host_id == HOST_ID, self.table.c.seq == SEQ)
 
     @property
+    def in_span(self) -> ColumnElement[bool]:
+        """The rows of the snapshots of some numbers."""
+        return and_(self.table.c.host_id == HOST_ID, self.table.c.seq.between(FIRST_SEQ, SEQ))
+
+    @property
     def in_window(self) -> ColumnElement[bool]:
         """The rows of the window that ends with the snapshot at hand.
 
         The range of numbers is what keeps a statement to the window's part of the primary key; the times are what
         counts, should the host's clock have been set back.
         """
-        return and_(
-            self.table.c.host_id == HOST_ID,
-            self.table.c.seq.between(FIRST_SEQ, SEQ),
-            snapshots.c.end > AFTER,
-            snapshots.c.end <= UNTIL,
-        )
+        return and_(self.in_span, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL)
 
     def select(
         self,

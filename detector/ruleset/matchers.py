@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from detector.domain import EvidenceRef
 from detector.ruleset.correlation import OPERATORS
-from detector.ruleset.events import AFTER, HOST_ID, UNTIL
 from detector.ruleset.fields import Field, group_of
+from detector.ruleset.screen import Screen
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from detector.ruleset.conditions import Matching
     from detector.ruleset.correlation import Correlation
     from detector.ruleset.events import Category
+    from detector.ruleset.screen import Window
 
 # DestinationPort is two things: the remote port when outbound, the local one when inbound.
 _TWO_THINGS = "remote_port"
+# With these, a group that counts too little stays out whatever its exact count.
+_AT_LEAST = ("gt", "gte")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ class EventMatcher:
         columns = [*rows.place, category.direction, *(field.expression for field in fields)]
         self._statement = rows.select(columns, rows.in_snapshot, matching.rows).order_by(*rows.order)
 
-    def matches(self, connection: Connection, snapshot: SnapshotRef) -> Iterator[Match]:
+    def matches(self, connection: Connection, snapshot: SnapshotRef, _window: Window) -> Iterator[Match]:
         """What the rule matches in `snapshot`, a match for each group."""
         rows = connection.execute(self._statement, {"host_id": snapshot.host_id, "seq": snapshot.seq})
         groups: dict[tuple[Any, ...], list[EvidenceRef]] = defaultdict(list)
@@ -92,19 +95,32 @@ class CorrelationMatcher:
         spans = (snapshots.c.start, snapshots.c.end)
         evidence = [*rows.place, *spans, *labelled]
         self._evidence = rows.select(evidence, rows.in_window, matching.rows).order_by(*rows.order)
+        self._screen: Screen | None = None
+        if correlation.operator in _AT_LEAST:
+            self._screen = Screen(
+                rows,
+                columns,
+                matching.rows,
+                weight=matching.weight if counted is None else None,
+                counted=None if counted is None else counted.expression,
+                threshold=correlation.threshold,
+            )
 
-    def matches(self, connection: Connection, snapshot: SnapshotRef) -> Iterator[Match]:
-        """The groups with a row in `snapshot` that pass over the window that ends with it.
+    def matches(self, connection: Connection, snapshot: SnapshotRef, window: Window) -> Iterator[Match]:
+        """The groups with a row in `snapshot` that pass over the part of `window` within the timespan.
 
         The window holds the host's snapshots that end after the snapshot's end less the timespan, no later than it,
         and that were written no later: the same whenever it is evaluated.
         """
+        after = snapshot.end - self.timespan
+        window = [(seq, end) for seq, end in window if end > after]
+        if self._screen is not None and not self._screen.may_pass(connection, snapshot, window):
+            return
         place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq}
         present = {tuple(row) for row in connection.execute(self._present, place)}
         if not present:
             return
-        place |= {"after": snapshot.end - self.timespan, "until": snapshot.end}
-        place["first_seq"] = connection.scalar(_FIRST_OF_WINDOW, place)
+        place |= {"after": after, "until": snapshot.end, "first_seq": window[0][0]}
         passing = {tuple(row) for row in connection.execute(self._passing, place)} & present
         if not passing:
             return
@@ -125,10 +141,3 @@ class CorrelationMatcher:
 
     def _group(self, values: tuple[Any, ...]) -> dict[str, Scalar]:
         return group_of(self._fields, values[: len(self._fields)], values[-1] if self._directed else None)
-
-
-# The lowest number of a snapshot in the window. Of a bare min(seq) SQLite would go through all of the host's snapshots
-# from the first; "+ 0" leaves it the index over their ends.
-_FIRST_OF_WINDOW = select(func.min(snapshots.c.seq + 0)).where(
-    snapshots.c.host_id == HOST_ID, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL
-)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert
 
 from detector.domain import Observation
+from detector.store import bulk
 from detector.store.packing import pack_observations
 from detector.store.tables import observations, packed_observations
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _FIELDS = tuple(field.name for field in fields(Observation))
+_values = attrgetter(*_FIELDS)
 
 
 def write(
@@ -31,7 +34,9 @@ def write(
     content = pack_observations([said.get(where) for where in places])
     if content is not None:
         connection.execute(insert(packed_observations), place | {"end": snapshot.end, "content": content})
-        connection.execute(
-            insert(observations),
-            [place | {name: getattr(each, name) for name in _FIELDS} for each in observed],
+        bulk.add(
+            connection,
+            observations,
+            ("host_id", "seq", *_FIELDS),
+            ((snapshot.host_id, snapshot.seq, *_values(each)) for each in observed),
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
+from detector.store import bulk
 from detector.store.packed import read_packed
+from detector.store.packing import NO_OBSERVATION
 from detector.store.tables import connection_counts, detection_cursors, observations, snapshots
 
 if TYPE_CHECKING:
@@ -47,14 +49,16 @@ def advance(connection: Connection, snapshot: SnapshotRef, packed: PackedSnapsho
 
 
 def _unpack(connection: Connection, host_id: int, packed: PackedSnapshot) -> None:
-    place = {"host_id": host_id, "seq": packed.seq}
-    rows = [packed.numbers(row) for row in range(packed.rows)]
-    if not rows:
-        return
-    connection.execute(insert(connection_counts), [place | row for row in rows])
+    counts = packed.counts
+    origins, names = ([number or None for number in counts[name]] for name in ("origin_id", "name_id"))
+    columns = {**counts, "origin_id": origins, "name_id": names}
+    rows = ((host_id, packed.seq, *numbers) for numbers in zip(*columns.values(), strict=True))
+    bulk.add(connection, connection_counts, ("host_id", "seq", *columns), rows)
     if packed.observations is not None:
-        rows = [
-            {**place, "key_id": row["key_id"], "session": row["session"], **packed.observed(number)}
-            for number, row in enumerate(rows)
-        ]
-        connection.execute(insert(observations), rows)
+        places = zip(counts["key_id"], counts["session"], strict=True)
+        bulk.add(
+            connection,
+            observations,
+            ("host_id", "seq", "key_id", "session", *NO_OBSERVATION),
+            ((host_id, packed.seq, *place, *packed.observed(row).values()) for row, place in enumerate(places)),
+        )

@@ -188,6 +188,8 @@ class CaptureHealth:
     """How far the wall clock was set, forward (positive) or back, since the last snapshot."""
     suspended_seconds: float = 0.0
     """How long the machine was suspended since the last snapshot."""
+    stopped: bool = False
+    """Whether the collector ended in order with it, so that none is to be expected after it."""
     unseen: tuple[str, ...] = ()
     """What cannot be seen on this kernel, by the words of `detector doctor`: "connects refused by routing" …"""
 
@@ -201,6 +203,7 @@ class CaptureHealth:
             late_seconds=max(self.late_seconds, later.late_seconds),
             clock_step_seconds=self.clock_step_seconds + later.clock_step_seconds,
             suspended_seconds=self.suspended_seconds + later.suspended_seconds,
+            stopped=later.stopped,
             unseen=later.unseen,
         )
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, recent, snapshots
+from detector.store import observations, recent, silence, snapshots
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection, Engine
 
@@ -71,6 +71,14 @@ class Detected:
     """Rows that were damaged in the store, and count as lost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A host of which nothing came after a snapshot."""
+
+    snapshot: SnapshotRef
+    findings: int
+
+
 def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
     """Takes the host's next snapshot through all stages; None when there is none to take.
 
@@ -97,6 +105,31 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
     return Detected(
         snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning, unreadable=unreadable
     )
+
+
+def notice_silence(
+    engine: Engine, host_id: int, silent_seconds: float, stages: Stages, *, now: datetime
+) -> Silence | None:
+    """Shows the rules a host's last snapshot once more, now that nothing came after it; None if something did, or if it
+    was noticed before.
+
+    Raises:
+        StoreError: the database is away; it is noticed next time.
+    """
+    with writing(engine) as connection:
+        last = silence.take(connection, host_id)
+        if last is None:
+            return None
+        known = {(each.rule_id, each.fingerprint) for each in stages.ruleset.evaluate(connection, last.ref)}
+        if not silence.note(connection, last.ref, silent_seconds, now):
+            return None
+        findings = [
+            each
+            for each in stages.ruleset.evaluate(connection, last.ref)
+            if (each.rule_id, each.fingerprint) not in known
+        ]
+        stages.alert_book.record(connection, last.ref, findings)
+    return Silence(snapshot=last.ref, findings=len(findings))
 
 
 def hosts_behind(engine: Engine) -> list[int]:

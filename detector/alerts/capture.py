@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from detector.alerts.facts import CaptureFacts, Distinct
 from detector.alerts.grouping import WHOLE
 from detector.domain import Losses
-from detector.store.tables import evidence, snapshots
+from detector.store.tables import evidence, silences, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,9 +42,13 @@ def read(
     if not alert_ids:
         return {}
     present = connection.execute(
-        select(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen).where(
-            _SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq
+        select(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen, silences.c.silent_seconds)
+        .select_from(
+            snapshots.outerjoin(
+                silences, and_(silences.c.host_id == _SNAPSHOT.host_id, silences.c.seq == _SNAPSHOT.seq)
+            )
         )
+        .where(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq, _SNAPSHOT.end == snapshot.end)
     ).one()
     result: dict[int, CaptureFacts] = {}
     for alert_id in alert_ids:
@@ -55,6 +59,7 @@ def read(
             blind_since=present.blind_since,
             self_test_failed=present.self_test_passed is False,
             unseen=present.unseen,
+            silent_seconds=present.silent_seconds,
             # Postgres adds BIGINTs up to a NUMERIC.
             losses=Losses(**{kind: int(sums[kind]) for kind in _KINDS}),
             **{name: sums[name] for name in _MEASURES},

@@ -42,6 +42,10 @@ def summary(capture: CaptureFacts, duration: timedelta) -> str:
 
 def _said(capture: CaptureFacts, duration: timedelta) -> Iterator[str]:
     host = named(capture.host)
+    if capture.silent_seconds is not None:
+        how_long = humanised(timedelta(seconds=capture.silent_seconds))
+        ended = f"{capture.end:%Y-%m-%d %H:%M:%S}"
+        yield f"{host} has sent nothing for {how_long}; its last snapshot ended at {ended} UTC."
     if capture.blind_since is not None:
         since = _moment(capture.blind_since, capture.end)
         how_long = humanised(timedelta(seconds=capture.blind_seconds))

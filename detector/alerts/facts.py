@@ -75,6 +75,8 @@ class CaptureFacts:
     suspended_seconds: float = 0.0
     waited_seconds: float = 0.0
     """The most of all."""
+    silent_seconds: float | None = None
+    """Nothing came for so long after the last of them."""
     set_aside: str | None = None
     """Where a damaged database is whose place another one took; of several the last."""
     programs: Distinct = field(default_factory=Distinct)
@@ -91,7 +93,7 @@ class CaptureFacts:
         """How large the incident is: the events that were lost in any way, or the minutes that nobody watched, or that
         snapshots waited for the database.
         """
-        minutes = int((self.blind_seconds + self.gap_seconds) // 60)
+        minutes = int((self.blind_seconds + self.gap_seconds + (self.silent_seconds or 0.0)) // 60)
         return max(sum(self.losses.nonzero().values()), minutes, int(self.waited_seconds // 60))
 
 

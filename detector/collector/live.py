@@ -77,8 +77,12 @@ class LiveCollector:
         """Gives back what it holds; the capture stays."""
         self._self_test.close()
 
-    def take(self, *, late_seconds: float = 0.0) -> Snapshot:
+    def take(self, *, late_seconds: float = 0.0, stopped: bool = False) -> Snapshot:
         """Everything since the last snapshot (or since capture began), which is `late_seconds` later than was due.
+
+        Args:
+            late_seconds: how much later.
+            stopped: it is the last one, since the collector was told to end.
 
         Raises:
             CaptureError: the kernel's counts cannot be read.
@@ -105,6 +109,7 @@ class LiveCollector:
                 late_seconds=late_seconds,
                 clock_step_seconds=span.stepped_seconds,
                 suspended_seconds=span.suspended_seconds,
+                stopped=stopped,
                 unseen=self._unseen,
             ),
         )

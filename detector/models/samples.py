@@ -44,8 +44,8 @@ def offer(connection: Connection, host_id: int, rows: npt.NDArray[np.float32], *
         slot = number if number < capacity else _draw(number) % min(number + 1, _MEMORY * capacity)
         if slot < capacity:
             taken[slot] = row.astype("<f4").tobytes()
-    rows = [(host_id, slot, features) for slot, features in taken.items()]
-    bulk.upsert(connection, model_samples, ("host_id", "slot", "features"), rows)
+    kept = [(host_id, slot, features) for slot, features in taken.items()]
+    bulk.upsert(connection, model_samples, ("host_id", "slot", "features"), kept)
     return offered + count
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import Double, Integer, String, and_, case, func, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from detector.ruleset.events import ANY, Category, Join, Rows
+from detector.ruleset.events import ANY, END, Category, Join, Rows
 from detector.ruleset.fields import MOST, Field, Kind
-from detector.store.tables import hosts, snapshots
+from detector.store.tables import hosts, silences, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,6 +183,23 @@ _ALL = (
         "300",
     ),
     Field(
+        name="SilentSeconds",
+        word="silent_seconds",
+        kind=Kind.NUMBER,
+        expression=silences.c.silent_seconds,
+        meaning="nothing has come of the host for so long, and this is its last snapshot; missing of any other",
+        example="25",
+    ),
+    Field(
+        name="Stopped",
+        word="stopped",
+        kind=Kind.BOOLEAN,
+        expression=case((_SNAPSHOT.stopped, _ONE), else_=_ZERO),
+        meaning="true: it is the last snapshot of a collector that was told to end",
+        example="true",
+        stored={True: 1, False: 0},
+    ),
+    Field(
         name="SetAside",
         word="set_aside",
         kind=Kind.TEXT,
@@ -207,9 +224,17 @@ CAPTURE = Category(
     fields={field.name: field for field in _ALL},
     rows=Rows(
         table=snapshots,
-        others=(Join(table=hosts, on=hosts.c.host_id == _SNAPSHOT.host_id),),
+        others=(
+            Join(table=hosts, on=hosts.c.host_id == _SNAPSHOT.host_id),
+            Join(
+                table=silences,
+                on=and_(silences.c.host_id == _SNAPSHOT.host_id, silences.c.seq == _SNAPSHOT.seq),
+                outer=True,
+            ),
+        ),
         # The snapshot itself, and no row of it.
         place=(_SNAPSHOT.seq, _ZERO, _ZERO),
+        of_end=_SNAPSHOT.end == END,
     ),
     weights={ANY: _ONE},
     direction=null(),

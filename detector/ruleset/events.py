@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Integer, Table, and_, bindparam, select
+from sqlalchemy import BigInteger, Column, Integer, Table, and_, bindparam, select, true
 from sqlalchemy.sql import visitors
 
 from detector.store.columns import UtcDateTime
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOST_ID = bindparam("host_id", type_=Integer)
 SEQ = bindparam("seq", type_=BigInteger)
+END = bindparam("end", type_=UtcDateTime)
 FIRST_SEQ = bindparam("first_seq", type_=BigInteger)
 AFTER = bindparam("after", type_=UtcDateTime)
 UNTIL = bindparam("until", type_=UtcDateTime)
@@ -47,12 +48,14 @@ class Rows:
         joined: what every statement needs beside it.
         others: what is joined by statements that name it.
         place: `seq`, key and session of an `EvidenceRef` to a row.
+        of_end: where the rows have the end of the snapshot, by which Postgres finds their part of the table.
     """
 
     table: Table
     joined: tuple[Join, ...] = ()
     others: tuple[Join, ...] = ()
     place: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]
+    of_end: ColumnElement[bool] = field(default_factory=true)
 
     @property
     def order(self) -> list[ColumnElement[Any]]:
@@ -62,7 +65,7 @@ class Rows:
     @property
     def in_snapshot(self) -> ColumnElement[bool]:
         """The rows of the snapshot at hand."""
-        return and_(self.table.c.host_id == HOST_ID, self.table.c.seq == SEQ)
+        return and_(self.table.c.host_id == HOST_ID, self.table.c.seq == SEQ, self.of_end)
 
     @property
     def in_span(self) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from detector.domain import EvidenceRef
 from detector.ruleset.correlation import OPERATORS
@@ -60,7 +60,8 @@ class EventMatcher:
 
     def matches(self, connection: Connection, snapshot: SnapshotRef, _window: Window) -> Iterator[Match]:
         """What the rule matches in `snapshot`, a match for each group."""
-        rows = connection.execute(self._statement, {"host_id": snapshot.host_id, "seq": snapshot.seq})
+        place = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
+        rows = connection.execute(self._statement, place)
         groups: dict[tuple[Any, ...], list[EvidenceRef]] = defaultdict(list)
         for seq, key_id, session, direction, *values in rows:
             fields, where = self._groups[direction]
@@ -116,7 +117,7 @@ class CorrelationMatcher:
         window = [(seq, end) for seq, end in window if end > after]
         if self._screen is not None and not self._screen.may_pass(connection, snapshot, window):
             return
-        place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq}
+        place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
         present = {tuple(row) for row in connection.execute(self._present, place)}
         if not present:
             return

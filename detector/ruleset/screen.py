@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import LargeBinary, select, type_coerce
 
-from detector.ruleset.events import AFTER, FIRST_SEQ, HOST_ID, SEQ, UNTIL
+from detector.ruleset.events import AFTER, HOST_ID, SEQ, UNTIL
 from detector.store.columns import Address
 from detector.store.tables import snapshots
 
@@ -103,7 +103,7 @@ class Screen:
         passing = found[np.bincount(places, weights=numbers) >= self._threshold]
         return bool(np.isin(passing, parts[snapshot.seq].groups).any())
 
-    def _read(self, rows: Iterable[Row[tuple[object, ...]]], missing: dict[int, datetime]) -> dict[int, _Part]:
+    def _read(self, rows: Iterable[Row[Any, Any, Any]], missing: dict[int, datetime]) -> dict[int, _Part]:
         found: dict[int, tuple[list[int], list[int]]] = {seq: ([], []) for seq in missing}
         for seq, number, *group in rows:
             # A value that is missing is not counted.

@@ -109,7 +109,8 @@ def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
             due += wanted.interval_seconds
             stopping = stop.wait(max(0.0, due - time.monotonic()))
             late = time.monotonic() - due
-            storing.put(collector.take(late_seconds=late if late > _LATE_SECONDS else 0.0))
+            late = late if late > _LATE_SECONDS else 0.0
+            storing.put(collector.take(late_seconds=late, stopped=stopping))
             # What was due meanwhile is in the next one.
             due = max(due, time.monotonic() - wanted.interval_seconds)
         storing.finish()

@@ -15,6 +15,8 @@ from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
+from detector.service.sharing import Turns
+from detector.service.silence import SilenceWatch
 from detector.store.engine import check_current, open_store
 from detector.store.outbox import StoredOutbox
 
@@ -85,6 +87,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
     delivery.start()
     keeping.start()
+    turns = Turns(alone=engine.dialect.name == "sqlite")
+    watch = SilenceWatch()
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -92,16 +96,20 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             if not keeping.is_alive():
                 raise StoreError("the database is not looked after any more", hint="see what was said before")
             try:
-                _detect_waiting(engine, stages, stop, report)
+                _detect_waiting(engine, stages, turns, stop, report)
+                for host_id, seconds in watch.silent(engine):
+                    pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
                 stages = build_stages(settings, report)
+                watch.forget()
                 stop.wait(_STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
+                watch.forget()
                 stop.wait(_STORE_AWAY_SECONDS)
     finally:
         # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
@@ -137,18 +145,20 @@ def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:
     )
 
 
-def _detect_waiting(engine: Engine, stages: pipeline.Stages, stop: Event, report: Reporter) -> None:
+def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop: Event, report: Reporter) -> None:
     """Works through what waits, for about a second at a time: then collect and delivery have their turn.
 
     Whoever waits for SQLite's lock looks for it every 100 ms only, and would never find it free between one snapshot
     and the next.
     """
     until = time.monotonic() + _TURN_SECONDS
-    for host_id in pipeline.hosts_behind(engine):
-        while not stop.is_set() and time.monotonic() < until:
-            detected = pipeline.detect_next(engine, host_id, stages)
-            if detected is None:
-                break
+    while not stop.is_set() and time.monotonic() < until:
+        host_id = turns.next(engine)
+        if host_id is None:
+            return
+        detected = pipeline.detect_next(engine, host_id, stages)
+        turns.took(host_id, found=detected is not None)
+        if detected is not None:
             report.detected(detected)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from detector.store import bulk
 from detector.store.packed import read_packed
@@ -23,12 +23,15 @@ _TABLES = (connection_counts, observations)
 def advance(connection: Connection, snapshot: SnapshotRef, packed: PackedSnapshot | None, back: timedelta) -> None:
     """Brings the rows of a snapshot, which is the next one of its host, beside those before it, as far as `back` goes.
 
-    What is older goes. What is not there, since rules look farther back than before, or the clock was set back, comes,
-    unless it has expired.
+    What is older goes. What is not there, since rules look farther back than before, the clock was set back, or
+    Postgres crashed, comes, unless it has expired.
     """
     host_id = snapshot.host_id
     cursor = detection_cursors.c
-    recent = connection.scalar(select(cursor.recent_seq).where(cursor.host_id == host_id)) or snapshot.seq
+    there = exists().where(connection_counts.c.host_id == host_id)
+    where = connection.execute(select(cursor.recent_seq, there).where(cursor.host_id == host_id)).first()
+    # Of a host without connections there is nothing to be found either, nor anything to make again.
+    recent = where[0] if where is not None and where[1] else snapshot.seq
     first = connection.scalar(
         # Of a bare min(seq) SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over ends.
         select(func.min(snapshots.c.seq + 0)).where(

@@ -97,7 +97,7 @@ class SnapshotWriter:
         if expiries != self._expiries:
             self.forget()
             self._expiries = expiries
-        if mark is not None and (known := _marked(connection, host_id, mark)) is not None:
+        if mark is not None and (known := _marked(connection, host_id, mark, snapshot.end)) is not None:
             if self._last_seq is not None:
                 self._last_seq = max(known.seq, self._last_seq)
             return SnapshotRef(host_id=host_id, host=self._host, **known._mapping)
@@ -165,10 +165,10 @@ def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
     return bool(connection.scalar(select(exists().where(snapshots.c.host_id == of_host, snapshots.c.mark == mark))))
 
 
-def _marked(connection: Connection, host_id: int, mark: bytes) -> Row[Any, Any, Any] | None:
+def _marked(connection: Connection, host_id: int, mark: bytes, end: datetime) -> Row[Any, Any, Any] | None:
     return connection.execute(
         select(snapshots.c.seq, snapshots.c.start, snapshots.c.end).where(
-            snapshots.c.host_id == host_id, snapshots.c.mark == mark
+            snapshots.c.host_id == host_id, snapshots.c.mark == mark, snapshots.c.end == end
         )
     ).first()
 
@@ -237,9 +237,8 @@ def hosts_behind(connection: Connection) -> list[int]:
     waiting = exists().where(
         snapshots.c.host_id == detection_cursors.c.host_id, snapshots.c.seq > detection_cursors.c.seq
     )
-    return list(
-        connection.scalars(select(detection_cursors.c.host_id).where(waiting).order_by(detection_cursors.c.host_id))
-    )
+    # In no order: workers that begin at the same one would wait for each other, and the last might never have its turn.
+    return list(connection.scalars(select(detection_cursors.c.host_id).where(waiting).order_by(func.random())))
 
 
 def hosts_without_cursor(connection: Connection) -> list[int]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from detector.domain import Direction, NotificationState, Outcome, Protocol, Severity
@@ -95,6 +96,8 @@ snapshots = Table(
     Column("waited_seconds", Double, nullable=False, server_default="0"),
     # Of a host's first snapshot in a database that took the place of a damaged one: where that is (see `replacements`).
     Column("set_aside", Text),
+    # The collector ended in order with it.
+    Column("stopped", Boolean, nullable=False, server_default=false()),
     # By which the collector knows that it is stored already; NULL: it came from elsewhere.
     Column("mark", LargeBinary(16)),
     Index(None, "host_id", "end"),
@@ -273,8 +276,20 @@ detection_cursors = Table(
     Column("rolled_seq", BigInteger, nullable=False, server_default="0"),
 )
 
+# That nothing came of a host after its snapshot: written once, however many workers notice, and however often.
+silences = Table(
+    "silences",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("noticed_at", UtcDateTime, nullable=False),
+    # Since when nothing had come, by the clock of whoever noticed.
+    Column("silent_seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The rows of a host's last snapshots, as far back as rules look: made by detection of what is packed, and deleted when
-# no rule looks at them any more.
+# no rule looks at them any more. Postgres does not log them: after its crash they are empty, and made again.
 
 connection_counts = Table(
     "connection_counts",

@@ -1,0 +1,77 @@
+"""Notices hosts of which nothing comes any more, by when their snapshots come: no clock but this process' own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from detector.store import silence
+from detector.store.engine import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+# Two snapshots are missing, and this is noticed before the third.
+_INTERVALS = 2.5
+# The shortest that can be configured.
+_SHORTEST_SECONDS = 1.0
+# Of a host that has never sent anything since this process began, what is older is no news.
+_NEWS = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Host:
+    seq: int
+    since: float
+    """When this snapshot was first seen to be its last."""
+    usual_seconds: float = _SHORTEST_SECONDS
+    alive: bool = False
+    """It has sent something since this process began."""
+    silent: bool = False
+    """Whatever there is to say of it was said."""
+
+
+class SilenceWatch:
+    """Remembers when something of each host was detected last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hosts: dict[int, _Host] = {}
+
+    def forget(self) -> None:
+        """Begins anew: while the database was away nothing could come."""
+        self._hosts.clear()
+
+    def silent(self, engine: Engine) -> Iterator[tuple[int, float]]:
+        """The hosts to be said of that nothing comes of them, each with the seconds since something did.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        now = self._clock()
+        with reading(engine) as connection:
+            seen = silence.seen(connection)
+        self._hosts = {host_id: self._at(host_id, seq, now) for host_id, seq in seen.items()}
+        for host_id, host in self._hosts.items():
+            if not host.silent and now - host.since >= _INTERVALS * host.usual_seconds:
+                with reading(engine) as connection:
+                    last = silence.newest(connection, host_id)
+                if last is None:
+                    continue
+                host.usual_seconds = max(last.usual_seconds, _SHORTEST_SECONDS)
+                if now - host.since < _INTERVALS * host.usual_seconds or last.ref.seq != host.seq:
+                    continue
+                host.silent = True
+                news = host.alive or datetime.now(UTC) - last.ref.end < _NEWS
+                if last.captured and news:
+                    yield host_id, now - host.since
+
+    def _at(self, host_id: int, seq: int, now: float) -> _Host:
+        known = self._hosts.get(host_id)
+        if known is None:
+            return _Host(seq, now)
+        return known if known.seq == seq else _Host(seq, now, known.usual_seconds, alive=True)

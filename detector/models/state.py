@@ -147,7 +147,7 @@ class Subjects:
             rows = self._connection.execute(
                 select(model_subjects.c.subject, *columns).where(
                     model_subjects.c.host_id == self._host_id,
-                    model_subjects.c.subject.in_(digests[start : start + _LOOKUP_BATCH]),
+                    bulk.among(self._connection, model_subjects.c.subject, digests[start : start + _LOOKUP_BATCH]),
                 )
             )
             found.update({bytes(digest): tuple(state) for digest, *state in rows})

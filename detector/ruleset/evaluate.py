@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from detector.domain import Finding
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
 from detector.ruleset.screen import read_window
+from detector.ruleset.sieve import Sieve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,6 +48,8 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
+        self._finding = [rule for rule in self.rules if rule.produces_findings]
+        self._sieve = Sieve([rule.matcher.wanted for rule in self._finding])
 
     @property
     def looks_back(self) -> timedelta:
@@ -73,9 +76,12 @@ class RuleSet:
                 end=match.end,
                 evidence=match.evidence,
             )
-            for rule in self.rules
-            if rule.produces_findings
-            for match in rule.matcher.matches(connection, snapshot, window)
+            for rule, rows in zip(self._finding, self._sieve.rows(connection, snapshot), strict=True)
+            for match in (
+                rule.matcher.matches(snapshot, rows)
+                if isinstance(rule.matcher, EventMatcher)
+                else rule.matcher.matches(connection, snapshot, rows, window)
+            )
         ]
         return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
 

@@ -12,6 +12,8 @@ from detector.domain import EvidenceRef
 from detector.ruleset.correlation import OPERATORS
 from detector.ruleset.fields import Field, group_of
 from detector.ruleset.screen import Screen
+from detector.ruleset.sieve import Wanted
+from detector.store.columns import Address, unpacked
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
@@ -54,18 +56,20 @@ class EventMatcher:
                 fields += actor
             chosen = group_by or actor
             self._groups[direction] = chosen, slice(len(fields) - len(chosen), len(fields))
-        rows = category.rows
-        columns = [*rows.place, category.direction, *(field.expression for field in fields)]
-        self._statement = rows.select(columns, rows.in_snapshot, matching.rows).order_by(*rows.order)
+        self._addresses = [isinstance(field.expression.type, Address) for field in fields]
+        columns = (*category.rows.place, category.direction, *(field.expression for field in fields))
+        self.wanted = Wanted(category, matching, columns)
 
-    def matches(self, connection: Connection, snapshot: SnapshotRef, _window: Window) -> Iterator[Match]:
-        """What the rule matches in `snapshot`, a match for each group."""
-        place = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
-        rows = connection.execute(self._statement, place)
+    def matches(self, snapshot: SnapshotRef, rows: Sequence[tuple[Any, ...]]) -> Iterator[Match]:
+        """A match for each group of the `rows` of `snapshot` that meet the condition."""
         groups: dict[tuple[Any, ...], list[EvidenceRef]] = defaultdict(list)
         for seq, key_id, session, direction, *values in rows:
             fields, where = self._groups[direction]
-            group = group_of(fields, tuple(values[where]), direction)
+            shown = [
+                unpacked(bytes(value)) if is_address and value is not None else value
+                for value, is_address in zip(values[where], self._addresses[where], strict=True)
+            ]
+            group = group_of(fields, tuple(shown), direction)
             groups[tuple(group.items())].append(EvidenceRef(seq=seq, key_id=key_id, session=session))
         for each, found in groups.items():
             yield Match(group=dict(each), start=snapshot.start, end=snapshot.end, evidence=tuple(found))
@@ -96,41 +100,36 @@ class CorrelationMatcher:
         spans = (snapshots.c.start, snapshots.c.end)
         evidence = [*rows.place, *spans, *labelled]
         self._evidence = rows.select(evidence, rows.in_window, matching.rows).order_by(*rows.order)
+        number = matching.weight if counted is None else counted.expression
+        self.wanted = Wanted(category, matching, (number, *columns))
         self._screen: Screen | None = None
         if correlation.operator in _AT_LEAST:
-            self._screen = Screen(
-                rows,
-                columns,
-                matching.rows,
-                weight=matching.weight if counted is None else None,
-                counted=None if counted is None else counted.expression,
-                threshold=correlation.threshold,
-            )
+            self._screen = Screen(self.wanted, distinct=counted is not None, threshold=correlation.threshold)
 
-    def matches(self, connection: Connection, snapshot: SnapshotRef, window: Window) -> Iterator[Match]:
-        """The groups with a row in `snapshot` that pass over the part of `window` within the timespan.
+    def matches(
+        self, connection: Connection, snapshot: SnapshotRef, rows: Sequence[tuple[Any, ...]], window: Window
+    ) -> Iterator[Match]:
+        """The groups of the `rows` of `snapshot` that pass over the part of `window` within the timespan.
 
         The window holds the host's snapshots that end after the snapshot's end less the timespan, no later than it,
         and that were written no later: the same whenever it is evaluated.
         """
         after = snapshot.end - self.timespan
         window = [(seq, end) for seq, end in window if end > after]
-        if self._screen is not None and not self._screen.may_pass(connection, snapshot, window):
+        if not rows or (self._screen is not None and not self._screen.may_pass(connection, snapshot, rows, window)):
             return
         place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
         present = {tuple(row) for row in connection.execute(self._present, place)}
-        if not present:
-            return
         place |= {"after": after, "until": snapshot.end, "first_seq": window[0][0]}
         passing = {tuple(row) for row in connection.execute(self._passing, place)} & present
         if not passing:
             return
-        rows: dict[tuple[Any, ...], list[Sequence[Any]]] = defaultdict(list)
+        behind: dict[tuple[Any, ...], list[Sequence[Any]]] = defaultdict(list)
         for row in connection.execute(self._evidence, place):
             group = tuple(row[5:])
             if group in passing:
-                rows[group].append(row)
-        for group, found in rows.items():
+                behind[group].append(row)
+        for group, found in behind.items():
             yield Match(
                 group=self._group(group),
                 start=min(row[3] for row in found),

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import LargeBinary, select, type_coerce
+from sqlalchemy import select
 
 from detector.ruleset.events import AFTER, HOST_ID, SEQ, UNTIL
-from detector.store.columns import Address
+from detector.ruleset.sieve import plain
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     import numpy.typing as npt
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import Connection
 
     from detector.domain import SnapshotRef
-    from detector.ruleset.events import Rows
+    from detector.ruleset.sieve import Wanted
 
 Window = list[tuple[int, datetime]]
 """The numbers and ends of the snapshots of a host that end with the one at hand, that one last."""
@@ -59,37 +59,31 @@ class _Part:
 class Screen:
     """Remembers, by host, what the rows of a window add to a correlation that asks for a threshold or more."""
 
-    def __init__(
-        self,
-        rows: Rows,
-        groups: Sequence[ColumnElement[object]],
-        matching: ColumnElement[bool],
-        *,
-        weight: ColumnElement[int] | None,
-        counted: ColumnElement[object] | None,
-        threshold: int,
-    ) -> None:
-        """Either `weight`, what a row is worth, or `counted`, whose values are, is None."""
-        number = weight if counted is None else _plain(counted)
-        assert number is not None  # noqa: S101  one of the two is there
-        columns = [rows.table.c.seq, number, *map(_plain, groups)]
-        self._statement = rows.select(columns, rows.in_span, matching)
-        self._distinct = counted is not None
+    def __init__(self, wanted: Wanted, *, distinct: bool, threshold: int) -> None:
+        """Args:
+        wanted: the rows that count. Its columns are what a row is worth, or the value that is counted, and the group.
+        distinct: whether values are counted.
+        threshold: from how many on something may pass.
+        """
+        rows = wanted.category.rows
+        columns = [rows.table.c.seq, *map(plain, wanted.columns)]
+        self._statement = rows.select(columns, rows.in_span, wanted.matching.rows)
+        self._distinct = distinct
         self._threshold = threshold
         self._parts: dict[int, dict[int, _Part]] = {}
 
-    def may_pass(self, connection: Connection, snapshot: SnapshotRef, window: Window) -> bool:
-        """Whether there can be a group that passes over `window` and that `snapshot` adds to."""
+    def may_pass(
+        self, connection: Connection, snapshot: SnapshotRef, rows: Iterable[tuple[Any, ...]], window: Window
+    ) -> bool:
+        """Whether there can be a group that passes over `window` and that the `rows` of `snapshot` add to."""
         known = self._parts.get(snapshot.host_id, {})
         parts = {seq: part for seq, end in window if (part := known.get(seq)) is not None and part.end == end}
-        # What this snapshot adds is read in any case: whoever came here before may have been rolled back.
-        parts.pop(snapshot.seq, None)
-        if missing := {seq: end for seq, end in window if seq not in parts}:
+        if missing := {seq: end for seq, end in window if seq not in parts and seq != snapshot.seq}:
             span = {"host_id": snapshot.host_id, "first_seq": min(missing), "seq": max(missing)}
             parts |= self._read(connection.execute(self._statement, span), missing)
+        # What this snapshot adds is made anew: whoever came here before may have been rolled back.
+        parts |= self._read(((snapshot.seq, *row) for row in rows), {snapshot.seq: snapshot.end})
         self._parts[snapshot.host_id] = parts
-        if not len(parts[snapshot.seq].groups):
-            return False
         if sum(len(part.groups) for part in parts.values()) > _MOST_ROWS:
             del self._parts[snapshot.host_id]
             return True
@@ -103,7 +97,7 @@ class Screen:
         passing = found[np.bincount(places, weights=numbers) >= self._threshold]
         return bool(np.isin(passing, parts[snapshot.seq].groups).any())
 
-    def _read(self, rows: Iterable[Row[Any, Any, Any]], missing: dict[int, datetime]) -> dict[int, _Part]:
+    def _read(self, rows: Iterable[Sequence[Any]], missing: dict[int, datetime]) -> dict[int, _Part]:
         found: dict[int, tuple[list[int], list[int]]] = {seq: ([], []) for seq in missing}
         for seq, number, *group in rows:
             # A value that is missing is not counted.
@@ -115,8 +109,3 @@ class Screen:
             seq: _Part(missing[seq], np.array(groups, dtype=np.int64), np.array(numbers, dtype=np.int64))
             for seq, (groups, numbers) in found.items()
         }
-
-
-def _plain(column: ColumnElement[object]) -> ColumnElement[object]:
-    """A column as the database has it: an address need not be made of its bytes."""
-    return type_coerce(column, LargeBinary) if isinstance(column.type, Address) else column

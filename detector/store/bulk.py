@@ -1,16 +1,17 @@
-"""Writes many rows in one statement: on Postgres each row of an `executemany` would be a statement of its own."""
+"""Many rows in one statement: on Postgres each row of an `executemany` would be a statement of its own."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, LargeBinary, String, Text, bindparam, cast, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ARRAY, LargeBinary, String, Text, any_, bindparam, cast, func, insert, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Column, ColumnElement, Connection, Table
+    from sqlalchemy.types import TypeEngine
 
 
 def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -28,33 +29,49 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterab
             copy.write_row(row)
 
 
-def upsert(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def among(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a column of numbers, text or bytes is one of `values`.
+
+    On Postgres one parameter, so that it is the same statement however many they are, and is planned once.
+    """
+    if connection.dialect.name != "postgresql":
+        return column.in_(values)
+    wanted = bindparam(None, _array(column.type, values), type_=Text, unique=True)
+    return column == any_(cast(wanted, ARRAY(column.type)))
+
+
+def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
     """Inserts rows of numbers, text and bytes, each replacing the one that has its primary key."""
     if not rows:
         return
-    keys = [column.name for column in table.primary_key]
-    if connection.dialect.name != "postgresql":
-        there = sqlite.insert(table)
-        replaced = {name: there.excluded[name] for name in names if name not in keys}
-        connection.execute(
-            there.on_conflict_do_update(index_elements=keys, set_=replaced),
-            [dict(zip(names, row, strict=True)) for row in rows],
-        )
+    on_postgres = connection.dialect.name == "postgresql"
+    statement = _replacing(table, names, on_postgres=on_postgres)
+    if not on_postgres:
+        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
         return
-    # Arrays as text: the driver takes five times as long to write them.
-    source = func.unnest(*(cast(bindparam(name, type_=Text), ARRAY(table.c[name].type)) for name in names))
-    new = source.table_valued(*names).render_derived()
-    statement = postgresql.insert(table).from_select(list(names), select(*(new.c[name] for name in names)))
-    statement = statement.on_conflict_do_update(
-        index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys}
-    )
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    connection.execute(statement, {name: _array(table, name, values) for name, values in columns.items()})
+    connection.execute(statement, {name: _array(table.c[name].type, values) for name, values in columns.items()})
 
 
-def _array(table: Table, name: str, values: Sequence[Any]) -> str:
+# There are as many as there are tables.
+@cache
+def _replacing(table: Table, names: tuple[str, ...], *, on_postgres: bool) -> Any:
+    # Here, since a collector has no need of them: 4 MB.
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    keys = [column.name for column in table.primary_key]
+    statement: Any = (postgresql if on_postgres else sqlite).insert(table)
+    if on_postgres:
+        # Arrays as text: the driver takes five times as long to write them.
+        arrays = (cast(bindparam(name, type_=Text), ARRAY(table.c[name].type)) for name in names)
+        new = func.unnest(*arrays).table_valued(*names).render_derived()
+        statement = statement.from_select(list(names), select(*(new.c[name] for name in names)))
+    replaced = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> str:
     """As Postgres writes an array."""
-    kind = table.c[name].type
     if isinstance(kind, LargeBinary):
         return "{" + ",".join("NULL" if each is None else f'"\\\\x{each.hex()}"' for each in values) + "}"
     if isinstance(kind, String):

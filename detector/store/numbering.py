@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select
 
+from detector.store import bulk
 from detector.store.columns import packed, storable
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class Numbering:
         of_host = self._table.c.host_id == host_id
         for batch in _batches(list(alike)):
             # Ordered, since SQLite would else rather look at all that the host has than use the index for each digest.
-            known = select(self._table.c.digest, self._number).where(of_host, self._table.c.digest.in_(batch))
+            known = select(self._table.c.digest, self._number).where(
+                of_host, bulk.among(connection, self._table.c.digest, batch)
+            )
             known = known.order_by(self._table.c.digest)
             for found, number in connection.execute(known):
                 self._known.update(dict.fromkeys(alike.pop(bytes(found)), number))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select
 
+from detector.store import bulk
 from detector.store.packing import (
     COUNT_COLUMNS,
     NO_OBSERVATION,
@@ -175,7 +176,9 @@ class Names:
         unknown = iter(sorted({row[number] for row in rows if row[number] is not None} - known.keys()))
         while batch := list(islice(unknown, _LOOKUP_BATCH)):
             found = self.connection.execute(
-                select(table.c[number], *columns).where(table.c.host_id == self.host_id, table.c[number].in_(batch))
+                select(table.c[number], *columns).where(
+                    table.c.host_id == self.host_id, bulk.among(self.connection, table.c[number], batch)
+                )
             )
             for key, *values in found:
                 known[key] = {column.name: value for column, value in zip(columns, values, strict=True)}

@@ -97,7 +97,7 @@ def test_capture_rules_look_at_one_row(sqlite_engine: Engine, tmp_path: Path) ->
     ((statement, parameters),) = _statements(sqlite_engine, rules, ref)
     with sqlite_engine.connect() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-    assert [row.detail for row in plan] == ["SEARCH snapshots USING PRIMARY KEY (host_id=? AND seq=?)"]
+    assert [row.detail for row in plan] == ["SEARCH snapshots USING PRIMARY KEY (host_id=? AND seq=? AND end=?)"]
 
 
 def test_only_what_a_rule_names_is_joined(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import delete, insert
 from detector import shipped
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.ruleset.load import load_rules
+from detector.store import silence
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import replacements
@@ -82,6 +83,8 @@ def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
             watched = end
             unpack(connection, ref)
             numbers = {each.count.key: each.key_id for each in read_counts(connection, ref)}
+            if "silent_seconds" in written:
+                silence.note(connection, ref, written["silent_seconds"], end)
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})
         with reading(engine) as connection:
             for finding in loaded.ruleset.evaluate(connection, ref):

@@ -26,6 +26,7 @@ def db() -> None:
       detector db upgrade
       detector db status
       detector db backup /var/backups/detector.db
+      detector db roles | psql detector
     """
 
 
@@ -100,6 +101,21 @@ def downgrade(settings: Settings, /, *, revision: str, yes: bool) -> None:
         say(f"{where}: is at schema {after} already")
     else:
         say(f"{where}: taken back from schema {before} to {after}")
+
+
+@db.command()
+def roles() -> None:
+    """Print the SQL that makes the roles of a fleet's Postgres: collectors, detectors, readers.
+
+    Collectors may add, each to its own host, and change nothing. Run it after each upgrade; twice does no harm.
+
+    \b
+    Examples:
+      detector db roles | psql -v ON_ERROR_STOP=1 detector
+    """
+    from detector.store.roles import sql
+
+    say(sql().rstrip())
 
 
 for _verb in (status, prune, vacuum, backup):

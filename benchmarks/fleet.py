@@ -209,51 +209,67 @@ class Lag:
         return len(self._open)
 
 
-def measure(say: bool = False) -> Iterator[Figure]:  # noqa: FBT001, FBT002  for main
-    """See above."""
+def measure(*, say: bool = False) -> Iterator[Figure]:
+    """See above. `say`: print how long the oldest snapshot has been waiting, every ten seconds."""
     minutes = float(os.environ.get("BENCH_MINUTES", "2"))
     hosts = int(os.environ.get("BENCH_HOSTS", "200"))
     with ExitStack() as stack:
         url, server = stack.enter_context(postgres())
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = open_store(url)
         stack.callback(engine.dispose)
         upgrade(engine)
         fleet = Fleet(engine, hosts)
         learn(engine, fleet)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         config = folder / "detector.toml"
         config.write_text(_CONFIG.format(folder=folder, url=url, burn_in=_BURN_IN_HOURS))
         config.chmod(0o600)
         command = [sys.executable, "-m", "detector", "--config", str(config), "detect"]
         workers = [stack.enter_context(_running(command)) for _ in range(_WORKERS)]
-        lag = Lag(engine, fleet)
-        # All import, load the models and look at the first snapshots.
-        while lag.look() and time.monotonic() < lag.oldest[0][0] + 120:
-            time.sleep(0.5)
-        fleet.sent.clear()
-        lag = Lag(engine, fleet)
-        fleet.write_seconds.clear()
+        _wait_for_start(engine, fleet)
         watched = {"simulator": os.getpid(), "Postgres": server}
         watched |= {f"detect {number}": worker.pid for number, worker in enumerate(workers, start=1)}
         before = {name: _own(name, pid) for name, pid in watched.items()}
         began = time.monotonic()
-        stop = Event()
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(fleet.run, began + 60 * minutes, stop)
-            said = began
-            while not running.done():
-                oldest = lag.look()
-                if say and time.monotonic() - said >= 10:
-                    said = time.monotonic()
-                    print(f"{said - began:6.0f} s  oldest waits {oldest:5.1f} s, {lag.waiting} wait", flush=True)
-                time.sleep(0.5)
-            running.result()
+        lag = _watched(engine, fleet, began + 60 * minutes, say=say)
         took = time.monotonic() - began
         end = lag.look()
-        shares = {name: (_own(name, pid) - before[name]) / took for name, pid in watched.items()}
-        for worker in workers:
-            assert worker.poll() is None
-    note = f"{hosts} hosts, {minutes:g} min"
+        spent = {name: _own(name, pid) - before[name] for name, pid in watched.items()}
+        assert all(worker.poll() is None for worker in workers)
+    yield from _figures(fleet, lag, f"{hosts} hosts, {minutes:g} min", took, end)
+    for name, seconds in spent.items():
+        yield Figure(f"processor, {name}", 100 * seconds / took, "%", "of one")
+    each = 1000 * sum(spent.values()) / len(fleet.sent)
+    yield Figure("processors' time for a snapshot", each, "ms", "all together")
+
+
+def _wait_for_start(engine: Engine, fleet: Fleet) -> None:
+    """Until both have imported what they need, and looked at the first snapshots."""
+    lag = Lag(engine, fleet)
+    deadline = time.monotonic() + 120
+    while lag.look() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    fleet.sent.clear()
+    fleet.write_seconds.clear()
+
+
+def _watched(engine: Engine, fleet: Fleet, until: float, *, say: bool) -> Lag:
+    """Lets the fleet send, and looks at what waits."""
+    lag = Lag(engine, fleet)
+    begin = said = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fleet.run, until, Event())
+        while not running.done():
+            oldest = lag.look()
+            if say and time.monotonic() - said >= 10:
+                said = time.monotonic()
+                print(f"{said - begin:6.0f} s  oldest waits {oldest:5.1f} s, {lag.waiting} wait", flush=True)
+            time.sleep(0.5)
+        running.result()
+    return lag
+
+
+def _figures(fleet: Fleet, lag: Lag, note: str, took: float, end: float) -> Iterator[Figure]:
     sent = len(fleet.sent)
     yield Figure("snapshots stored", sent / took, "1/s", note)
     yield Figure("rows stored", _ROWS * sent / took, "1/s", note)
@@ -263,9 +279,6 @@ def measure(say: bool = False) -> Iterator[Figure]:  # noqa: FBT001, FBT002  for
     yield Figure("lag, p95", cuts[18], "s", note)
     yield Figure("lag, longest", max(each for _, each in lag.oldest), "s", note)
     yield Figure("lag at the end", end, "s", f"{lag.waiting} of {sent} wait")
-    for name, share in shares.items():
-        yield Figure(f"processor, {name}", 100 * share, "%", "of one")
-    yield Figure("processors' time for a snapshot", 1000 * took * sum(shares.values()) / sent, "ms", "all together")
 
 
 def _own(name: str, pid: int) -> float:

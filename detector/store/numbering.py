@@ -43,7 +43,7 @@ class Numbering:
     """
 
     # Values kept in memory, each about a kilobyte; of more, only the last are, and the others are looked up again.
-    _REMEMBERED = 8192
+    _REMEMBERED = 16_384
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         """`table` is keyed by host and number, and has a column `digest`; `columns` are those of the values."""
@@ -72,13 +72,13 @@ class Numbering:
         numbers = [self._known.get(value, _NOT_MET) for value in values]
         if _NOT_MET not in numbers:
             return numbers
-        unmet = dict.fromkeys(value for value in values if value not in self._known)
-        self._meet(connection, host_id, unmet, others)
-        numbers = [self._known[value] for value in values]
+        pairs = list(zip(values, numbers, strict=True))
+        self._meet(connection, host_id, dict.fromkeys(value for value, number in pairs if number == _NOT_MET), others)
+        numbers = [self._known[value] if number == _NOT_MET else number for value, number in pairs]
         if len(self._known) > self._REMEMBERED:
-            last = {value: self._known[value] for value in values[-self._REMEMBERED :]}
+            last = zip(values[-self._REMEMBERED :], numbers[-self._REMEMBERED :], strict=True)
             self.forget()
-            self._known |= last
+            self._known.update(last)
         return numbers
 
     def _meet(

@@ -113,13 +113,19 @@ def pack_counts(rows: Sequence[Mapping[str, Any]]) -> bytes:
     Args:
         rows: each with COUNT_COLUMNS, of which none may be negative.
     """
-    ordered = sorted(rows, key=lambda row: (row["key_id"], row["session"]))
-    columns = {name: [row[name] or 0 for row in ordered] for name in COUNT_COLUMNS}
-    keys = columns["key_id"]
-    columns["key_id"] = keys[:1] + [after - before for before, after in pairwise(keys)]
+    return pack_columns({name: [row[name] or 0 for row in rows] for name in COUNT_COLUMNS})
+
+
+def pack_columns(columns: Mapping[str, Sequence[int]]) -> bytes:
+    """The same of COUNT_COLUMNS, each with a value a row, 0 for None."""
+    places = list(zip(columns["key_id"], columns["session"], strict=True))
+    order = sorted(range(len(places)), key=places.__getitem__)
+    ordered = {name: list(map(columns[name].__getitem__, order)) for name in COUNT_COLUMNS}
+    keys = ordered["key_id"]
+    differences = {"key_id": keys[:1] + [after - before for before, after in pairwise(keys)]}
     for name, usual in _DIFFERENCES.items():
-        columns[name] = list(map(sub, columns[name], columns[usual]))
-    return _packed(len(ordered), b"".join(map(_whole, columns.values())))
+        differences[name] = list(map(sub, ordered[name], ordered[usual]))
+    return _packed(len(order), b"".join(map(_whole, (ordered | differences).values())))
 
 
 def unpack_counts(content: bytes) -> dict[str, Sequence[int]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, LargeBinary, and_, bindparam, exists, func, insert, select, update
 
 from detector.domain import (
     CaptureHealth,
@@ -19,9 +19,10 @@ from detector.domain import (
     StoredCount,
 )
 from detector.errors import StoreError
+from detector.store.columns import UtcDateTime
 from detector.store.numbering import Numbering
 from detector.store.packed import Names, PackedSnapshot
-from detector.store.packing import pack_counts
+from detector.store.packing import pack_columns
 from detector.store.rows import NAME_FIELDS, ORIGIN_FIELDS
 from detector.store.tables import (
     connection_keys,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row
-
     from detector.domain import Snapshot
 
 _KEY_FIELDS = tuple(field.name for field in fields(ConnectionKey))
@@ -47,11 +46,37 @@ _COUNT_FIELDS = tuple(field.name for field in fields(ConnectionCount) if field.n
 # The columns of counts themselves, less where they stand.
 _NUMBERS = tuple(name for name in _COUNT_FIELDS if name not in {"session", *ORIGIN_FIELDS, *NAME_FIELDS})
 _SUMMED = tuple(name for name in _NUMBERS if name != "handshake_us_max")
-_key, _origin, _name, _numbers = (attrgetter(*names) for names in (_KEY_FIELDS, ORIGIN_FIELDS, NAME_FIELDS, _NUMBERS))
+_key, _origin, _name = (attrgetter(*names) for names in (_KEY_FIELDS, ORIGIN_FIELDS, NAME_FIELDS))
 # Of Postgres' advisory locks, so that they are no other program's.
 _LOCKS = 0x6465_7463
 # A snapshot begins where the one before it ended; the clock is read twice.
 _NO_GAP_SECONDS = 1.0
+
+
+_same, _any = snapshots.alias("same"), snapshots.alias("of_host")
+_NEWEST = select(func.max(_any.c.seq)).where(_any.c.host_id == hosts.c.host_id).scalar_subquery()
+_KNOWN = (
+    select(
+        hosts.c.host_id,
+        hosts.c.expiries,
+        snapshots.c.seq,
+        snapshots.c.start,
+        snapshots.c.end,
+        _same.c.seq.label("marked_seq"),
+    )
+    .select_from(
+        hosts.outerjoin(snapshots, and_(snapshots.c.host_id == hosts.c.host_id, snapshots.c.seq == _NEWEST)).outerjoin(
+            _same,
+            # The end is part of the key: Postgres finds the part by it.
+            and_(
+                _same.c.host_id == hosts.c.host_id,
+                _same.c.mark == bindparam("mark", type_=LargeBinary),
+                _same.c.end == bindparam("end", type_=UtcDateTime),
+            ),
+        )
+    )
+    .where(hosts.c.host == bindparam("host"))
+)
 
 
 class SnapshotWriter:
@@ -66,6 +91,8 @@ class SnapshotWriter:
         self._keys = Numbering(connection_keys, _KEY_FIELDS)
         self._origins = Numbering(login_origins, ORIGIN_FIELDS)
         self._names = Numbering(destination_names, NAME_FIELDS)
+        # As it was last time.
+        self._host_id: int | None = None
         # The last snapshot that is known to be ours.
         self._last_seq: int | None = None
         # Numbers are remembered since then.
@@ -91,55 +118,64 @@ class SnapshotWriter:
             StoreError: another collector has written for the same host since the last time.
             sqlalchemy.exc.IntegrityError: another collector makes the same host known at the same moment.
         """
-        host_id = host_number(connection, self._host, snapshot.end)
-        lock_numbers(connection, host_id)
-        expiries = connection.scalar(select(hosts.c.expiries).where(hosts.c.host_id == host_id)) or 0
-        if expiries != self._expiries:
+        known = self._look(connection, snapshot, mark)
+        host_id, before = known.host_id, known.seq
+        if known.expiries != self._expiries:
             self.forget()
-            self._expiries = expiries
-        if mark is not None and (known := _marked(connection, host_id, mark, snapshot.end)) is not None:
+            self._expiries = known.expiries
+        ref = SnapshotRef(
+            host_id=host_id, host=self._host, seq=1 + (before or 0), start=snapshot.start, end=snapshot.end
+        )
+        if known.marked_seq is not None:
             if self._last_seq is not None:
-                self._last_seq = max(known.seq, self._last_seq)
-            return SnapshotRef(host_id=host_id, host=self._host, **known._mapping)
-        newest = connection.execute(
-            select(snapshots.c.seq, snapshots.c.start, snapshots.c.end)
-            .where(snapshots.c.host_id == host_id)
-            .order_by(snapshots.c.seq.desc())
-            .limit(1)
-        ).first()
+                self._last_seq = max(known.marked_seq, self._last_seq)
+            return replace(ref, seq=known.marked_seq)
         tried_before, self._tried = self._tried is snapshot, snapshot
-        if tried_before and newest is not None and (newest.start, newest.end) == (snapshot.start, snapshot.end):
+        if tried_before and (known.start, known.end) == (snapshot.start, snapshot.end):
             # It was committed, and the answer was lost on the way.
-            self._last_seq = newest.seq
-            return SnapshotRef(host_id=host_id, host=self._host, **newest._mapping)
-        if newest is not None and self._last_seq is not None and newest.seq > self._last_seq:
+            self._last_seq = before
+            return replace(ref, seq=before)
+        if before is not None and self._last_seq is not None and before > self._last_seq:
             raise StoreError(
                 f"another collector stores snapshots of {self._host}; every connect would be stored twice",
                 hint="stop one of them, or give each its own name: host in the configuration",
             )
-        seq = 1 + (newest.seq if newest is not None else 0)
-        place = {"host_id": host_id, "seq": seq}
-        gap = (snapshot.start - newest.end).total_seconds() if newest is not None else 0.0
+        place = {"host_id": host_id, "seq": ref.seq}
+        gap = (snapshot.start - known.end).total_seconds() if before is not None else 0.0
         stored = {"mark": mark, "waited_seconds": waited_seconds}
-        if newest is None:
+        if before is None:
             stored["set_aside"] = connection.scalar(
                 select(replacements.c.set_aside).order_by(replacements.c.replaced_at.desc()).limit(1)
             )
         connection.execute(insert(snapshots), place | _described(snapshot, gap) | stored)
-        if rows := self._rows(connection, host_id, snapshot):
-            packed = {"end": snapshot.end, "rows": len(rows), "content": pack_counts(rows)}
+        if snapshot.counts:
+            columns = self._columns(connection, host_id, snapshot)
+            packed = {"end": snapshot.end, "rows": len(columns["key_id"]), "content": pack_columns(columns)}
             connection.execute(insert(packed_counts), place | packed)
-        ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
-        self._last_seq = seq
+        self._last_seq = ref.seq
         return ref
+
+    def _look(self, connection: Connection, snapshot: Snapshot, mark: bytes | None) -> Any:
+        """The host, its newest snapshot, and this one if it is there by its mark. Nobody else adds any until the end of
+        the transaction.
+        """
+        asked = {"host": self._host, "mark": mark, "end": snapshot.end}
+        if self._host_id is not None:
+            lock_numbers(connection, self._host_id)
+        known = connection.execute(_KNOWN, asked).first()
+        if known is None or known.host_id != self._host_id:
+            self._host_id = host_number(connection, self._host, snapshot.end)
+            lock_numbers(connection, self._host_id)
+            known = connection.execute(_KNOWN, asked).one()
+        return known
 
     def forget(self) -> None:
         """Drops what is remembered of keys, origins and names: their numbers may have been rolled back."""
         for numbering in (self._keys, self._origins, self._names):
             numbering.forget()
 
-    def _rows(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Sequence[dict[str, Any]]:
-        """One row for each key and session: names may make one of two keys that the kernel tells apart."""
+    def _columns(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Mapping[str, Sequence[int]]:
+        """The counts as `pack_columns` wants them."""
         counts = snapshot.counts
         key_ids = self._keys.number(
             connection,
@@ -148,29 +184,32 @@ class SnapshotWriter:
             first_seen=snapshot.start,
             last_seen=snapshot.end,
         )
-        origin_ids = self._origins.number(connection, host_id, [_origin(count) for count in counts])
-        name_ids = self._names.number(connection, host_id, [_name(count) for count in counts])
-        rows: dict[tuple[int | None, int], dict[str, Any]] = {}
-        for count, key_id, origin_id, name_id in zip(counts, key_ids, origin_ids, name_ids, strict=True):
-            row = dict(zip(_NUMBERS, _numbers(count), strict=True))
-            row |= {"key_id": key_id, "session": count.session, "origin_id": origin_id, "name_id": name_id}
-            other = rows.get((key_id, count.session))
-            rows[key_id, count.session] = row if other is None else _sum(other, row)
-        return list(rows.values())
+        origin_ids = self._origins.number(connection, host_id, list(map(_origin, counts)))
+        name_ids = self._names.number(connection, host_id, list(map(_name, counts)))
+        columns: dict[str, list[int]] = {
+            "key_id": [key_id or 0 for key_id in key_ids],
+            "origin_id": [origin_id or 0 for origin_id in origin_ids],
+            "name_id": [name_id or 0 for name_id in name_ids],
+            **{name: list(map(attrgetter(name), counts)) for name in ("session", *_NUMBERS)},
+        }
+        alone = len(set(zip(columns["key_id"], columns["session"], strict=True))) == len(counts)
+        return columns if alone else _merged(columns)
+
+
+def _merged(columns: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]]:
+    """One row for each key and session: names may make one of two keys that the kernel tells apart."""
+    rows: dict[tuple[int, int], dict[str, int]] = {}
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        other = rows.get(place := (row["key_id"], row["session"]))
+        rows[place] = row if other is None else _sum(other, row)
+    return {name: [row[name] for row in rows.values()] for name in columns}
 
 
 def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
     """Whether the snapshot of this mark is in the database."""
     of_host = select(hosts.c.host_id).where(hosts.c.host == host).scalar_subquery()
     return bool(connection.scalar(select(exists().where(snapshots.c.host_id == of_host, snapshots.c.mark == mark))))
-
-
-def _marked(connection: Connection, host_id: int, mark: bytes, end: datetime) -> Row[Any, Any, Any] | None:
-    return connection.execute(
-        select(snapshots.c.seq, snapshots.c.start, snapshots.c.end).where(
-            snapshots.c.host_id == host_id, snapshots.c.mark == mark, snapshots.c.end == end
-        )
-    ).first()
 
 
 def _described(snapshot: Snapshot, gap_seconds: float) -> dict[str, Any]:
@@ -186,7 +225,7 @@ def _described(snapshot: Snapshot, gap_seconds: float) -> dict[str, Any]:
     }
 
 
-def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """Two rows of one key as one; what only one of them knows is kept."""
     return {
         **one,

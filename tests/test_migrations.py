@@ -104,7 +104,15 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
 
     assert versions[0] == "0001"
     check_current(first_release)
-    empty = ("login_origins", "destination_names", "imports", "replacements", "hourly_counts", "daily_counts", "silences")
+    empty = (
+        "login_origins",
+        "destination_names",
+        "imports",
+        "replacements",
+        "hourly_counts",
+        "daily_counts",
+        "silences",
+    )
     # Packed now; what rules look at is unpacked by detection.
     packed = {"packed_counts": 2, "packed_observations": 1, "connection_counts": 0, "observations": 0}
     assert _numbers(first_release) == before | dict.fromkeys(empty, 0) | packed

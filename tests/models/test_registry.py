@@ -105,6 +105,7 @@ def test_what_is_no_forest_is_refused(sqlite_engine: Engine, thing: Any) -> None
 def test_trees_that_lead_nowhere_are_refused(sqlite_engine: Engine, field: str, value: int) -> None:
     """A tree whose nodes point outside of it, or in a circle, is refused: following it would read foreign memory."""
     forest = isolation_forest.train(_rows())
+    assert forest.estimator is not None
     tree = forest.estimator.estimators_[7].tree_
     state = tree.__getstate__()
     state["nodes"][field][0] = value

@@ -19,6 +19,7 @@ from detector.pipeline import Stages, detect_next, hosts_behind
 from detector.ruleset.load import load_rules
 from detector.store import history, rollups
 from detector.store.engine import check_current, open_store, reading, writing
+from detector.store.filters import HistoryFilter
 from detector.store.packed import read_packed
 from detector.store.roles import sql
 from detector.store.snapshots import SnapshotWriter
@@ -219,7 +220,7 @@ def test_readers_read_and_nothing_else(login: Callable[[str, str], Engine]) -> N
         SnapshotWriter("bastion-1").write(connection, _snapshot("bastion-1"))
     check_current(reader)
     with reading(reader) as connection:
-        page = history.find(connection, history.HistoryFilter(), limit=10)
+        page = history.find(connection, HistoryFilter(), limit=10)
     assert [row["remote_name"] for row in page.rows] == ["db.example.org"]
     assert _refused(reader, "INSERT INTO hosts (host, created_at) VALUES ('x', now())")
     assert _refused(reader, "DELETE FROM alerts")

@@ -123,7 +123,8 @@ def _rows(dice: random.Random, weights: list[float]) -> list[dict[str, int]]:
             {
                 "key_id": key_id,
                 "session": dice.randrange(1, 40) * 7 if dice.random() < 0.6 else 0,
-                "origin_id": dice.randrange(1, _LOGINS + 1),
+                # Who connects there comes from the same place on most days.
+                "origin_id": (key_id if dice.random() < 0.9 else dice.randrange(_LOGINS)) % _LOGINS + 1,
                 "name_id": key_id % _NAMES + 1,
                 "attempted": attempted,
                 "established": attempted - refused,

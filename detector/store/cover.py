@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from detector.store.matching import matching_rows
-from detector.store.periods import Periods, hours_since, made_of, rolled_until, with_keys
+from detector.store.periods import Periods, has_hours, hours_since, made_of, rolled_until, with_keys
 from detector.store.rollups import DAY, floor
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Table
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from detector.store.matching import Matching
     from detector.store.periods import RolledRow
 
-_BOTH = 2
 _Range = tuple["datetime | None", "datetime | None"]
 
 
@@ -47,18 +46,22 @@ class Cover:
         if chosen.nothing:
             return cls(connection, chosen, (), ())
         chosen = with_keys(connection, chosen)
-        hours = _by_hours(connection, chosen, by_hours=by_hours)
-        if hours:
-            hours = _after(hours, hours_since(connection, chosen, chosen.since))
+        if by_hours:
+            since = hours_since(connection, chosen, chosen.since)
+            hours: list[_Range] = [(since, None)]
+        else:
+            hours = _joined(day for day in _cut_days(connection, chosen) if has_hours(connection, chosen, day))
         return cls(connection, chosen, _between(hours), hours)
 
     def parts(self) -> Iterator[tuple[Table, list[ColumnElement[bool]]]]:
         """Tables of roll-ups and conditions: the rows that count whole, the coarsest first."""
         days, hours = Periods.days(self.connection, self.chosen), Periods.hours(self.connection, self.chosen)
         for first, end in self.day_ranges:
-            yield days.table, days.conditions(first, end)
+            if days.may_have(first, end):
+                yield days.table, days.conditions(first, end)
         for first, end in self.hour_ranges:
-            yield hours.table, [*hours.conditions(first, end), *hours.inside()]
+            if hours.may_have(first, end):
+                yield hours.table, [*hours.conditions(first, end), *hours.inside()]
 
     def cut(self) -> tuple[list[Matching], list[RolledRow]]:
         """What matches in the snapshots of hours that the period cuts in two, and the hours that have none any more.
@@ -88,19 +91,14 @@ def tail(connection: Connection, chosen: Chosen) -> Iterator[Matching]:
     return matching_rows(connection, chosen, span, newest_first=True)
 
 
-def _by_hours(connection: Connection, chosen: Chosen, *, by_hours: bool) -> list[_Range]:
-    """The times for which days are too coarse: those around the ends of the period."""
-    if by_hours:
-        return [(None, None)]
-    ranges: list[_Range] = []
+def _cut_days(connection: Connection, chosen: Chosen) -> list[datetime]:
+    """The days that the period may cut in two: a snapshot may have begun on the day before."""
+    days: set[datetime] = set()
     if chosen.since is not None:
-        ranges.append((None, floor(chosen.since, DAY) + DAY))
+        days |= {floor(chosen.since, DAY) - DAY, floor(chosen.since, DAY)}
     if chosen.until is not None:
-        across = _start_of(connection, chosen.host_id, chosen.until)
-        ranges.append((floor(across, DAY), None))
-    (_, since), (until, _) = ranges if len(ranges) == _BOTH else ((None, None), (None, None))
-    # They meet: it is one time.
-    return [(None, None)] if since and until and since >= until else ranges
+        days |= {floor(_start_of(connection, chosen.host_id, chosen.until), DAY), floor(chosen.until, DAY)}
+    return sorted(days)
 
 
 def _start_of(connection: Connection, host_id: int, moment: datetime) -> datetime:
@@ -114,12 +112,15 @@ def _start_of(connection: Connection, host_id: int, moment: datetime) -> datetim
     return moment if after is None else min(moment, after)
 
 
-def _after(ranges: Sequence[_Range], since: datetime | None) -> list[_Range]:
-    """Ranges, less what is before a moment."""
-    if since is None:
-        return list(ranges)
-    later = [(since if first is None else max(first, since), end) for first, end in ranges]
-    return [(first, end) for first, end in later if end is None or first < end]
+def _joined(days: Iterable[datetime]) -> list[_Range]:
+    """Days that follow each other as one time."""
+    ranges: list[_Range] = []
+    for day in days:
+        if ranges and ranges[-1][1] == day:
+            ranges[-1] = (ranges[-1][0], day + DAY)
+        else:
+            ranges.append((day, day + DAY))
+    return ranges
 
 
 def _between(ranges: Sequence[_Range]) -> list[_Range]:

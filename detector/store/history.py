@@ -115,11 +115,13 @@ class _Search:
             after: what began before need not be there.
         """
         hits: list[_Hit] = []
+        full = False
         for snapshot, rows in tail(self._connection, self._chosen):
-            hits += self._of_snapshot(snapshot, rows)
             self._tail += len(rows)
-            if len(hits) > 4 * self._limit + MOST_COUNTED:
-                hits = self._newest_of(hits)
+            if not full or snapshot.start >= hits[0].place[0]:
+                hits += self._of_snapshot(snapshot, rows)
+                if full := len(hits) >= self._limit:
+                    hits = self._newest_of(hits)
             if self._tail >= self._limit + MOST_COUNTED:
                 break
         if self._last and len(hits) < self._limit:

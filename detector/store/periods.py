@@ -70,6 +70,12 @@ class Periods:
             conditions.append(columns.start < end)
         return conditions
 
+    def may_have(self, first: datetime | None, end: datetime | None) -> bool:
+        """Whether a time reaches into the period that is asked for."""
+        chosen = self.chosen
+        after = chosen.since is None or end is None or end > floor(chosen.since, self.length) - _LONGEST_SNAPSHOT
+        return after and (chosen.until is None or first is None or first < chosen.until)
+
     def inside(self) -> list[ColumnElement[bool]]:
         """The part of `conditions` that says of a row that all of it is in the period that is asked for."""
         columns, chosen = self.table.c, self.chosen
@@ -134,6 +140,17 @@ def with_keys(connection: Connection, chosen: Chosen) -> Chosen:
     return replace(chosen, keys=frozenset(connection.scalars(select(keys.key_id).where(*conditions)).all()))
 
 
+def has_hours(connection: Connection, chosen: Chosen, day: datetime) -> bool:
+    """Whether all hours are there of what is chosen of a day.
+
+    Args:
+        connection: the transaction.
+        chosen: with the numbers of keys.
+        day: its start.
+    """
+    return _has_snapshots(connection, chosen.host_id, day) or _has_all_hours(connection, _ever(chosen), day)
+
+
 def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None) -> datetime | None:
     """From when on there are hours, and not only days: the start of a day; None: there are, as far back as days.
 
@@ -144,19 +161,16 @@ def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None)
         chosen: with the numbers of keys.
         needed: farther back it is not asked for; None: as far as there is anything.
     """
-    of_host = (snapshots.c.host_id == chosen.host_id,)
-    oldest = connection.scalar(select(func.min(snapshots.c.end)).where(*of_host))
-    if needed is not None and oldest is not None and oldest <= floor(needed, DAY):
-        # Snapshots expire before hours do.
+    if needed is not None and _has_snapshots(connection, chosen.host_id, floor(needed, DAY)):
         return None
     keys = connection_keys.c
-    every = replace(chosen, origins=None, names=None, since=None, until=None, outcome=None, min_score=None)
+    ever = _ever(chosen)
 
     def first(table: Table) -> datetime | None:
         # A key's first period is found by the primary key; of all together SQLite would look at each period.
         of_key = select(func.min(table.c.start)).where(table.c.host_id == keys.host_id, table.c.key_id == keys.key_id)
         statement = select(func.min(of_key.correlate(connection_keys).scalar_subquery()))
-        found: datetime | None = connection.scalar(statement.where(*every.rolled(connection, connection_keys)))
+        found: datetime | None = connection.scalar(statement.where(*ever.rolled(connection, connection_keys)))
         return found
 
     first_day = first(daily_counts)
@@ -166,17 +180,32 @@ def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None)
     if first_hour is None:
         return datetime.max.replace(tzinfo=UTC)
     day = floor(first_hour, DAY)
-    in_hours, in_days = (
+    since = day if _has_all_hours(connection, ever, day) else day + DAY
+    return None if since <= first_day else since
+
+
+def _has_snapshots(connection: Connection, host_id: int, moment: datetime) -> bool:
+    """Whether there are snapshots that are as old; they expire before hours do."""
+    oldest = connection.scalar(select(func.min(snapshots.c.end)).where(snapshots.c.host_id == host_id))
+    return oldest is not None and oldest <= moment
+
+
+def _ever(chosen: Chosen) -> Chosen:
+    """The same keys, whatever they did and whenever."""
+    return replace(chosen, origins=None, names=None, since=None, until=None, outcome=None, min_score=None)
+
+
+def _has_all_hours(connection: Connection, ever: Chosen, day: datetime) -> bool:
+    in_days, in_hours = (
         connection.scalar(
             select(func.sum(table.c.snapshots)).where(
-                *every.rolled(connection, table), table.c.start >= day, table.c.start < day + DAY
+                *ever.rolled(connection, table), table.c.start >= day, table.c.start < day + DAY
             )
         )
         or 0
-        for table in (hourly_counts, daily_counts)
+        for table in (daily_counts, hourly_counts)
     )
-    since = day if in_hours >= in_days else day + DAY
-    return None if since <= first_day else since
+    return in_hours >= in_days
 
 
 def made_of(

@@ -14,7 +14,6 @@ from detector.ruleset.fields import Field, group_of
 from detector.ruleset.screen import Screen
 from detector.ruleset.sieve import Wanted
 from detector.store.columns import Address, unpacked
-from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,14 +91,15 @@ class CorrelationMatcher:
         count = func.sum(matching.weight) if counted is None else func.count(counted.expression.distinct())
         rows = category.rows
         self._present = rows.select(labelled, rows.in_snapshot, matching.rows).distinct()
-        self._passing = (
-            rows.select(labelled, rows.in_window, matching.rows, reads=count)
-            .group_by(*names)
-            .having(OPERATORS[correlation.operator](count, correlation.threshold))
-        )
-        spans = (snapshots.c.start, snapshots.c.end)
-        evidence = [*rows.place, *spans, *labelled]
-        self._evidence = rows.select(evidence, rows.in_window, matching.rows).order_by(*rows.order)
+        # By whether the numbers of the snapshots are enough to find them.
+        self._passing, self._evidence = {}, {}
+        for plain, within in ((True, rows.in_span), (False, rows.in_window)):
+            self._passing[plain] = (
+                rows.select(labelled, within, matching.rows, reads=count)
+                .group_by(*names)
+                .having(OPERATORS[correlation.operator](count, correlation.threshold))
+            )
+            self._evidence[plain] = rows.select([*rows.place, *labelled], within, matching.rows).order_by(*rows.order)
         number = matching.weight if counted is None else counted.expression
         self.wanted = Wanted(category, matching, (number, *columns))
         self._screen: Screen | None = None
@@ -115,25 +115,29 @@ class CorrelationMatcher:
         and that were written no later: the same whenever it is evaluated.
         """
         after = snapshot.end - self.timespan
-        window = [(seq, end) for seq, end in window if end > after]
+        window = [each for each in window if each[2] > after]
         if not rows or (self._screen is not None and not self._screen.may_pass(connection, snapshot, rows, window)):
             return
         place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
         present = {tuple(row) for row in connection.execute(self._present, place)}
         place |= {"after": after, "until": snapshot.end, "first_seq": window[0][0]}
-        passing = {tuple(row) for row in connection.execute(self._passing, place)} & present
+        # Unless the clock was set back meanwhile. The times make Postgres look through the window for each row.
+        plain = snapshot.seq - window[0][0] + 1 == len(window)
+        passing = {tuple(row) for row in connection.execute(self._passing[plain], place)} & present
         if not passing:
             return
+        times = {seq: (start, end) for seq, start, end in window}
         behind: dict[tuple[Any, ...], list[Sequence[Any]]] = defaultdict(list)
-        for row in connection.execute(self._evidence, place):
-            group = tuple(row[5:])
+        for row in connection.execute(self._evidence[plain], place):
+            group = tuple(row[3:])
             if group in passing:
                 behind[group].append(row)
         for group, found in behind.items():
+            spans = [times[row[0]] for row in found]
             yield Match(
                 group=self._group(group),
-                start=min(row[3] for row in found),
-                end=max(row[4] for row in found),
+                start=min(start for start, _ in spans),
+                end=max(end for _, end in spans),
                 evidence=tuple(
                     EvidenceRef(seq=seq, key_id=key_id, session=session) for seq, key_id, session, *_ in found
                 ),

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from detector.domain import SnapshotRef
     from detector.ruleset.sieve import Wanted
 
-Window = list[tuple[int, datetime]]
-"""The numbers and ends of the snapshots of a host that end with the one at hand, that one last."""
+Window = list[tuple[int, datetime, datetime]]
+"""The numbers, starts and ends of the snapshots of a host up to the one at hand, that one last."""
 
 # Of all snapshots of a window, 16 bytes each. A host that has more, in the middle of a flood, is left to the database.
 _MOST_ROWS = 500_000
 # Of a bare seq SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over their ends.
-_IN_WINDOW = select(snapshots.c.seq, snapshots.c.end).where(
+_IN_WINDOW = select(snapshots.c.seq, snapshots.c.start, snapshots.c.end).where(
     snapshots.c.host_id == HOST_ID, snapshots.c.seq + 0 <= SEQ, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL
 )
 
@@ -42,7 +42,7 @@ def read_window(connection: Connection, snapshot: SnapshotRef, timespan: timedel
     """The window of the longest timespan that ends with `snapshot`."""
     place = {"host_id": snapshot.host_id, "seq": snapshot.seq}
     rows = connection.execute(_IN_WINDOW, place | {"after": snapshot.end - timespan, "until": snapshot.end})
-    return sorted((seq, end) for seq, end in rows)
+    return sorted((seq, start, end) for seq, start, end in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class Screen:
     ) -> bool:
         """Whether there can be a group that passes over `window` and that the `rows` of `snapshot` add to."""
         known = self._parts.get(snapshot.host_id, {})
-        parts = {seq: part for seq, end in window if (part := known.get(seq)) is not None and part.end == end}
-        if missing := {seq: end for seq, end in window if seq not in parts and seq != snapshot.seq}:
+        parts = {seq: part for seq, _, end in window if (part := known.get(seq)) is not None and part.end == end}
+        if missing := {seq: end for seq, _, end in window if seq not in parts and seq != snapshot.seq}:
             span = {"host_id": snapshot.host_id, "first_seq": min(missing), "seq": max(missing)}
             parts |= self._read(connection.execute(self._statement, span), missing)
         # What this snapshot adds is made anew: whoever came here before may have been rolled back.

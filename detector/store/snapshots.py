@@ -256,8 +256,13 @@ def next_snapshot(connection: Connection, host_id: int) -> SnapshotRef | None:
 
     None when detection has caught up, or when another worker holds the host.
     """
+    asked: list[Any] = [detection_cursors.c.seq]
+    if connection.dialect.name == "postgresql":
+        # Detection need not wait for the disk: what a crash takes back of it is detected again, and the same. Nothing
+        # of it is sent before it is on the disk: whoever takes a notification from the outbox waits for all before.
+        asked.append(func.set_config("synchronous_commit", "off", True))
     held = connection.scalar(
-        select(detection_cursors.c.seq).where(detection_cursors.c.host_id == host_id).with_for_update(skip_locked=True)
+        select(*asked).where(detection_cursors.c.host_id == host_id).with_for_update(skip_locked=True)
     )
     if held is None:
         return None

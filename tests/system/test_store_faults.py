@@ -12,33 +12,40 @@ import tempfile
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
+from detector import shipped
 from detector.collector.clock import Clock, Reading
 from detector.collector.spool import Spool
+from detector.config import Models
 from detector.domain import CaptureHealth, Losses, Snapshot
 from detector.errors import StoreError
+from detector.models.scorer import HostScorer
+from detector.pipeline import Stages, detect_next, hosts_behind
+from detector.ruleset.load import load_rules
 from detector.service.storing import Storing
 from detector.store.engine import open_store, reading, upgrade
-from detector.store.tables import hosts, snapshots
-from tests.builders import count, every_row
+from detector.store.tables import connection_counts, detection_cursors, hosts, packed_observations, snapshots
+from tests.builders import Recorder, count, every_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Engine
 
-    from detector.domain import SnapshotRef
+    from detector.domain import Finding, SnapshotRef
 
 _DRIVER = Path(__file__).parents[1] / "service" / "taking_snapshots.py"
 _PLENTY = 50_000_000
 _ROWS = 20
+_SCAN = "Port scan of one destination"
 # Busy machines and disks take their time; a database that is waited for takes ten seconds and more.
 _SLOW_SECONDS = 3
 
@@ -203,6 +210,86 @@ def test_postgres_killed_again_and_again_loses_nothing(server: Postgres, tmp_pat
 
 
 @pytest.mark.postgres
+def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_path: Path) -> None:
+    """kill -9 of the whole server every few seconds for a minute, while snapshots come and are detected: each is
+    stored, and detected, once.
+    """
+    books = Books(server.url, tmp_path / "spool")
+    config = tmp_path / "detector.toml"
+    config.write_text(
+        f'state_folder = "{tmp_path}"\n[database]\nurl = "{server.url}"\n[models]\nburn_in_hours = 0\n'
+        "[notify]\nconsole = false\n"
+    )
+    config.chmod(0o600)
+    over = time.monotonic() + 60
+
+    def take() -> None:
+        while time.monotonic() < over:
+            books.take()
+            time.sleep(0.2)  # detection is to have a chance
+
+    taking = threading.Thread(target=take)
+    detect = subprocess.Popen([sys.executable, "-m", "detector", "--config", str(config), "detect"])
+    try:
+        taking.start()
+        crashes = 0
+        while time.monotonic() < over - 5:
+            time.sleep(2.5)  # of work between two crashes
+            server.signal(signal.SIGKILL)
+            server.start()
+            crashes += 1
+        taking.join()
+        _until(lambda: books.spool.bytes == 0, 30)
+        _until(lambda: _detected(books.engine) == books.taken, 60)
+    finally:
+        detect.kill()
+        detect.wait()
+    books.close()
+    assert crashes > 5
+    assert books.balance() == (books.taken, 0)
+
+
+def _detected(engine: Engine) -> int:
+    with reading(engine) as connection:
+        seq = connection.scalar(select(detection_cursors.c.seq)) or 0
+        assert connection.scalar(select(func.count()).select_from(packed_observations)) == seq
+    return int(seq)
+
+
+@pytest.mark.postgres
+def test_rules_see_what_came_before_a_crash(server: Postgres) -> None:
+    """The rows that rules look at are not logged, and gone after a crash: they are made again of what is packed."""
+    engine = open_store(server.url)
+    recorder = Recorder(engine, unpacked=False)
+    rules = load_rules([shipped.folder("rules")]).ruleset
+    titles: list[str] = []
+
+    class Book:
+        def record(self, _connection: object, _snapshot: object, findings: Sequence[Finding]) -> None:
+            titles.extend(finding.rule_title for finding in findings)
+
+    stages = Stages(scorer=HostScorer(Models(burn_in_hours=0)), ruleset=rules, alert_book=Book())
+    for first in (1, 31):
+        recorder.snapshot(*(count(port=port, attempted=1, refused=1) for port in range(first, first + 15)))
+        (host_id,) = hosts_behind(engine)
+        assert detect_next(engine, host_id, stages) is not None
+        if first == 1:
+            assert _SCAN not in titles
+            # A checkpoint, so that the rows would be there if they were kept.
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("CHECKPOINT"))
+            server.signal(signal.SIGKILL)
+            engine.dispose()
+            server.start()
+            with reading(engine) as connection:
+                assert connection.scalar(select(func.count()).select_from(connection_counts)) == 0
+            # Another process, which remembers nothing.
+            stages = replace(stages, ruleset=load_rules([shipped.folder("rules")]).ruleset)
+    engine.dispose()
+    assert _SCAN in titles
+
+
+@pytest.mark.postgres
 def test_postgres_that_hangs_delays_nobody(server: Postgres, tmp_path: Path) -> None:
     """All its processes are stopped, so that it neither answers nor refuses: what is taken meanwhile waits on disk."""
     books = Books(server.url, tmp_path / "spool")
@@ -279,21 +366,21 @@ def test_a_full_disk_under_the_database_alone_loses_nothing(tmp_path: Path) -> N
         assert books.balance() == (46, 0)
 
 
-def test_two_collectors_share_a_file(sqlite_url: str, tmp_path: Path) -> None:
-    """Two processes write to one SQLite file as fast as they can: each finds all of its own there."""
+def test_two_collectors_share_a_database(engine: Engine, tmp_path: Path) -> None:
+    """Two processes write to one database as fast as they can: each finds all of its own there."""
+    url = engine.url.render_as_string(hide_password=False)
     running = [
-        subprocess.Popen([sys.executable, str(_DRIVER), sqlite_url, *map(str, _places(tmp_path, name)), name])
+        subprocess.Popen([sys.executable, str(_DRIVER), url, *map(str, _places(tmp_path, name)), name])
         for name in ("bastion-1", "bastion-2")
     ]
     time.sleep(4)  # as long as they write
     for process in running:
         process.kill()
         process.wait()
-    engine = open_store(sqlite_url)
     for name in ("bastion-1", "bastion-2"):
         spool, taken = _places(tmp_path, name)
         with closing(Spool(spool, _PLENTY)) as left:
-            storing = Storing(sqlite_url, name, left, Said(), interval_seconds=1)
+            storing = Storing(url, name, left, Said(), interval_seconds=1)
             storing.start()
             _until(partial(_is_empty, left), 10)
             storing.finish()
@@ -305,7 +392,6 @@ def test_two_collectors_share_a_file(sqlite_url: str, tmp_path: Path) -> None:
         # The last one may be there although nobody was told.
         assert stored[: len(kept)] == kept
         assert len(stored) <= len(kept) + 1
-    engine.dispose()
 
 
 def _is_empty(spool: Spool) -> bool:
@@ -317,7 +403,7 @@ def _places(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / name / "spool", folder / name / "taken"
 
 
-def test_a_clock_that_is_set_back_an_hour_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_clock_that_is_set_back_an_hour_loses_nothing(engine: Engine, tmp_path: Path) -> None:
     """The collector's own clock, shown a wall clock that is set back in between: all is stored in the order in which it
     was taken, says by how much, and nothing waited.
     """
@@ -327,9 +413,9 @@ def test_a_clock_that_is_set_back_an_hour_loses_nothing(sqlite_url: str, tmp_pat
     ]
     clock = Clock(iter(moments).__next__)
     said = Said()
-    engine: Engine = open_store(sqlite_url)
+    url = engine.url.render_as_string(hide_password=False)
     with closing(Spool(tmp_path / "spool", _PLENTY)) as spool:
-        storing = Storing(sqlite_url, "bastion-1", spool, said, interval_seconds=1)
+        storing = Storing(url, "bastion-1", spool, said, interval_seconds=1)
         storing.start()
         for number in range(1, 6):
             span = clock.span()
@@ -344,7 +430,6 @@ def test_a_clock_that_is_set_back_an_hour_loses_nothing(sqlite_url: str, tmp_pat
     with reading(engine) as connection:
         steps = connection.scalars(select(snapshots.c.clock_step_seconds).order_by(snapshots.c.seq)).all()
     attempted = [row["attempted"] for row in every_row(engine)]
-    engine.dispose()
     assert attempted == [1, 2, 3, 4, 5]
     assert [round(each) for each in steps] == [0, 0, -3600, 0, 0]
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _COUNTS = int(os.environ.get("BENCH_COUNTS", "10000000"))
 _KEPT = os.environ.get("BENCH_PAST")
 _ROUNDS = 40
-_COMMANDS = 5
+_COMMANDS = 3
 _LIMIT = 100
 _DAY = timedelta(days=1)
 

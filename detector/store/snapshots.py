@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, LargeBinary, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Integer, LargeBinary, and_, bindparam, exists, func, insert, select, update
 
 from detector.domain import (
     CaptureHealth,
@@ -54,7 +54,9 @@ _NO_GAP_SECONDS = 1.0
 
 
 _same, _any = snapshots.alias("same"), snapshots.alias("of_host")
-_NEWEST = select(func.max(_any.c.seq)).where(_any.c.host_id == hosts.c.host_id).scalar_subquery()
+# A parameter wherever the host is named: who distributes hosts over several servers asks the one that has it.
+_HOST_ID = bindparam("host_id", type_=Integer)
+_NEWEST = select(func.max(_any.c.seq)).where(_any.c.host_id == _HOST_ID).scalar_subquery()
 _KNOWN = (
     select(
         hosts.c.host_id,
@@ -65,17 +67,17 @@ _KNOWN = (
         _same.c.seq.label("marked_seq"),
     )
     .select_from(
-        hosts.outerjoin(snapshots, and_(snapshots.c.host_id == hosts.c.host_id, snapshots.c.seq == _NEWEST)).outerjoin(
+        hosts.outerjoin(snapshots, and_(snapshots.c.host_id == _HOST_ID, snapshots.c.seq == _NEWEST)).outerjoin(
             _same,
             # The end is part of the key: Postgres finds the part by it.
             and_(
-                _same.c.host_id == hosts.c.host_id,
+                _same.c.host_id == _HOST_ID,
                 _same.c.mark == bindparam("mark", type_=LargeBinary),
                 _same.c.end == bindparam("end", type_=UtcDateTime),
             ),
         )
     )
-    .where(hosts.c.host == bindparam("host"))
+    .where(hosts.c.host_id == _HOST_ID, hosts.c.host == bindparam("host"))
 )
 
 
@@ -160,13 +162,15 @@ class SnapshotWriter:
         the transaction.
         """
         asked = {"host": self._host, "mark": mark, "end": snapshot.end}
+        known = None
         if self._host_id is not None:
             lock_numbers(connection, self._host_id)
-        known = connection.execute(_KNOWN, asked).first()
-        if known is None or known.host_id != self._host_id:
+            known = connection.execute(_KNOWN, asked | {"host_id": self._host_id}).first()
+        if known is None:
+            # At first, and in a database that took the place of the one before.
             self._host_id = host_number(connection, self._host, snapshot.end)
             lock_numbers(connection, self._host_id)
-            known = connection.execute(_KNOWN, asked).one()
+            known = connection.execute(_KNOWN, asked | {"host_id": self._host_id}).one()
         return known
 
     def forget(self) -> None:

@@ -47,7 +47,10 @@ def _run(folder: Path, times: int) -> dict[str, Sequence[Any]]:
     folder.mkdir()
     config = folder / "detector.toml"
     config.write_text(
-        f'state_folder = "{folder}"\n[models]\nburn_in_hours = 1\ntrain_every_hours = 1\n[notify]\nconsole = false\n'
+        f'state_folder = "{folder}"\n'
+        # The snapshots are of no matter when.
+        "[retention]\nsnapshot_days = 36500\nhourly_days = 36500\ndaily_days = 36500\n"
+        "[models]\nburn_in_hours = 1\ntrain_every_hours = 1\n[notify]\nconsole = false\n"
         '[[channels]]\nname = "nobody"\nurl = "json://127.0.0.1:9/"\nmin_severity = "informational"\n'
     )
     config.chmod(0o600)
@@ -64,7 +67,7 @@ def _run(folder: Path, times: int) -> dict[str, Sequence[Any]]:
         assert driver.wait(200) == 0
     plain = [column for column in alerts.c if column.name != "alert_id"]
     queries = {
-        "cursor": select(detection_cursors),
+        "cursor": select(detection_cursors.c.host_id, detection_cursors.c.seq),
         "findings": select(findings).order_by(*findings.primary_key),
         "observations": select(packed_observations).order_by(*packed_observations.primary_key),
         "evidence": select(evidence).order_by(*evidence.primary_key),

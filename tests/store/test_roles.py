@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,16 +12,19 @@ from sqlalchemy import make_url, text
 
 from detector import shipped
 from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.config import Models
+from detector.config import Models, Settings
 from detector.domain import Severity, Snapshot
 from detector.errors import StoreError
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next, hosts_behind
+from detector.ruleset.evaluate import RuleSet
 from detector.ruleset.load import load_rules
+from detector.service.keeping import Keeping, kept_from
 from detector.store import history, rollups
 from detector.store.engine import check_current, open_store, reading, writing
 from detector.store.filters import HistoryFilter
 from detector.store.packed import read_packed
+from detector.store.partitions import parts_of
 from detector.store.roles import sql
 from detector.store.snapshots import SnapshotWriter
 from tests.builders import START, count
@@ -167,6 +171,41 @@ def test_detection_takes_a_snapshot_through_all_stages(login: Callable[[str, str
     rollups.advance(detector, host_id, now=START + timedelta(days=1))
     with reading(detector) as connection:
         assert connection.scalar(text("SELECT sum(attempted) FROM daily_counts")) == 1
+
+
+def test_a_detector_looks_after_the_database(login: Callable[[str, str], Engine], postgres_engine: Engine) -> None:
+    """With what its role may do, it makes parts, adds up, and deletes and drops what has expired."""
+    collector, detector = login("bastion-1", "detector_collector"), login("worker-1", "detector_detector")
+    said: list[str] = []
+
+    class Said:
+        def kept(self, message: str) -> None:
+            said.append(message)
+
+        def fault(self, message: str) -> None:
+            raise AssertionError(message)
+
+    kept = kept_from(Settings(), detector)
+    Keeping(detector, kept, Event(), Said()).round(START)
+    writer = SnapshotWriter("bastion-1")
+    for number in range(3):
+        with writing(collector) as connection:
+            writer.write(connection, _snapshot("bastion-1", number * 9000))
+    stages = Stages(scorer=HostScorer(Models()), ruleset=RuleSet(), alert_book=AlertBook([], timedelta(hours=1)))
+    (host_id,) = hosts_behind(detector)
+    while detect_next(detector, host_id, stages) is not None:
+        pass
+    with reading(postgres_engine) as connection:
+        before = {table: parts_of(connection, table) for table in ("snapshots", "packed_counts")}
+    assert len(before["snapshots"]) > 7
+    later = START + timedelta(days=60)
+    for hour in range(4):
+        Keeping(detector, kept, Event(), Said()).round(later + timedelta(hours=hour))
+    with reading(postgres_engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM snapshots")) == 1
+        assert connection.scalar(text("SELECT sum(attempted) FROM daily_counts")) == 3
+        for table, parts in before.items():
+            assert parts[0] not in parts_of(connection, table)
 
 
 def test_a_host_writes_for_itself_alone(login: Callable[[str, str], Engine]) -> None:

@@ -1,4 +1,4 @@
-"""Packs the rows of a snapshot into columns: a tenth of what single rows would take.
+"""Packs the rows of a snapshot into columns, which take far less room than single rows.
 
 A byte for the version, the number of rows (4 bytes), and, compressed by zlib, the columns: a byte for the type of the
 values, as `array` and `struct` name it, and these, little-endian. "0" stands for nothing but zeros. Some are written as

@@ -107,8 +107,7 @@ snapshots = Table(
 )
 
 # The counts of a snapshot, and what detection says of them, in columns that are packed together: see
-# detector.store.packing. Of single rows there would be ten times as much. On SQLite in the order of time, which a table
-# without row numbers would not be: it has no room for rows of this length.
+# detector.store.packing. On SQLite with row numbers: a table without them has no room for rows of this length.
 packed_counts = Table(
     "packed_counts",
     metadata,

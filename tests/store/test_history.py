@@ -278,7 +278,7 @@ def test_counting_stops_at_a_number_that_says_enough(engine: Engine, monkeypatch
 _LETTERS = "ab*?[]%_\\^-A\u00e9'"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_pattern_means_the_same_everywhere(engine: Engine, data: st.DataObject) -> None:
     """`*` is any characters, `?` any one, all else itself: % _ [ ] and \\ too, and case matters."""
@@ -305,7 +305,7 @@ def test_patterns_may_hold_what_no_database_takes(engine: Engine) -> None:
     assert _find(engine, executable="*\x00*").rows == ()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     network=st.one_of(
         st.ip_addresses(v=4).flatmap(lambda ip: st.integers(0, 32).map(lambda n: IPv4Network((ip, n), strict=False))),

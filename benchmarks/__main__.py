@@ -9,7 +9,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-_NOT_BENCHMARKS = {"__main__", "figures", "captures", "replay", "traffic", "watchers", "nothing", "past", "__init__"}
+_NOT_BENCHMARKS = {
+    "__main__",
+    "figures",
+    "captures",
+    "replay",
+    "traffic",
+    "watchers",
+    "nothing",
+    "servers",
+    "past",
+    "__init__",
+}
 
 
 def main() -> int:

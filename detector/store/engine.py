@@ -46,7 +46,7 @@ _POSTGRES_PATIENCE = {
     "keepalives_count": "3",
 }
 _PAGE_BYTES = 8192
-_OPENED_FILE = "opened_file"
+_OPENED_FILE, _SET = "opened_file", "set"
 # What is left of SQLite's log when it has been as large as a snapshot of a scan.
 _WAL_BYTES = 16 << 20
 # SQLITE_BUSY of sqlite3.h.
@@ -178,17 +178,26 @@ def _begin_sqlite(connection: Connection) -> None:
     # writes in between; taking the write lock at the start waits for it instead.
     options = connection.get_execution_options()
     if options.get("detector_outside"):
+        # Whatever is set there stays.
+        connection.info.pop(_SET, None)
         return
     if opened := connection.info[_OPENED_FILE]:
         _check_same_file(connection, *opened)
     # A migration that copies a table drops the old one, which would take the rows that refer to it for orphans. Within
     # a transaction this cannot be set, and the pool hands the same connection to others.
     migrates = options.get("detector_migrates")
-    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if migrates else 'ON'}")
     # Who comes second waits for as long as a large file takes.
     patience = _MIGRATION_SECONDS if migrates else SQLITE_BUSY_SECONDS
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
-    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get('detector_relaxed') else 'FULL'}")
+    wanted = (
+        f"PRAGMA foreign_keys={'OFF' if migrates else 'ON'}",
+        f"PRAGMA busy_timeout={int(patience * 1000)}",
+        f"PRAGMA synchronous={'NORMAL' if options.get('detector_relaxed') else 'FULL'}",
+    )
+    # A connection stays as the last one who had it left it.
+    if connection.info.get(_SET) != wanted:
+        for pragma in wanted:
+            connection.exec_driver_sql(pragma)
+        connection.info[_SET] = wanted
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("detector_writes") else "BEGIN")
 
 

@@ -49,6 +49,8 @@ _PAGE_BYTES = 8192
 _OPENED_FILE, _SET = "opened_file", "set"
 # What is left of SQLite's log when it has been as large as a snapshot of a scan.
 _WAL_BYTES = 16 << 20
+# So much of it is taken into the file at a time; SQLite counts in pages.
+_CHECKPOINT_BYTES = 4 << 20
 # SQLITE_BUSY of sqlite3.h.
 _BUSY, _LOOK_AGAIN_SECONDS = 5, 0.02
 _FLUSHES_AT_WILL = (15,)
@@ -147,6 +149,7 @@ def _prepare_sqlite(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     _use_wal(cursor)
     cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+    cursor.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_BYTES // _PAGE_BYTES}")
     cursor.close()
 
 

@@ -354,7 +354,7 @@ def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None
 
 def test_a_full_disk_under_the_database_alone_loses_nothing(tmp_path: Path) -> None:
     """The spool is elsewhere: all of it is stored when there is room again."""
-    with _small_disk(tmp_path / "disk", "2m") as disk:
+    with _small_disk(tmp_path / "disk", "4m") as disk:
         url = _made(disk)
         books = Books(url, tmp_path / "spool")
         books.take(3)

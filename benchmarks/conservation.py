@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure
 from detector.bpf.capture import Capture
 from detector.collector.live import LiveCollector
-from detector.store.engine import open_store, upgrade
+from detector.store.engine import open_store
+from detector.store.migrating import upgrade
 from tests.system import loads
 from tests.system.island import island
 

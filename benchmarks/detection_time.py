@@ -17,7 +17,8 @@ from detector.domain import Severity
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next, hosts_behind
 from detector.ruleset.load import load_rules
-from detector.store.engine import open_store, upgrade
+from detector.store.engine import open_store
+from detector.store.migrating import upgrade
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next, hosts_behind
 from detector.ruleset.load import load_rules
 from detector.store import tables
-from detector.store.engine import open_store, reading, upgrade, writing
+from detector.store.engine import open_store, reading, writing
+from detector.store.migrating import upgrade
 from detector.store.snapshots import SnapshotWriter
 from tests.builders import count
 

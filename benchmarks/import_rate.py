@@ -19,8 +19,9 @@ from detector.collector.log_lines import Tally
 from detector.collector.zeek import read_connections
 from detector.collector.zeek_host import HostLog, of_networks
 from detector.service.importing import LogImport
-from detector.store.engine import open_store, upgrade
+from detector.store.engine import open_store
 from detector.store.imports import Source
+from detector.store.migrating import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

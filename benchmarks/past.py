@@ -14,7 +14,8 @@ from sqlalchemy import insert, update
 
 from detector.domain import ConnectionKey, Direction, Observation, Protocol
 from detector.store import rollups
-from detector.store.engine import open_store, upgrade, writing
+from detector.store.engine import open_store, writing
+from detector.store.migrating import upgrade
 from detector.store.numbering import digest
 from detector.store.packing import pack_counts, pack_observations
 from detector.store.snapshots import create_cursors

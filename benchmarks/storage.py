@@ -20,7 +20,8 @@ from sqlalchemy import insert, update
 from benchmarks.figures import Figure
 from detector.domain import Observation
 from detector.store import rollups, sizes
-from detector.store.engine import open_store, relaxed, upgrade, writing
+from detector.store.engine import open_store, relaxed, writing
+from detector.store.migrating import upgrade
 from detector.store.packed import read_packed
 from detector.store.packing import pack_counts, pack_observations
 from detector.store.snapshots import SnapshotWriter, create_cursors

@@ -19,7 +19,8 @@ import psycopg
 from benchmarks.figures import Figure
 from benchmarks.servers import postgres
 from detector.domain import Snapshot
-from detector.store.engine import open_store, upgrade, writing
+from detector.store.engine import open_store, writing
+from detector.store.migrating import upgrade
 from detector.store.snapshots import SnapshotWriter
 from tests.builders import START, count
 

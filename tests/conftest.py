@@ -15,7 +15,8 @@ from sqlalchemy import make_url, text
 from xdist.scheduler import LoadFileScheduling
 
 from detector.bpf import capture
-from detector.store.engine import open_store, upgrade
+from detector.store.engine import open_store
+from detector.store.migrating import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

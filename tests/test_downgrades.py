@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import MetaData, func, insert, inspect, select, text
 
 from detector.store import snapshots
-from detector.store.engine import check_current, downgrade, open_store, reading, revisions, upgrade, writing
+from detector.store.engine import open_store, reading, writing
+from detector.store.migrating import check_current, downgrade, revisions, upgrade
 from detector.store.tables import metadata
 from tests.builders import START, Recorder, count, insert_alert, observe, take_back
 from tests.test_migrations import _first_rows

@@ -15,11 +15,12 @@ from detector.errors import StoreError
 from detector.store import snapshots as store
 from detector.store import tables
 from detector.store.alerts import alert_rows, list_alerts
-from detector.store.engine import check_current, reading, upgrade, writing
+from detector.store.engine import reading, writing
 from detector.store.filters import HistoryFilter
 from detector.store.health import find_incomplete
 from detector.store.history import find
 from detector.store.imports import Standing, standing
+from detector.store.migrating import check_current, upgrade
 from tests.builders import START, Recorder, count, stored, take_back
 
 if TYPE_CHECKING:

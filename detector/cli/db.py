@@ -51,7 +51,7 @@ def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
     from detector.errors import StoreDamagedError
     from detector.service.renewal import renew
     from detector.store.engine import open_store, place
-    from detector.store.engine import upgrade as upgrade_schema
+    from detector.store.migrating import upgrade as upgrade_schema
 
     engine = open_store(settings.database_url)
     try:
@@ -86,8 +86,8 @@ def downgrade(settings: Settings, /, *, revision: str, yes: bool) -> None:
     Examples:
       detector db downgrade 0004
     """
-    from detector.store.engine import downgrade as downgrade_schema
     from detector.store.engine import open_store, place
+    from detector.store.migrating import downgrade as downgrade_schema
 
     engine = open_store(settings.database_url)
     where = place(engine)

@@ -82,7 +82,8 @@ def vacuum(settings: Settings, /, *, full: bool) -> None:
       detector db vacuum --full
     """
     from detector.store import rewriting, sizes
-    from detector.store.engine import check_current, database_file, open_store, place
+    from detector.store.engine import database_file, open_store, place
+    from detector.store.migrating import check_current
 
     _keep_temporary_files_beside(settings)
     engine = open_store(settings.database_url)

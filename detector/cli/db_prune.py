@@ -50,7 +50,8 @@ def prune(settings: Settings, /, *, before: datetime | None, dry_run: bool, yes:
     """
     from detector.service.keeping import kept_from
     from detector.store import sizes
-    from detector.store.engine import check_current, open_store, place
+    from detector.store.engine import open_store, place
+    from detector.store.migrating import check_current
 
     engine = open_store(settings.database_url)
     try:

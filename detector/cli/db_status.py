@@ -38,7 +38,8 @@ def status(settings: Settings, /, *, as_json: bool) -> None:
     """
     from detector.service.keeping import kept_from
     from detector.store import sizes
-    from detector.store.engine import check_current, open_store, place, reading, revisions
+    from detector.store.engine import open_store, place, reading
+    from detector.store.migrating import check_current, revisions
     from detector.store.status import host_status, table_status
 
     engine = open_store(settings.database_url)
@@ -98,7 +99,7 @@ def _growth_lines(hosts: Sequence[HostStatus], size: Size, kept: Kept) -> Iterat
 def _age_lines(hosts: Sequence[HostStatus], kept: Kept) -> Iterator[str]:
     ages = ", ".join(f"{name} {age.days} days" for name, age in _ages(kept).items())
     oldest = min((host.oldest for host in hosts if host.oldest is not None), default=None)
-    next_one = f"; the oldest snapshot from {local(oldest + kept.snapshots)}" if oldest else ""
+    next_one = f"; the oldest snapshot goes {local(oldest + kept.snapshots)}" if oldest else ""
     yield f"kept: {ages}{next_one}"
 
 

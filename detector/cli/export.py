@@ -58,8 +58,9 @@ def export(settings: Settings, /, what: str, output: Path | None, **criteria: An
       detector export --since 2026-11-01 --until 2026-12-01 --host 'web-*' --output november.jsonl
       detector export --what alerts --since 7d
     """
-    from detector.store.engine import check_current, open_store
+    from detector.store.engine import open_store
     from detector.store.filters import HistoryFilter
+    from detector.store.migrating import check_current
 
     check_period(criteria["since"], criteria["until"])
     engine = open_store(settings.database_url)

@@ -148,8 +148,9 @@ def _import(
     from detector.collector.log_files import LogFile, source_digest
     from detector.collector.log_lines import Tally
     from detector.service.importing import LogImport
-    from detector.store.engine import check_current, open_store
+    from detector.store.engine import open_store
     from detector.store.imports import Source
+    from detector.store.migrating import check_current
 
     settings: Settings = ctx.obj
     began = monotonic()

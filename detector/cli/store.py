@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from detector.store.engine import check_current, open_store, reading
+from detector.store.engine import open_store, reading
+from detector.store.migrating import check_current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -62,7 +62,8 @@ def top(
       detector top --user 'www-*' --sort destinations
       detector top --json
     """
-    from detector.store.engine import check_current, open_store
+    from detector.store.engine import open_store
+    from detector.store.migrating import check_current
 
     fields = by or _DEFAULT_BY
     engine = open_store(settings.database_url)

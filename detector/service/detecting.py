@@ -17,7 +17,8 @@ from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
 from detector.service.silence import SilenceWatch
-from detector.store.engine import check_current, open_store
+from detector.store.engine import open_store
+from detector.store.migrating import check_current
 from detector.store.outbox import StoredOutbox
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from detector.collector.backlog import Backlog
 from detector.errors import SpoolError, StoreAwayError, StoreDamagedError, StoreError
 from detector.service.memory import give_back
 from detector.service.renewal import renew
-from detector.store.engine import check_current, database_file, open_store, reading, writing
+from detector.store.engine import database_file, open_store, reading, writing
+from detector.store.migrating import check_current
 from detector.store.snapshots import SnapshotWriter, is_stored
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.errors import StoreError
-from detector.store.engine import check_current, database_file
+from detector.store.engine import database_file
+from detector.store.migrating import check_current
 
 if TYPE_CHECKING:
     import sqlite3

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert
 
 from detector.errors import DetectorError, StoreError
-from detector.store.engine import database_file, open_store, upgrade, writing
+from detector.store.engine import database_file, open_store, writing
+from detector.store.migrating import upgrade
 from detector.store.tables import replacements
 
 if TYPE_CHECKING:

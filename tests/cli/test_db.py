@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
-from detector.store.engine import check_current, open_store, reading, revisions, writing
+from detector.store.engine import open_store, reading, writing
+from detector.store.migrating import check_current, revisions
 from detector.store.tables import hosts
 from tests.builders import Recorder, count, take_back
 

@@ -6,16 +6,19 @@ import json
 import sqlite3
 import stat
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import func, select, update
 
-from detector.store import rewriting, rollups, snapshots
-from detector.store.engine import open_store, reading, revisions, writing
+from detector.store import rollups, snapshots
+from detector.store.engine import open_store, reading, writing
+from detector.store.migrating import revisions
 from detector.store.tables import hosts
 from detector.store.tables import snapshots as snapshots_table
 from tests.builders import Recorder, count, observe
+from tests.disks import fill, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +98,7 @@ def test_more_than_configured_goes_only_when_confirmed(
     call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shorter time than configured is asked about; `--yes` answers. The newest snapshot stays."""
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     refused = call("db", "prune", "--older-than", "1h")
     assert refused.code != 0
     assert "would go: 5 snapshots" in refused.out
@@ -198,16 +201,23 @@ def test_an_older_file_is_rewritten_once(call: Call, filled: Engine) -> None:
     assert _number(filled) == 6
 
 
-def test_without_room_nothing_is_rewritten(call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_nothing_is_rewritten(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk has no room for the copy, that is said before anything is done."""
-    monkeypatch.setattr(rewriting, "room_needed", lambda _engine: 10**18)
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        url = f"sqlite:///{disk / 'detector.db'}"
+        monkeypatch.setenv("DETECTOR_DATABASE_URL", url)
+        assert call("db", "upgrade").code == 0
+        engine = open_store(url)
+        Recorder(engine).snapshot(count())
+        fill(disk)
 
-    result = call("db", "vacuum", "--full")
+        result = call("db", "vacuum", "--full")
 
+        assert _number(engine) == 1
+        engine.dispose()
     assert result.code == 74
     assert "are free" in result.err
     assert "detector db prune" in result.err
-    assert _number(filled) == 6
 
 
 def test_what_is_free_is_given_back(call: Call, filled: Engine) -> None:
@@ -229,7 +239,7 @@ def test_what_is_free_is_given_back(call: Call, filled: Engine) -> None:
 
 def test_a_database_is_taken_back_when_confirmed(call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """For an older version the schema goes back, and what it holds stays; a schema that is none is refused."""
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     assert call("db", "downgrade", "0004").code != 0
     unknown = call("db", "downgrade", "0099", "--yes")
     done = call("db", "downgrade", "0004", "--yes")

@@ -22,29 +22,20 @@ from sqlalchemy import func, select
 from detector import pipeline
 from detector.config import Settings
 from detector.service.detecting import build_stages
-from detector.store.engine import open_store, reading, upgrade
+from detector.store.engine import open_store, reading
+from detector.store.migrating import upgrade
 from detector.store.tables import snapshots
 from tests.builders import Recorder, count, every_row, observe
 from tests.cli.test_main import verbs
 from tests.collector.logs import HOST, json_lines, row, tab_separated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
 
 _PROGRAM = Path(sys.executable).with_name("detector")
 _ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program is configured for."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 
 from detector.config import Models
 from detector.models.scorer import HostScorer
-from detector.store.engine import open_store, upgrade, writing
+from detector.store.engine import open_store, writing
+from detector.store.migrating import upgrade
 from tests.builders import Recorder, count, read_counts
 
 if TYPE_CHECKING:

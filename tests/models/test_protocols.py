@@ -15,7 +15,8 @@ from detector.models import explain
 from detector.models.features import FEATURES, UNKNOWN, arrange, connects_of, place
 from detector.models.judgement import Moment, look
 from detector.models.novelty import Novelty
-from detector.store.engine import open_store, upgrade, writing
+from detector.store.engine import open_store, writing
+from detector.store.migrating import upgrade
 from tests.builders import START, count, read_counts
 from tests.models.conftest import Watched
 

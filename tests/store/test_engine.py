@@ -13,7 +13,8 @@ from sqlalchemy import insert, select, text
 
 from detector import shipped
 from detector.errors import ConfigError, StoreError
-from detector.store.engine import check_current, open_store, parse_url, place, reading, revisions, upgrade, writing
+from detector.store.engine import open_store, parse_url, place, reading, writing
+from detector.store.migrating import check_current, revisions, upgrade
 from detector.store.tables import hosts
 from tests.builders import START
 

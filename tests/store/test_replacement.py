@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import func, select
 
 from detector.errors import StoreAwayError, StoreDamagedError, StoreError
-from detector.store.engine import check_current, open_store, reading, writing
+from detector.store.engine import open_store, reading, writing
+from detector.store.migrating import check_current
 from detector.store.replacement import replace_damaged
 from detector.store.tables import packed_counts, replacements, snapshots
 from tests.builders import START, Recorder, count

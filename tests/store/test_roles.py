@@ -21,8 +21,9 @@ from detector.ruleset.evaluate import RuleSet
 from detector.ruleset.load import load_rules
 from detector.service.keeping import Keeping, kept_from
 from detector.store import history, rollups
-from detector.store.engine import check_current, open_store, reading, writing
+from detector.store.engine import open_store, reading, writing
 from detector.store.filters import HistoryFilter
+from detector.store.migrating import check_current
 from detector.store.packed import read_packed
 from detector.store.partitions import parts_of
 from detector.store.roles import sql

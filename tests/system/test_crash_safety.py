@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from detector.store.engine import open_store, reading, upgrade
+from detector.store.engine import open_store, reading
+from detector.store.migrating import upgrade
 from detector.store.tables import alerts, detection_cursors, evidence, findings, notifications, packed_observations
 from tests.builders import Recorder, count
 

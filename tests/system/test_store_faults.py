@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,9 +31,11 @@ from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next, hosts_behind
 from detector.ruleset.load import load_rules
 from detector.service.storing import Storing
-from detector.store.engine import open_store, reading, upgrade
+from detector.store.engine import open_store, reading
+from detector.store.migrating import upgrade
 from detector.store.tables import connection_counts, detection_cursors, hosts, packed_observations, snapshots
 from tests.builders import Recorder, count, every_row
+from tests.disks import fill, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -304,24 +306,6 @@ def test_postgres_that_hangs_delays_nobody(server: Postgres, tmp_path: Path) -> 
     assert books.balance() == (44, 0)
 
 
-@contextmanager
-def _small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def _fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while file.write(b"x" * 4096):
-            pass
-    return filler
-
-
 def _made(folder: Path) -> str:
     """The address of an empty database in the folder."""
     url = f"sqlite:///{folder / 'detector.db'}"
@@ -335,11 +319,11 @@ def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None
     """Neither takes anything: the newest snapshot waits in memory, the others are given up, and the next one that is
     stored says exactly how many they were and what they had counted.
     """
-    with _small_disk(tmp_path / "disk", "2m") as disk:
+    with small_disk(tmp_path / "disk", "2m") as disk:
         url = _made(disk)
         books = Books(url, disk / "spool")
         books.take(5)
-        filler = _fill(disk)
+        filler = fill(disk)
         books.take(60)
         filler.unlink()
         _until(lambda: any("is back" in each for each in books.said.faults), 10)
@@ -354,11 +338,11 @@ def test_a_full_disk_under_database_and_spool_is_counted(tmp_path: Path) -> None
 
 def test_a_full_disk_under_the_database_alone_loses_nothing(tmp_path: Path) -> None:
     """The spool is elsewhere: all of it is stored when there is room again."""
-    with _small_disk(tmp_path / "disk", "4m") as disk:
+    with small_disk(tmp_path / "disk", "4m") as disk:
         url = _made(disk)
         books = Books(url, tmp_path / "spool")
         books.take(3)
-        filler = _fill(disk)
+        filler = fill(disk)
         books.take(40)
         filler.unlink()
         books.take(3)

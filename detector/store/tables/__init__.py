@@ -1,0 +1,48 @@
+"""The database tables, the same on SQLite and Postgres. Every large table is keyed by host first."""
+
+from detector.store.tables.alerted import alert_values, alerts, evidence, findings, notifications
+from detector.store.tables.captured import (
+    connection_keys,
+    destination_names,
+    hosts,
+    imports,
+    login_origins,
+    packed_counts,
+    packed_observations,
+    replacements,
+    snapshots,
+)
+from detector.store.tables.detected import connection_counts, detection_cursors, observations, silences
+from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
+from detector.store.tables.rolled_up import daily_counts, hourly_counts
+from detector.store.tables.schema import metadata
+
+__all__ = [
+    "alert_values",
+    "alerts",
+    "connection_counts",
+    "connection_keys",
+    "daily_counts",
+    "destination_names",
+    "detection_cursors",
+    "evidence",
+    "findings",
+    "hosts",
+    "hourly_counts",
+    "imports",
+    "login_origins",
+    "metadata",
+    "model_channels",
+    "model_hosts",
+    "model_hours",
+    "model_samples",
+    "model_subjects",
+    "models",
+    "notifications",
+    "observations",
+    "packed_counts",
+    "packed_observations",
+    "replacements",
+    "silences",
+    "snapshots",
+]

@@ -1,0 +1,69 @@
+"""How far detection has come, and the rows that rules look at."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Integer, Table, Text
+
+from detector.store.columns import UtcDateTime
+from detector.store.tables.schema import OUTCOMES, metadata
+
+detection_cursors = Table(
+    "detection_cursors",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # The last snapshot whose findings are committed.
+    Column("seq", BigInteger, nullable=False),
+    # The first one whose rows are in `connection_counts` and `observations`.
+    Column("recent_seq", BigInteger, nullable=False, server_default="1"),
+    # The last one that `hourly_counts` and `daily_counts` have.
+    Column("rolled_seq", BigInteger, nullable=False, server_default="0"),
+)
+
+# That nothing came of a host after its snapshot: written once, however many workers notice, and however often.
+silences = Table(
+    "silences",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("noticed_at", UtcDateTime, nullable=False),
+    # Since when nothing had come, by the clock of whoever noticed.
+    Column("silent_seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The rows of a host's last snapshots, as far back as rules look: made by detection of what is packed, and deleted when
+# no rule looks at them any more. Postgres does not log them: after its crash they are empty, and made again.
+
+connection_counts = Table(
+    "connection_counts",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    # The kernel's audit session of the login; 0: none. Not part of the key: it differs at each login.
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("origin_id", BigInteger),
+    Column("name_id", BigInteger),
+    *(Column(outcome, BigInteger, nullable=False) for outcome in OUTCOMES),
+    Column("handshake_us_total", BigInteger, nullable=False),
+    Column("handshake_us_max", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("score", Double),
+    Column("surprise", Double),
+    Column("channel", Text),
+    Column("novelty", Text),
+    Column("p_novelty", Double),
+    Column("p_volume", Double),
+    Column("p_forest", Double),
+    Column("explanation", Text),
+    sqlite_with_rowid=False,
+)

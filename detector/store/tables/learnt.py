@@ -1,0 +1,95 @@
+"""What the models have learnt. Their times in seconds are observed time: the sum of the lengths of the host's snapshots
+that detection has taken in, so that neither a gap nor a jump of the clock makes anything look older.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
+
+from detector.store.columns import UtcDateTime
+from detector.store.tables.schema import metadata
+
+model_hosts = Table(
+    "model_hosts",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("observed_seconds", Double, nullable=False),
+    # Rows that were offered to the training sample.
+    Column("offered", BigInteger, nullable=False),
+    # Observed time of the last training.
+    Column("trained_seconds", Double),
+)
+
+model_subjects = Table(
+    "model_subjects",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    # BLAKE2b-128 over the kind and what it is about: names are of any length and chosen by others.
+    Column("subject", LargeBinary(16), primary_key=True),
+    # "pair", "destination", "user_executable" …: see detector.models.features.
+    Column("kind", String(24), nullable=False),
+    Column("first_seconds", Double, nullable=False),
+    # Observed hours in which it was active, and the last of them.
+    Column("hours", BigInteger, nullable=False),
+    Column("last_hour", BigInteger, nullable=False),
+    # How surprising it was when new, and when that was.
+    Column("surprise", Double, nullable=False),
+    Column("surprise_seconds", Double, nullable=False),
+    # Its usual volume: see detector.models.baseline.
+    Column("weight", Double, nullable=False),
+    Column("mean", Double, nullable=False),
+    Column("hour_mean", Double, nullable=False),
+    Column("recent", Double, nullable=False),
+    Column("recent_seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_channels = Table(
+    "model_channels",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("channel", String(32), primary_key=True),
+    # The largest value of the observed hour that is under way.
+    Column("maximum", Double, nullable=False),
+    # The tail in force: see detector.models.calibration.
+    Column("threshold", Double, nullable=False),
+    Column("exceedance", Double, nullable=False),
+    Column("scale", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_hours = Table(
+    "model_hours",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("channel", String(32), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("maximum", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+model_samples = Table(
+    "model_samples",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    # Little-endian float32, in the order of detector.models.features.FEATURES.
+    Column("features", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("trained_at", UtcDateTime, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("features", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    # BLAKE2b-128 over content, features and parameters.
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    # Why the model was refused; NULL: it was not.
+    Column("fault", Text),
+)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from detector.domain import SnapshotRef, StoredCount
+    from detector.pipeline import Detected
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -49,6 +50,24 @@ _COUNTS = {
     "handshake_us_max",
 }
 _LEARNT = {"login_address", "login_source", "remote_name", "remote_name_source", "remote_country", "remote_network"}
+
+
+class Lines:
+    """Remembers what the service says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def kept(self, message: str) -> None:
+        """Something was deleted."""
+        self.lines.append(message)
+
+    def fault(self, message: str) -> None:
+        """Something is wrong."""
+        self.lines.append(message)
+
+    def detected(self, detected: Detected) -> None:
+        """Detection is through with a snapshot: nothing to be said."""
 
 
 def count(address: str | None = "10.0.4.12", port: int | None = 22, **values: Any) -> ConnectionCount:

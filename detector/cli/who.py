@@ -107,7 +107,7 @@ def _print_facts(part: Part) -> None:
     facts = _sums(part.sums)
     say(f"  first seen {local(facts['first_seen'])}, last {local(facts['last_seen'])}, on {', '.join(part.hosts)}")
     peak = "" if facts["peak_score"] is None else f"; the highest score {score_text(facts['peak_score'])}"
-    say(f"  {how_many(facts)}, in {facts['snapshots']:,} snapshots{peak}")
+    say(f"  {how_many(facts)}{peak}")
     if part.whole:
         say("  at the ends of the period some hours or days count whole: their snapshots have expired")
 
@@ -138,9 +138,8 @@ def _shade(number: int, most: int) -> str:
 
 
 def _sums(sums: Sums) -> dict[str, Any]:
-    snapshots, attempted, *ends = sums.numbers[:6]
+    attempted, *ends = sums.numbers[1:6]
     return {
-        "snapshots": snapshots,
         "attempted": attempted,
         **dict(zip((each.value for each in Outcome), ends, strict=True)),
         "first_seen": sums.first_seen,

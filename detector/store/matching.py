@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, or_, select
 
 from detector.store.chosen import one_of
-from detector.store.packed import Names, PackedSnapshot
+from detector.store.packed import SNAPSHOTS_AT_ONCE, Names, PackedSnapshot
 from detector.store.packing import unpack_counts, unpack_keys, unpack_observations
 from detector.store.tables import packed_counts, packed_observations, snapshots
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from detector.store.chosen import Chosen
     from detector.store.filters import HistoryFilter
-
-# Packed, some 250 kB: what is in memory at a time.
-_SNAPSHOTS_AT_ONCE = 100
 
 Matching = tuple[PackedSnapshot, list[int]]
 """A snapshot, and the numbers of its rows that match."""
@@ -56,7 +53,7 @@ def matching_rows(
         conditions = (snapshots.c.seq.between(first, last), *_period(chosen.since, chosen.until))
         page = _page(connection, chosen.host_id, conditions, (order,))
         yield from _matching(connection, chosen, page)
-        if len(page) < _SNAPSHOTS_AT_ONCE:
+        if len(page) < SNAPSHOTS_AT_ONCE:
             return
         if newest_first:
             last = page[-1].seq - 1
@@ -95,7 +92,7 @@ def snapshots_between(
     while True:
         page = _page(connection, chosen.host_id, (*place, *onward), (end, seq))
         yield from _readable(connection, chosen, page)
-        if len(page) < _SNAPSHOTS_AT_ONCE:
+        if len(page) < SNAPSHOTS_AT_ONCE:
             return
         # After the clock was set back, two may have ended at the same moment.
         onward = [end >= page[-1].end, or_(end > page[-1].end, seq > page[-1].seq)]
@@ -106,7 +103,7 @@ def with_scores(connection: Connection, host_id: int, read: Iterable[PackedSnaps
     page: list[PackedSnapshot] = []
     for snapshot in read:
         page.append(snapshot)
-        if len(page) == _SNAPSHOTS_AT_ONCE:
+        if len(page) == SNAPSHOTS_AT_ONCE:
             yield from _scored(connection, host_id, page)
             page = []
     yield from _scored(connection, host_id, page)
@@ -145,7 +142,7 @@ def _page(
     host_id: int,
     conditions: Iterable[ColumnElement[bool]],
     order: Sequence[ColumnElement[Any]],
-    most: int = _SNAPSHOTS_AT_ONCE,
+    most: int = SNAPSHOTS_AT_ONCE,
 ) -> Sequence[Row[Any, Any, Any, Any]]:
     here = packed_counts.c
     # The end is part of all keys: Postgres finds the part by it.

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _LOOKUP_BATCH = 1000
-# Packed, some 250 kB: what is in memory at a time.
-_SNAPSHOTS_AT_ONCE = 100
+SNAPSHOTS_AT_ONCE = 100
+"""Packed, some 250 kB: what is in memory at a time."""
+
 _NAMELESS_ORIGIN = dict.fromkeys(ORIGIN_FIELDS)
 _NAMELESS = dict.fromkeys(NAME_FIELDS)
 
@@ -72,13 +73,7 @@ class PackedSnapshot:
 
 
 def read_packed(
-    connection: Connection,
-    host_id: int,
-    span: tuple[int, int],
-    *,
-    period: tuple[datetime | None, datetime | None] = (None, None),
-    newest_first: bool = False,
-    scores: bool = True,
+    connection: Connection, host_id: int, span: tuple[int, int], *, scores: bool = True
 ) -> Iterator[PackedSnapshot]:
     """The snapshots of a host that have rows, from the first to the last of `span`, in order.
 
@@ -86,8 +81,6 @@ def read_packed(
         connection: the transaction.
         host_id: whose.
         span: the first and the last number.
-        period: leaves out those that did not end after the one and at the other or before; None: any.
-        newest_first: from the last to the first.
         scores: whether what detection says is wanted too.
 
     Raises:
@@ -103,26 +96,15 @@ def read_packed(
         columns.append(said.content.label("said"))
         beside = and_(said.host_id == here.host_id, said.seq == here.seq, said.end == here.end)
         source = source.outerjoin(packed_observations, beside)
-    statement = select(*columns).select_from(source).where(snapshots.c.host_id == host_id)
-    since, until = period
-    if since is not None:
-        statement = statement.where(snapshots.c.end > since)
-    if until is not None:
-        statement = statement.where(snapshots.c.end <= until)
-    order = snapshots.c.seq.desc() if newest_first else snapshots.c.seq
+    statement = select(*columns).select_from(source).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq)
     while first <= last:
-        page = connection.execute(
-            statement.where(snapshots.c.seq.between(first, last)).order_by(order).limit(_SNAPSHOTS_AT_ONCE)
-        ).all()
+        page = connection.execute(statement.where(snapshots.c.seq.between(first, last)).limit(SNAPSHOTS_AT_ONCE)).all()
         for row in page:
             observed = unpack_observations(row.said) if scores and row.said is not None else None
             yield PackedSnapshot(row.seq, row.start, row.end, unpack_counts(row.content), observed)
-        if len(page) < _SNAPSHOTS_AT_ONCE:
+        if len(page) < SNAPSHOTS_AT_ONCE:
             return
-        if newest_first:
-            last = page[-1].seq - 1
-        else:
-            first = page[-1].seq + 1
+        first = page[-1].seq + 1
 
 
 def read_one(connection: Connection, snapshot: SnapshotRef) -> PackedSnapshot | None:

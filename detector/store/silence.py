@@ -82,3 +82,8 @@ def note(connection: Connection, snapshot: SnapshotRef, silent_seconds: float, n
         )
     )
     return True
+
+
+def forget(connection: Connection, *, before: datetime) -> None:
+    """Deletes what was noticed before a moment."""
+    connection.execute(silences.delete().where(silences.c.noticed_at < before))

@@ -11,10 +11,13 @@ import pytest
 
 from detector import config
 from detector.cli import main
+from detector.store.engine import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def engine(store: str) -> Iterator[Engine]:
+    """The database that the program is configured for."""
+    engine = open_store(store)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

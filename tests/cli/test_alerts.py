@@ -12,27 +12,17 @@ import pytest
 from detector.alerts.book import AlertBook, ChannelPolicy
 from detector.domain import EvidenceRef, Finding, Severity
 from detector.store.alerts import notifications_of
-from detector.store.engine import open_store, reading, writing
+from detector.store.engine import reading, writing
 from detector.store.outbox import StoredOutbox
 from tests.builders import START, Recorder, count, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from detector.domain import SnapshotRef
     from tests.cli.conftest import Call
 
 _RULE = "faecaa28-1ee8-452a-b277-b03614c252cc"
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program reads."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 def _find(

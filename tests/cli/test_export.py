@@ -27,8 +27,6 @@ from tests.cli.test_main import verbs
 from tests.hostile import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
@@ -53,14 +51,6 @@ _FULL: dict[str, Any] = {
     "handshake_us_total": 900,
     "handshake_us_max": 600,
 }
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program is configured for."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 @cache

@@ -13,23 +13,12 @@ import pytest
 
 from detector.cli.incomplete import _LOSSES
 from detector.domain import CaptureHealth, Losses
-from detector.store.engine import open_store
 from tests.builders import START, Recorder, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program reads."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 @pytest.mark.usefixtures("zone")

@@ -22,8 +22,6 @@ from detector.store.tables import connection_keys
 from tests.builders import START, Recorder, count, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from detector.domain import ConnectionCount
@@ -38,14 +36,6 @@ _NAME: dict[str, Any] = {
     "remote_country": "NL",
     "remote_network": "Example B.V.",
 }
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program reads."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 def _inbound(**counts: int) -> ConnectionCount:

@@ -14,23 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.cli.output import csv_lines
-from detector.store.engine import open_store
 from tests.builders import START, Recorder, count, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program reads."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

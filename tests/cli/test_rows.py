@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from detector.store.engine import open_store
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
@@ -20,14 +17,6 @@ if TYPE_CHECKING:
 _LOGIN: dict[str, Any] = {"login_address": "203.0.113.7", "login_source": "logind"}
 _NAME: dict[str, Any] = {"remote_name": "db.example.org", "remote_name_source": "udp answer of 10.0.0.2"}
 _SUDO: dict[str, Any] = {"user": "root", "parent_executable": "/usr/bin/sudo"}
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    """The database that the program reads."""
-    engine = open_store(store)
-    yield engine
-    engine.dispose()
 
 
 def _line(call: Call, engine: Engine, values: dict[str, Any]) -> list[str]:

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from detector.config import Models
@@ -38,6 +40,19 @@ def test_a_strange_combination_is_anomalous_and_explained() -> None:
     scores = isolation_forest.anomaly(forest, np.stack([usual_row, strange_row]))
     assert scores[1] > scores[0]
     assert set(isolation_forest.strangest_features(forest, strange_row)) <= {"user", "executable_port"}
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(isolation_forest.MIN_ROWS, 600), st.integers(1, 40))
+@settings(max_examples=15, deadline=None)
+def test_scores_are_those_of_scikit_learn(seed: int, rows: int, values: int) -> None:
+    """Whatever a forest was trained on, many equal rows included, and however far from that a row is."""
+    chance = np.random.default_rng(seed)
+    trained = chance.integers(0, values, size=(rows, len(FEATURES))).astype(np.float32)
+    asked = np.concatenate([trained[:50], chance.normal(scale=2 * values, size=(50, len(FEATURES))).astype(np.float32)])
+    forest = isolation_forest.train(trained)
+    assert forest.estimator is not None
+    theirs = np.maximum(0.0, -forest.estimator.score_samples(asked) - 0.5)
+    assert np.allclose(isolation_forest.anomaly(forest, asked), theirs, rtol=0, atol=1e-12)
 
 
 def test_training_is_deterministic() -> None:

@@ -15,27 +15,11 @@ from detector.service.detecting import detect
 from detector.service.keeping import Keeping, kept_from
 from detector.store.engine import reading
 from detector.store.tables import hourly_counts, snapshots
-from tests.builders import Recorder, count
+from tests.builders import Lines, Recorder, count
 
 if TYPE_CHECKING:
     import pytest
     from sqlalchemy import Connection, Engine
-
-    from detector.pipeline import Detected
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def kept(self, message: str) -> None:
-        self.lines.append(message)
-
-    def fault(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detected(self, detected: Detected) -> None:
-        pass
 
 
 def _number(engine: Engine, table: object) -> int:
@@ -55,7 +39,7 @@ def test_detect_adds_up_and_deletes_while_it_runs(
     settings = Settings(
         database=Database(url=sqlite_url), notify=Notify(console=False), retention=Retention(snapshot_days=30)
     )
-    stop, said = threading.Event(), _Lines()
+    stop, said = threading.Event(), Lines()
     service = threading.Thread(target=detect, args=(settings, stop, said))
 
     service.start()
@@ -75,7 +59,7 @@ def test_a_database_that_is_away_is_said_once(sqlite_engine: Engine, monkeypatch
     """A fault of the database ends neither the thread nor is it said each time."""
     monkeypatch.setattr(keeping, "_ROUND_SECONDS", 0.001)
     monkeypatch.setattr(keeping, "_AWAY_SECONDS", 0.001)
-    stop, said, tries = threading.Event(), _Lines(), []
+    stop, said, tries = threading.Event(), Lines(), []
 
     def refuse(_connection: Connection) -> None:
         tries.append(1)
@@ -93,7 +77,7 @@ def test_a_database_that_is_away_is_said_once(sqlite_engine: Engine, monkeypatch
 def test_a_stop_is_heeded_between_steps(sqlite_engine: Engine) -> None:
     """The service ends at once, however much is to be deleted."""
     stop = threading.Event()
-    worker = Keeping(sqlite_engine, kept_from(Settings(), sqlite_engine), stop, _Lines())
+    worker = Keeping(sqlite_engine, kept_from(Settings(), sqlite_engine), stop, Lines())
     stop.set()
 
     worker.round(datetime.now(UTC))

@@ -17,7 +17,7 @@ from detector.store.retention import Done, Kept, Retention
 from detector.store.tables import packed_counts
 from detector.store.tables import snapshots as snapshots_table
 from detector.store.turns import turn
-from tests.builders import Recorder, count, observe
+from tests.builders import Lines, Recorder, count, observe
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -29,17 +29,6 @@ pytestmark = pytest.mark.postgres
 _DAY = timedelta(days=1)
 _TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 _KEPT = Kept(snapshots=30 * _DAY, hours=180 * _DAY, days=1095 * _DAY, alerts=1095 * _DAY)
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def kept(self, message: str) -> None:
-        self.lines.append(message)
-
-    def fault(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def _add_parts(engine: Engine, now: datetime) -> list[str]:
@@ -170,7 +159,7 @@ def test_of_several_workers_one_has_the_turn(postgres_engine: Engine) -> None:
 
 def test_workers_at_once_add_each_part_once(postgres_engine: Engine) -> None:
     """Two services that start at the same moment neither fail nor get in each other's way."""
-    said = _Lines()
+    said = Lines()
     keepers = [Keeping(postgres_engine, kept_from(Settings(), postgres_engine), Event(), said) for _ in range(3)]
     workers = [Thread(target=keeper.round, args=(datetime.now(UTC),)) for keeper in keepers]
     for worker in workers:

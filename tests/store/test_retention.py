@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, text, update
 
-from detector.store import rollups, sizes, snapshots
+from detector.store import rollups, silence, sizes, snapshots
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
 from detector.store.retention import Done, Kept, Retention
@@ -27,6 +27,7 @@ from detector.store.tables import (
     login_origins,
     notifications,
     packed_counts,
+    silences,
 )
 from detector.store.tables import snapshots as snapshots_table
 from tests.builders import START, Recorder, count, insert_alert, observe
@@ -250,6 +251,18 @@ def _shrink(engine: Engine, now: datetime, most_bytes: int) -> Done:
     if shrinking.has_to:
         _exhaust(shrinking.shrink(now, done))
     return done
+
+
+def test_silences_are_forgotten_with_their_alerts(engine: Engine) -> None:
+    """What was noticed long ago goes, what is younger stays."""
+    recorder = Recorder(engine)
+    for ref, ago in ((recorder.snapshot(count()), 2000), (recorder.snapshot(count()), 1)):
+        with writing(engine) as connection:
+            silence.note(connection, ref, 30.0, recorder.now - ago * _DAY)
+
+    _age(engine, recorder.now)
+
+    assert _number(engine, silences) == 1
 
 
 def test_by_size_the_oldest_snapshots_go_first(engine: Engine) -> None:

@@ -17,29 +17,13 @@ from detector.service.keeping import Keeping, kept_from
 from detector.store import sizes
 from detector.store.engine import reading
 from detector.store.health import find_incomplete
-from tests.builders import Recorder, count
+from tests.builders import Lines, Recorder, count
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _KEYS, _SNAPSHOTS = 800, 30
 _MOST_BYTES = {"sqlite": 6_000_000, "postgresql": 15_000_000}
-
-
-class _Lines:
-    """What was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def kept(self, message: str) -> None:
-        self.lines.append(message)
-
-    def fault(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detected(self, detected: pipeline.Detected) -> None:
-        pass
 
 
 @pytest.mark.timeout(600)
@@ -49,7 +33,7 @@ def test_a_scan_stays_within_the_size(engine: Engine, detected: bool) -> None:
     what had to go unseen is told by the snapshots that are left.
     """
     most = _MOST_BYTES[engine.dialect.name] // (1 if detected else 2)
-    said = _Lines()
+    said = Lines()
     kept = replace(kept_from(Settings(), engine), most_bytes=most)
     keeping = Keeping(engine, kept, Event(), said)
     stages = build_stages(Settings(), said)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url, text
 from xdist.scheduler import LoadFileScheduling
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
     from xdist.remote import Producer
+
+# How long an example takes is a matter of what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # Tests of the kernel that neither look at what others connect nor connect much themselves.
 _BESIDE_OTHERS = frozenset({

@@ -87,7 +87,7 @@ def two_engines() -> Iterator[tuple[Engine, Engine]]:
         engine.dispose()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine], data: st.DataObject) -> None:
     """Whatever findings name which rows, in whatever order, totals are exact and the contents are the same."""

@@ -355,7 +355,7 @@ _TEXTS = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.fixed_dictionaries(dict.fromkeys(_TEXTS, _OPTIONAL)), TEXT)
 def test_names_of_any_kind_make_valid_events(names: dict[str, str | None], host: str) -> None:
     """Attackers choose them; the schema has to hold, and nothing of them reaches a terminal as it is."""

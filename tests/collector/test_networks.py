@@ -283,7 +283,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return _write(tmp_path_factory.mktemp("sound") / "country.mmdb", _COUNTRIES).read_bytes()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
     end=st.floats(0.5, 1),

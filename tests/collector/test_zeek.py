@@ -214,7 +214,7 @@ def _checked(content: bytes) -> None:
         assert 0 <= each.port <= 65_535
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.one_of(
         st.binary(max_size=300),
@@ -226,7 +226,7 @@ def test_bytes_of_any_kind_are_read_or_refused(content: bytes) -> None:
     _checked(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(_NAMES[:4] + _NAMES[6:], _CELL)), max_size=4))
 def test_cells_of_any_kind_are_read_or_refused(rows: list[dict[str, str]]) -> None:
     """Numbers that are none, ports beyond all ports, text as attackers choose it."""
@@ -234,7 +234,7 @@ def test_cells_of_any_kind_are_read_or_refused(rows: list[dict[str, str]]) -> No
     _checked(head + b"".join("\t".join(each.values()).encode("utf-8", "backslashreplace") + b"\n" for each in rows))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.dictionaries(st.one_of(st.sampled_from(_NAMES), TEXT), _VALUE, max_size=10), max_size=4))
 def test_objects_of_any_kind_are_read_or_refused(objects: list[dict[str, Any]]) -> None:
     """JSON of any types under the names that are read."""

@@ -43,7 +43,7 @@ def test_a_strange_combination_is_anomalous_and_explained() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(isolation_forest.MIN_ROWS, 600), st.integers(1, 40))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_scores_are_those_of_scikit_learn(seed: int, rows: int, values: int) -> None:
     """Whatever a forest was trained on, many equal rows included, and however far from that a row is."""
     chance = np.random.default_rng(seed)

@@ -230,7 +230,7 @@ _any_count = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(series=st.lists(st.lists(_any_count, max_size=6), min_size=1, max_size=5))
 def test_everything_has_a_score(tmp_path_factory: pytest.TempPathFactory, series: list[list[ConnectionCount]]) -> None:
     """Whatever a kernel shows or hides of whatever protocol: each row has a score from 0 to 1, and words if strange."""

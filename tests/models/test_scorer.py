@@ -289,7 +289,7 @@ def test_both_databases_give_the_same(sqlite_engine: Engine, postgres_engine: En
         assert on_postgres.snapshot(*rows) == on_sqlite.snapshot(*rows)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     last=st.integers(1, 30),
     port=st.sampled_from((22, 443, 873, 4444, 40_000)),

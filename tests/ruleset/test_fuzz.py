@@ -84,9 +84,7 @@ def _misshapen(draw: st.DrawFn) -> str:
     return yaml.safe_dump_all(documents, allow_unicode=True)
 
 
-@settings(
-    max_examples=600, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=600, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=_mutated() | _misshapen() | st.text(max_size=200))
 def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text: str) -> None:
     """A mutated rule file gives rules or faults with a line of the file; rules that load also run."""

@@ -227,9 +227,7 @@ def test_every_way_to_be_incomplete_is_seen(engine: Engine, tmp_path: Path) -> N
     _check_each(engine, tmp_path, items, _Taken(engine, histories))
 
 
-_FAST = settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_FAST = settings(max_examples=120, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _FEW = settings(_FAST, max_examples=25)
 
 

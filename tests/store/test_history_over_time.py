@@ -30,7 +30,7 @@ def _told(row: Any) -> tuple[Any, ...]:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, other=STORIES, criteria=filters(), limit=st.sampled_from([1, 2, 3, 5, 8, 13, 1000]))
 def test_what_is_found_is_what_there_is(
     engine: Engine, story: Story, other: Story, criteria: dict[str, Any], limit: int
@@ -83,7 +83,7 @@ def _text(address: Any) -> str | None:
     return None if address is None else str(address)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=STORIES,
     other=STORIES,
@@ -137,7 +137,7 @@ def test_sums_are_those_of_single_rows(
     assert found.whole <= any(cut(row, criteria) for group in expected.values() for row in group)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, criteria=filters(exact=True), newest=st.sampled_from([None, 1, 3]))
 def test_what_is_new_was_not_there_before(
     engine: Engine, story: Story, criteria: dict[str, Any], newest: int | None

@@ -8,7 +8,7 @@ from math import isclose, log10
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.domain import Observation
@@ -64,7 +64,6 @@ def test_keys_come_out_alone(rows: list[dict[str, Any]]) -> None:
     assert list(unpack_keys(content)) == list(unpack_counts(content)["key_id"])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 4_000_001), st.binary(max_size=60))
 def test_keys_of_a_stranger_are_refused_or_read(content: bytes, rows: int, body: bytes) -> None:
     """Nothing else happens, and no memory is filled."""

@@ -121,7 +121,7 @@ _snapshot = st.tuples(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.lists(_snapshot, min_size=1, max_size=12), st.lists(st.integers(0, 12), max_size=3))
 def test_sums_are_those_of_the_snapshots(
     sqlite_engine: Engine, history: list[tuple[int, list[Any]]], stops: list[int]

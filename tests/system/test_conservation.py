@@ -80,7 +80,7 @@ def inside(cramped: Capture) -> Iterator[list[str]]:  # noqa: ARG001  it must se
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.filter_too_much])
 @given(storms=st.dictionaries(st.sampled_from(sorted(_STORMS)), st.integers(1, 300), min_size=1))
 def test_with_too_few_entries_what_is_counted_folded_and_lost_is_what_was_made(
     witness: Capture, cramped: Capture, inside: list[str], storms: dict[str, int]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, LargeBinary, String, Text, any_, bindparam, cast, func, insert, select
+from sqlalchemy import ARRAY, Text, TypeDecorator, bindparam, cast, func, insert, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Column, ColumnElement, Connection, Table
+    from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table
     from sqlalchemy.types import TypeEngine
 
 
@@ -29,6 +30,14 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterab
             copy.write_row(row)
 
 
+def add_any(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """The same of any values, also for a login that may insert some rows only: Postgres lets it not copy."""
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    connection.execute(_inserting(table, names), _arrays(connection, table, names, rows))
+
+
 def among(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
     """Whether a column of numbers, text or bytes is one of `values`.
 
@@ -36,8 +45,9 @@ def among(connection: Connection, column: Column[Any], values: Sequence[Any]) ->
     """
     if connection.dialect.name != "postgresql":
         return column.in_(values)
-    wanted = bindparam(None, _array(column.type, values), type_=Text, unique=True)
-    return column == any_(cast(wanted, ARRAY(column.type)))
+    wanted = bindparam(None, _array(column.type, values, connection.dialect), type_=Text, unique=True)
+    # Joined, and not compared with any(…): of a table without statistics Postgres would compare each row with each.
+    return column.in_(select(func.unnest(cast(wanted, ARRAY(column.type))).column_valued()))
 
 
 def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
@@ -46,11 +56,10 @@ def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: S
         return
     on_postgres = connection.dialect.name == "postgresql"
     statement = _replacing(table, names, on_postgres=on_postgres)
-    if not on_postgres:
+    if on_postgres:
+        connection.execute(statement, _arrays(connection, table, names, rows))
+    else:
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
-        return
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    connection.execute(statement, {name: _array(table.c[name].type, values) for name, values in columns.items()})
 
 
 # There are as many as there are tables.
@@ -62,22 +71,45 @@ def _replacing(table: Table, names: tuple[str, ...], *, on_postgres: bool) -> An
     keys = [column.name for column in table.primary_key]
     statement: Any = (postgresql if on_postgres else sqlite).insert(table)
     if on_postgres:
-        # Arrays as text: the driver takes five times as long to write them.
-        arrays = (cast(bindparam(name, type_=Text), ARRAY(table.c[name].type)) for name in names)
-        new = func.unnest(*arrays).table_valued(*names).render_derived()
-        statement = statement.from_select(list(names), select(*(new.c[name] for name in names)))
+        statement = statement.from_select(list(names), _selected(table, names))
     replaced = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
 
 
-def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> str:
+@cache
+def _inserting(table: Table, names: tuple[str, ...]) -> Any:
+    return insert(table).from_select(list(names), _selected(table, names))
+
+
+def _selected(table: Table, names: tuple[str, ...]) -> Any:
+    """The rows of `_arrays`."""
+    # Arrays as text: the driver takes five times as long to write them.
+    arrays = (cast(bindparam(name, type_=Text), ARRAY(table.c[name].type)) for name in names)
+    new = func.unnest(*arrays).table_valued(*names).render_derived()
+    return select(*(new.c[name] for name in names))
+
+
+def _arrays(
+    connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
+) -> dict[str, str]:
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return {name: _array(table.c[name].type, values, connection.dialect) for name, values in columns}
+
+
+def _array(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> str:
     """As Postgres writes an array."""
-    if isinstance(kind, LargeBinary):
-        return "{" + ",".join("NULL" if each is None else f'"\\\\x{each.hex()}"' for each in values) + "}"
-    if isinstance(kind, String):
-        return "{" + ",".join("NULL" if each is None else _quoted(each) for each in values) + "}"
-    return "{" + ",".join("NULL" if each is None else repr(each) for each in values) + "}"
+    if isinstance(kind, TypeDecorator):
+        values = [kind.process_bind_param(each, dialect) for each in values]
+    return "{" + ",".join(map(_element, values)) + "}"
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _element(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bytes():
+            return f'"\\\\x{value.hex()}"'
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case _:
+            return f'"{value}"' if isinstance(value, datetime) else repr(value)

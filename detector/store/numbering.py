@@ -9,7 +9,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from detector.store import bulk
 from detector.store.columns import packed, storable
@@ -107,9 +107,9 @@ class Numbering:
         rows = []
         for number, (raw, same) in enumerate(alike.items(), start=first):
             self._known.update(dict.fromkeys(same, number))
-            fixed = {"host_id": host_id, self._number.name: number, "digest": raw, **others}
-            rows.append(fixed | dict(zip(self._columns, written[raw], strict=True)))
-        connection.execute(insert(self._table), rows)
+            rows.append((host_id, number, raw, *others.values(), *written[raw]))
+        names = ("host_id", self._number.name, "digest", *others, *self._columns)
+        bulk.add_any(connection, self._table, names, rows)
 
 
 def _batches(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -280,7 +280,7 @@ def test_a_writer_does_not_wait_for_ever(
     sqlite_engine: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When another process does not end its transaction, that is said, with where to look."""
-    monkeypatch.setattr("detector.store.engine.SQLITE_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("detector.store.sqlite.SQLITE_BUSY_SECONDS", 0.1)
     other = open_store(sqlite_url)
 
     def write() -> None:

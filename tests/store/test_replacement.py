@@ -72,7 +72,7 @@ def test_damage_is_told_from_other_faults(sqlite_engine: Engine, tmp_path: Path,
 
 def test_other_faults_are_no_damage(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock is waited for, a file that cannot be opened too."""
-    monkeypatch.setattr("detector.store.engine.SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("detector.store.sqlite.SQLITE_BUSY_SECONDS", 0.05)
     other = open_store(f"sqlite:///{tmp_path / 'detector.db'}")
     with writing(sqlite_engine), pytest.raises(StoreAwayError, match="locked"):
         _use(other)

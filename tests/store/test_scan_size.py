@@ -22,8 +22,8 @@ from tests.builders import Lines, Recorder, count
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-_KEYS, _SNAPSHOTS = 800, 30
-_MOST_BYTES = {"sqlite": 6_000_000, "postgresql": 15_000_000}
+_KEYS, _SNAPSHOTS = 600, 20
+_MOST_BYTES = {"sqlite": 4_000_000, "postgresql": 12_000_000}
 
 
 @pytest.mark.timeout(600)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from detector.cli.lines import numbered
+from detector.cli.terminal import note
+from detector.store.damage import passed_over
 from detector.store.engine import open_store, reading
 from detector.store.migrating import check_current
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 def stored(settings: Settings) -> Iterator[Connection]:
     """One transaction that reads the configured database; a database that is not there is not made.
 
+    Snapshots that turned out to be damaged meanwhile are told at its end, on standard error.
+
     Raises:
         ConfigError: the address cannot be read or understood.
         StoreError: the database is away, missing, or of another version; with the remedy.
@@ -29,5 +34,8 @@ def stored(settings: Settings) -> Iterator[Connection]:
         check_current(engine)
         with reading(engine) as connection:
             yield connection
+            number = passed_over(connection)
+        if number:
+            note(f"damaged, so that what it takes from there is left out: {numbered(number, 'snapshot')}")
     finally:
         engine.dispose()

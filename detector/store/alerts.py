@@ -46,9 +46,6 @@ def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[Ma
     """The first `limit` rows behind an alert, in the order of time.
 
     Rows are as `history.find` gives them. Those of snapshots that have expired are missing.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     behind = connection.execute(
         select(alerts.c.host_id, hosts.c.host, evidence.c.seq, evidence.c.key_id, evidence.c.session)

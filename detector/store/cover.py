@@ -64,11 +64,7 @@ class Cover:
                 yield hours.table, [*hours.conditions(first, end), *hours.inside()]
 
     def cut(self) -> tuple[list[Matching], list[RolledRow]]:
-        """What matches in the snapshots of hours that the period cuts in two, and the hours that have none any more.
-
-        Raises:
-            PackingError: what is stored is damaged.
-        """
+        """What matches in the snapshots of hours that the period cuts in two, and the hours that have none any more."""
         periods = Periods.hours(self.connection, self.chosen)
         rows = [row for first, end in self.hour_ranges for row in periods.cut(first, end)]
         last = rolled_until(self.connection, self.chosen.host_id)
@@ -81,11 +77,7 @@ class Cover:
 
 
 def tail(connection: Connection, chosen: Chosen) -> Iterator[Matching]:
-    """What matches in the snapshots that are not rolled up yet, the newest first.
-
-    Raises:
-        PackingError: what is stored is damaged.
-    """
+    """What matches in the snapshots that are not rolled up yet, the newest first."""
     newest = connection.scalar(select(func.max(snapshots.c.seq)).where(snapshots.c.host_id == chosen.host_id))
     span = (rolled_until(connection, chosen.host_id) + 1, newest or 0)
     return matching_rows(connection, chosen, span, newest_first=True)

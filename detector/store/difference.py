@@ -45,9 +45,6 @@ def difference(
         before: the first period.
         after: the second period.
         by: names of grouping.FIELDS: what is the same in all of them is the same.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     first, second = (
         grouped(connection, replace(wanted, since=since, until=until), by) for since, until in (before, after)

@@ -102,7 +102,6 @@ def dossier(connection: Connection, kind: Kind, thing: str, wanted: HistoryFilte
         limit: how many of each list.
 
     Raises:
-        PackingError: what is stored is damaged.
         ValueError: no address.
     """
     dialect = connection.dialect.name

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from detector.errors import ConfigError
-from detector.store import sqlite
+from detector.store import damage, sqlite
 from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """
     # SQLite knows nothing less; Postgres would show each statement another state.
     options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
-    with transaction(engine, **options) as connection:
+    with transaction(engine, **options, **damage.noted()) as connection:
         yield connection
 
 

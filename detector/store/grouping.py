@@ -101,9 +101,6 @@ def grouped(
         wanted: what to look for.
         by: names of FIELDS.
         more: conditions on `connection_keys`, beside those of the filter.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     groups = Groups(by)
     whole = about = False

@@ -72,9 +72,6 @@ def find(connection: Connection, wanted: HistoryFilter, limit: int) -> Page:
     key was), what `packed.Names` gives, and the columns of observations (None where detection has not been, and of
     hours and days all but the score). An hour stands for snapshots that have expired, a day for such hours; either is
     there whole if the period cuts it in two.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     found: list[tuple[_Hit, _Search]] = []
     matching, about = 0, False

@@ -56,9 +56,6 @@ def lately(
         hosts: what `newest` gave.
         over: how far back from the newest snapshot of all; that one is part of it, however long it is.
         by: names of grouping.FIELDS.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     if not hosts:
         return []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select
 
+from detector.store import damage
 from detector.store.chosen import one_of
-from detector.store.packed import SNAPSHOTS_AT_ONCE, Names, PackedSnapshot
-from detector.store.packing import unpack_counts, unpack_keys, unpack_observations
+from detector.store.packed import SNAPSHOTS_AT_ONCE, Names, PackedSnapshot, observations_of
+from detector.store.packing import PackingError, unpack_counts, unpack_keys
 from detector.store.tables import packed_counts, packed_observations, snapshots
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ def matching_rows(
     """The snapshots of a span that have rows that match, in the order of their numbers.
 
     What detection says of them is there only where it was asked for; see `with_scores`.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     if chosen.nothing:
         return
@@ -81,9 +79,6 @@ def snapshots_between(
     """The snapshots that ended in a time and may have rows that match, with what detection says if that is asked for.
 
     Snapshots after the number `last` are left out.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     seq, end = snapshots.c.seq, snapshots.c.end
     # Which leaves SQLite the index over ends.
@@ -166,12 +161,19 @@ def _readable(
     connection: Connection, chosen: Chosen, page: Sequence[Row[Any, Any, Any, Any]]
 ) -> Iterator[PackedSnapshot]:
     """Those of a page that have keys that are wanted."""
-    read = (
-        PackedSnapshot(row.seq, row.start, row.end, unpack_counts(row.content), None)
-        for row in page
-        if chosen.keys is None or chosen.may_have(unpack_keys(row.content))
-    )
+    read = _unpacked(connection, chosen, page)
     return read if chosen.min_score is None else _scored(connection, chosen.host_id, list(read))
+
+
+def _unpacked(
+    connection: Connection, chosen: Chosen, page: Sequence[Row[Any, Any, Any, Any]]
+) -> Iterator[PackedSnapshot]:
+    for row in page:
+        try:
+            if chosen.keys is None or chosen.may_have(unpack_keys(row.content)):
+                yield PackedSnapshot(row.seq, row.start, row.end, unpack_counts(row.content), None)
+        except PackingError:
+            damage.note(connection, chosen.host_id, row.seq)
 
 
 def _scored(connection: Connection, host_id: int, read: Sequence[PackedSnapshot]) -> Iterator[PackedSnapshot]:
@@ -191,4 +193,5 @@ def _scored(connection: Connection, host_id: int, read: Sequence[PackedSnapshot]
     }
     for snapshot in read:
         content = contents.get((snapshot.seq, snapshot.end))
-        yield snapshot if content is None else replace(snapshot, observations=unpack_observations(content))
+        observed = None if content is None else observations_of(connection, host_id, snapshot.seq, content)
+        yield snapshot if observed is None else replace(snapshot, observations=observed)

@@ -43,9 +43,6 @@ def newcomers(connection: Connection, wanted: HistoryFilter, newest: int | None)
         connection: the transaction.
         wanted: what to look for; its period is that of the first time. What they did is added up to its end.
         newest: no more than so many of them; None: all.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     rows: list[dict[str, Any]] = []
     about, total = False, 0

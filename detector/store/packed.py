@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select
 
-from detector.store import bulk
+from detector.store import bulk, damage
 from detector.store.packing import (
     COUNT_COLUMNS,
     NO_OBSERVATION,
     PackedObservations,
+    PackingError,
     unpack_counts,
     unpack_observations,
 )
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Column, ColumnElement, Connection, Table
+    from sqlalchemy import Column, ColumnElement, Connection, Row, Table
 
     from detector.domain import SnapshotRef
 
@@ -83,9 +84,30 @@ def read_packed(
         span: the first and the last number.
         scores: whether what detection says is wanted too.
 
-    Raises:
-        PackingError: what is stored is damaged.
+    Those that are damaged are passed over; see `damage`.
     """
+    for row in _rows(connection, host_id, span, scores=scores):
+        try:
+            counts = unpack_counts(row.content)
+        except PackingError:
+            damage.note(connection, host_id, row.seq)
+            continue
+        observed = observations_of(connection, host_id, row.seq, row.said) if scores and row.said is not None else None
+        yield PackedSnapshot(row.seq, row.start, row.end, counts, observed)
+
+
+def observations_of(connection: Connection, host_id: int, seq: int, content: bytes) -> PackedObservations | None:
+    """What detection says of a snapshot's rows; None where that is damaged, see `damage`."""
+    try:
+        return unpack_observations(content)
+    except PackingError:
+        damage.note(connection, host_id, seq)
+        return None
+
+
+def _rows(
+    connection: Connection, host_id: int, span: tuple[int, int], *, scores: bool
+) -> Iterator[Row[Any, Any, Any, Any, Any]]:
     first, last = span
     here, said = packed_counts.c, packed_observations.c
     columns: list[ColumnElement[Any]] = [snapshots.c.seq, snapshots.c.start, snapshots.c.end, here.content]
@@ -99,22 +121,18 @@ def read_packed(
     statement = select(*columns).select_from(source).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq)
     while first <= last:
         page = connection.execute(statement.where(snapshots.c.seq.between(first, last)).limit(SNAPSHOTS_AT_ONCE)).all()
-        for row in page:
-            observed = unpack_observations(row.said) if scores and row.said is not None else None
-            yield PackedSnapshot(row.seq, row.start, row.end, unpack_counts(row.content), observed)
+        yield from page
         if len(page) < SNAPSHOTS_AT_ONCE:
             return
         first = page[-1].seq + 1
 
 
 def read_one(connection: Connection, snapshot: SnapshotRef) -> PackedSnapshot | None:
-    """The counts of one snapshot, without what detection says of them; None when it has none.
-
-    Raises:
-        PackingError: what is stored is damaged.
-    """
+    """The counts of one snapshot, without what detection says of them; None when it has none."""
     span = (snapshot.seq, snapshot.seq)
-    return next(read_packed(connection, snapshot.host_id, span, scores=False), None)
+    for row in _rows(connection, snapshot.host_id, span, scores=False):
+        return PackedSnapshot(row.seq, row.start, row.end, unpack_counts(row.content), None)
+    return None
 
 
 @dataclass

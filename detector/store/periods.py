@@ -218,9 +218,6 @@ def made_of(
         chosen: what to look for; snapshots out of its period are left out.
         rows: of `hourly_counts`.
         last: the last snapshot that is rolled up.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     hours = {place(row): row for row in rows}
     seen: Counter[tuple[Any, ...]] = Counter()

@@ -13,7 +13,6 @@ from sqlalchemy import and_, delete, exists, func, or_, select, update
 
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
-from detector.store.packing import PackingError
 from detector.store.snapshots import lock_numbers
 from detector.store.tables import (
     alerts,
@@ -131,13 +130,10 @@ class Unreferenced:
     def _mark(self, connection: Connection, until: int) -> None:
         """What snapshots refer to, up to one of them."""
         for seq in range(self._marked + 1, until + 1):
-            try:
-                for packed in read_packed(connection, self._host_id, (seq, seq), scores=False):
-                    for _, name in _NUMBERED:
-                        self._marks[name].add(packed.counts[name])
-            except PackingError:
-                # Nobody can read it: it refers to nothing.
-                continue
+            # What nobody can read refers to nothing.
+            for packed in read_packed(connection, self._host_id, (seq, seq), scores=False):
+                for _, name in _NUMBERED:
+                    self._marks[name].add(packed.counts[name])
         self._marked = until
 
     def _mark_evidence(self) -> Iterator[int]:

@@ -15,11 +15,11 @@ from sqlalchemy import bindparam, case, func, select, update
 
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
-from detector.store.packing import PackingError, score_of
+from detector.store.packing import score_of
 from detector.store.tables import connection_keys, daily_counts, detection_cursors, hourly_counts, snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Table
 
@@ -59,7 +59,7 @@ def advance(engine: Engine, host_id: int, *, now: datetime) -> Rolled:
         first, last = span
         until = min(last, first + _AT_ONCE - 1)
         sums = _Sums(host_id)
-        for snapshot in _readable(connection, host_id, first, until):
+        for snapshot in read_packed(connection, host_id, (first, until)):
             sums.add(snapshot)
             if sums.number >= _SUMS_AT_ONCE:
                 until = snapshot.seq
@@ -102,20 +102,6 @@ def _span(connection: Connection, host_id: int, now: datetime) -> tuple[int, int
     present = connection.scalar(select(func.min(snapshots.c.seq)).where(*of_host, snapshots.c.start >= hour))
     last = (present or where.seq + 1) - 1
     return (first, last) if last >= first else None
-
-
-def _readable(connection: Connection, host_id: int, first: int, last: int) -> Iterator[PackedSnapshot]:
-    """Those of a span that are not damaged; detection has counted the others as lost."""
-    try:
-        for snapshot in read_packed(connection, host_id, (first, last)):
-            yield snapshot
-            first = snapshot.seq + 1
-    except PackingError:
-        for seq in range(first, last + 1):
-            try:
-                yield from list(read_packed(connection, host_id, (seq, seq)))
-            except PackingError:
-                continue
 
 
 class _Sums:

@@ -80,9 +80,6 @@ def add_up(connection: Connection, chosen: Chosen, *wanted: Sequence[str], score
         chosen: what to add up.
         wanted: each any of `key_id`, `origin_id`, `name_id` and START.
         scores: whether the highest score matters too.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     sums = [Summed(tuple(by)) for by in wanted]
     if chosen.nothing:

@@ -65,9 +65,6 @@ def timeline(connection: Connection, wanted: HistoryFilter, *, fine: bool) -> di
         connection: the transaction.
         wanted: what to look for.
         fine: by snapshots, as far as there are any.
-
-    Raises:
-        PackingError: what is stored is damaged.
     """
     found: dict[datetime, Moment] = {}
     for host_id in known_hosts(connection, wanted.host):

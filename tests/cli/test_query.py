@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from detector.store.engine import open_store, writing
-from detector.store.tables import connection_keys
+from detector.store.tables import connection_keys, packed_counts, packed_observations
 from tests.builders import START, Recorder, count, observe
 
 if TYPE_CHECKING:
@@ -440,3 +441,19 @@ def test_postgres_gives_the_same_rows(
 
     assert outputs[0] == outputs[1]
     assert START.isoformat()[:10] in outputs[0][1].out
+
+
+def test_damaged_snapshots_are_left_out_and_told(call: Call, engine: Engine) -> None:
+    """One that cannot be read keeps nobody from the others; nor does what detection said of one."""
+    recorder = Recorder(engine)
+    refs = [recorder.snapshot(count("10.0.4.12", port, attempted=1)) for port in (1, 2, 3)]
+    observe(engine, refs[2], {3: {"score": 0.5}})
+    with writing(engine) as connection:
+        damaged = {"content": b"damaged"}
+        connection.execute(update(packed_counts).where(packed_counts.c.seq == 2).values(damaged))
+        connection.execute(update(packed_observations).where(packed_observations.c.seq == 3).values(damaged))
+    for more in ((), ("--port", "3"), ("--new", "--since", "2020-01-01"), ("--by", "user")):
+        result = call("query", "--json", *more)
+        assert result.code == 0
+        assert result.err.splitlines()[-1].startswith("damaged, so that what it takes from there is left out: ")
+    assert [row["remote_port"] for row in _objects(call)] == [1, 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from detector.store import recent
 from detector.store.engine import reading, writing
@@ -85,3 +85,16 @@ def test_a_snapshot_without_rows_is_passed_by(engine: Engine) -> None:
     for rows in ((count(),), (), (count(),)):
         _advance(engine, recorder.snapshot(*rows), timedelta(minutes=1))
     assert _there(engine) == [1, 3]
+
+
+def test_a_damaged_snapshot_does_not_hold_up_those_after_it(engine: Engine) -> None:
+    """What cannot be read any more is not there for rules that look farther back; all else is."""
+    recorder = Recorder(engine, unpacked=False)
+    for _ in range(4):
+        ref = recorder.snapshot(count())
+        _advance(engine, ref, timedelta(0))
+    with writing(engine) as connection:
+        connection.execute(update(packed_counts).where(packed_counts.c.seq == 2).values(content=b"damaged"))
+    ref = recorder.snapshot(count())
+    _advance(engine, ref, 10 * _INTERVAL)
+    assert _there(engine) == [1, 3, 4, 5]

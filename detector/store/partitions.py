@@ -96,10 +96,13 @@ def named(table: str) -> Parted:
 def missing(connection: Connection, now: datetime) -> list[tuple[Parted, Part]]:
     """The parts from now up to a week ahead that are not there and whose time has no rows in the rest.
 
-    Rows that are there already would have to be moved, with the table locked: they expire where they are.
+    Rows that are there already would have to be moved, with the table locked: they expire where they are. Of tables
+    that somebody divides otherwise none is missing.
     """
     wanted = []
     for parted in PARTED:
+        if not _is_parted(connection, parted.name):
+            continue
         there = {part.name for part in parts_of(connection, parted.name)}
         moment = now
         while moment <= now + _AHEAD + timedelta(days=parted.days):
@@ -108,6 +111,12 @@ def missing(connection: Connection, now: datetime) -> list[tuple[Parted, Part]]:
                 wanted.append((parted, part))
             moment = part.end
     return wanted
+
+
+def _is_parted(connection: Connection, table: str) -> bool:
+    """Whether it is in parts of Postgres' own: extensions divide tables in ways of theirs."""
+    kind = text("SELECT relkind = 'p' FROM pg_class WHERE oid = CAST(:name AS regclass)")
+    return bool(connection.scalar(kind, {"name": table}))
 
 
 def _in_rest(connection: Connection, parted: Parted, part: Part) -> bool:

@@ -96,6 +96,17 @@ def test_a_day_that_has_rows_already_is_no_fault(postgres_engine: Engine) -> Non
     assert _in_rest(postgres_engine, "snapshots") == 1
 
 
+def test_a_table_that_is_divided_otherwise_is_left_alone(postgres_engine: Engine) -> None:
+    """As a hypertable of TimescaleDB's is: a table without parts of Postgres' own."""
+    with writing(postgres_engine) as connection:
+        connection.execute(text("CREATE TABLE divided (LIKE packed_counts INCLUDING ALL)"))
+        connection.execute(text("DROP TABLE packed_counts"))
+        connection.execute(text("ALTER TABLE divided RENAME TO packed_counts"))
+    _add_parts(postgres_engine, _TODAY)
+    assert _parts(postgres_engine, "packed_counts") == []
+    assert len(_parts(postgres_engine, "packed_observations")) == 9
+
+
 def test_expired_days_are_dropped(postgres_engine: Engine) -> None:
     """A day of snapshots goes as a whole when all of it is older than 30 days, and not before."""
     _fill(postgres_engine, 5)

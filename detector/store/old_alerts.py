@@ -54,14 +54,22 @@ def expire(engine: Engine, *, before: datetime, limit: int) -> int:
 def _delete_of(
     connection: Connection, table: Table, alert_id: int, limit: int, *conditions: ColumnElement[bool]
 ) -> int:
-    """The first rows that an alert has in a table, in the order of its keys."""
+    """The first rows that an alert has in a table, in the order of its keys; the first ones are those that meet the
+    conditions.
+    """
+    first, *_ = table.primary_key
     keys = [column for column in table.primary_key if column.name != "alert_id"]
-    of_alert = (table.c.alert_id == alert_id, *conditions)
-    some = connection.execute(select(*keys).where(*of_alert).order_by(*keys).limit(limit)).all()
-    if some:
-        # Thousands of keys, each by itself, would take Postgres a second to plan.
-        up_to = tuple_(*keys) <= tuple_(*(literal(value, key.type) for key, value in zip(keys, some[-1], strict=True)))
-        connection.execute(delete(table).where(*of_alert, up_to))
+    of_alert = table.c.alert_id == alert_id
+    some = connection.execute(select(*keys).where(of_alert, *conditions).order_by(*keys).limit(limit)).all()
+    if not some:
+        return 0
+    if first.name == "alert_id":
+        # Up to the last one: thousands of keys, each by itself, would take Postgres a second to plan. Without the
+        # conditions, which those before it meet: SQLite would look at all rows that do.
+        which = tuple_(*keys) <= tuple_(*(literal(value, key.type) for key, value in zip(keys, some[-1], strict=True)))
+    else:
+        which = tuple_(*keys).in_([tuple(row) for row in some])
+    connection.execute(delete(table).where(of_alert, which))
     return len(some)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, false, func, not_, or_
 
 from detector.ruleset.events import ANY
+from detector.ruleset.possible import Never, all_of, any_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from detector.ruleset.documents import Place
+    from detector.ruleset.possible import Possible
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +34,10 @@ class Comparison:
     expression: ColumnElement[bool]
     values: int = 1
     """How many values are bound to the statement."""
+    holds: Possible = attribute(default_factory=dict)
+    """What fields can be where it is true."""
+    fails: Possible = attribute(default_factory=dict)
+    """What fields can be where it is not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +89,18 @@ def depth(condition: Condition) -> int:
         return 0
     parts = (condition.part,) if isinstance(condition, Not) else condition.parts
     return 1 + max(depth(part) for part in parts)
+
+
+def possible(condition: Condition, *, negated: bool = False) -> Possible | Never:
+    """What fields can be where the condition holds, or, `negated`, where it does not."""
+    if isinstance(condition, OutcomeIs):
+        return {}
+    if isinstance(condition, Comparison):
+        return condition.fails if negated else condition.holds
+    if isinstance(condition, Not):
+        return possible(condition.part, negated=not negated)
+    every = isinstance(condition, AllOf) != negated
+    return (all_of if every else any_of)(possible(part, negated=negated) for part in condition.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,16 +10,27 @@ from sigma.types import SigmaString
 
 from detector.ruleset import compare
 from detector.ruleset.categories import unknown
-from detector.ruleset.conditions import AllOf, AnyOf, Comparison, Condition, OutcomeIs
-from detector.ruleset.fields import Field, Kind
-from detector.ruleset.wording import nearest, shown
+from detector.ruleset.conditions import AllOf, AnyOf, Comparison, Condition, Not, OutcomeIs, possible
+from detector.ruleset.fields import MOST, Field, Kind
+from detector.ruleset.modifiers import EXISTS, ORDERED, Modifiers, UnfitModifierError, read_modifiers
+from detector.ruleset.possible import Never
+from detector.ruleset.regex import RegexError
+from detector.ruleset.regex_sql import Regex
+from detector.ruleset.texts import is_like
+from detector.ruleset.values import (
+    UnfitValueError,
+    check_address,
+    check_flag,
+    check_network,
+    check_number,
+    check_outcome,
+    check_text,
+)
+from detector.ruleset.wording import listed, shown
 
 if TYPE_CHECKING:
     from detector.ruleset.documents import Faults, Place
     from detector.ruleset.events import Category
-
-_NUMBERS = (Kind.INTEGER, Kind.NUMBER)
-_TEXTS = (Kind.TEXT, Kind.CHOICE)
 
 
 def read_selection(definition: Any, place: Place, category: Category, faults: Faults) -> Condition | None:
@@ -55,27 +66,15 @@ def _item(key: str, value: Any, place: Place, category: Category, faults: Faults
         faults.add(f"{shown(key)} names no field; write 'Field|modifier: value'", *place)
     elif name not in category.fields:
         faults.add(unknown(name, category, category.fields), *place)
-    elif fault := _misfit(category.fields[name], modifiers):
-        faults.add(fault, *place)
-    elif value is not None:
-        placed = [(each, (*place, index)) for index, each in enumerate(value)] if isinstance(value, list) else None
-        item = _Item(field=category.fields[name], modifiers=tuple(modifiers), place=place, faults=faults)
-        return item.condition(placed or [(value, place)])
-    return None
-
-
-def _misfit(known: Field, modifiers: list[str]) -> str | None:
-    fitting = compare.MODIFIERS[known.kind]
-    everything = sorted({each for several in compare.MODIFIERS.values() for each in several})
-    for modifier in modifiers:
-        if modifier not in everything:
-            return f"unknown modifier {shown(modifier)}; {nearest(modifier, everything)}"
-        if modifier not in fitting:
-            instead = f"use {', '.join(f'|{each}' for each in fitting)} or list values" if fitting else "remove it"
-            return f"{known.name} ({known.kind}) cannot take |{modifier}; {instead}"
-    alone = compare.EXISTS in modifiers and len(modifiers) > 1
-    if alone or len([each for each in modifiers if each != "all"]) > 1 or modifiers.count("all") > 1:
-        return f"the modifiers |{'|'.join(modifiers)} exclude each other; keep one"
+    else:
+        try:
+            read = read_modifiers(category.fields[name], modifiers)
+        except UnfitModifierError as fault:
+            faults.add(str(fault), *place)
+        else:
+            placed = [(each, (*place, at)) for at, each in enumerate(value)] if isinstance(value, list) else None
+            item = _Item(field=category.fields[name], modifiers=read, place=place, category=category, faults=faults)
+            return None if value is None else item.condition(placed or [(value, place)])
     return None
 
 
@@ -84,15 +83,16 @@ class _Item:
     """One line of a selection: a field with modifiers, and its values."""
 
     field: Field
-    modifiers: tuple[str, ...]
+    modifiers: Modifiers
     place: Place
+    category: Category
     faults: Faults
 
     def condition(self, placed: list[tuple[Any, Place]]) -> Condition | None:
-        single = self.field.kind in _NUMBERS or compare.EXISTS in self.modifiers
-        if single and self.modifiers and len(placed) > 1:
-            what = "is said once" if compare.EXISTS in self.modifiers else "compares with one number"
-            self.faults.add(f"|{self.modifiers[0]} {what}; write one value", *self.place)
+        way = self.modifiers.way
+        if way in (EXISTS, *ORDERED) and len(placed) > 1:
+            what = "is said once" if way == EXISTS else "compares with one number"
+            self.faults.add(f"|{way} {what}; write one value", *self.place)
             return None
         checked = []
         for value, place in placed:
@@ -100,15 +100,19 @@ class _Item:
                 continue
             try:
                 checked.append(self._checked(value))
-            except compare.UnfitValueError as fault:
+            except UnfitValueError as fault:
                 self.faults.add(str(fault), *place)
         if len(checked) < len(placed):
             return None
         if self.field.kind is Kind.OUTCOME:
             return OutcomeIs(frozenset(checked), self.place)
+        found = self._together(checked)
+        return Not(found) if found is not None and self.modifiers.negated else found
+
+    def _together(self, checked: list[Any]) -> Condition | None:
         compared: list[Condition | None] = [each for each in checked if isinstance(each, Comparison)]
         plain = [each for each in checked if not isinstance(each, Comparison)]
-        if "all" in self.modifiers:
+        if self.modifiers.every:
             return _joined(AllOf, [*compared, *(self._equal([value]) for value in plain)])
         return _joined(AnyOf, [self._equal(plain), *compared] if plain else compared)
 
@@ -118,38 +122,85 @@ class _Item:
         Raises:
             UnfitValueError: what is wrong, and what to write instead.
         """
-        known = self.field
-        modifiers = [modifier for modifier in self.modifiers if modifier != "all"]
+        known, way = self.field, self.modifiers.way
         if isinstance(value, dict | list):
-            raise compare.UnfitValueError(f"{known.name} takes a value or a list of values; remove the nesting")
-        if compare.EXISTS in modifiers:
-            return Comparison(compare.exists(known, value))
+            raise UnfitValueError(f"{known.name} takes a value or a list of values; remove the nesting")
+        if way == EXISTS:
+            if not isinstance(value, bool):
+                raise UnfitValueError(f"|{EXISTS} is true or false, not {shown(value)}; write true or false")
+            return compare.exists(known, there=value)
+        if self.modifiers.fieldref:
+            return self._other_field(value)
         match known.kind:
             case Kind.TEXT | Kind.CHOICE:
-                return self._text(compare.check_text(known, value, whole=not modifiers), modifiers)
+                return self._text(check_text(known, value, whole=not way))
             case Kind.INTEGER | Kind.NUMBER:
-                number = compare.check_number(known, value)
-                return Comparison(compare.compared(known, modifiers[0], number)) if modifiers else number
+                return self._ordered(check_number(known, value)) if way else check_number(known, value)
             case Kind.BOOLEAN:
-                return Comparison(compare.boolean(known, value))
+                return compare.boolean(known, value=check_flag(known.name, value))
             case Kind.OUTCOME:
-                return compare.check_outcome(known, value)
-            case Kind.ADDRESS if modifiers:
-                return Comparison(compare.in_network(known, value), values=4)
+                return check_outcome(known, value)
+            case Kind.ADDRESS if way:
+                return compare.in_network(known, check_network(value))
             case Kind.ADDRESS:
-                return compare.check_address(known, value)
+                return check_address(known, value)
 
-    def _text(self, text: str, modifiers: list[str]) -> Comparison | str:
+    def _ordered(self, number: float) -> Comparison:
+        found = compare.compared(self.field, self.modifiers.way, number)
+        if isinstance(possible(found), Never) or not found.holds[self.field.name].some:
+            raise UnfitValueError(
+                f"{self.field.name} is never {_SAID[self.modifiers.way]} {number:g}; {self._bounds()}"
+            )
+        return found
+
+    def _bounds(self) -> str:
+        known = self.field
+        return (
+            f"write a number from {known.minimum:g} to {known.maximum:.0f}"
+            if known.maximum < MOST
+            else "write a larger one"
+        )
+
+    def _text(self, text: str) -> Comparison | str:
+        known, way = self.field, self.modifiers.way
+        if way == "re":
+            try:
+                return compare.matches(known, Regex.read(text, self.modifiers.flags))
+            except RegexError as fault:
+                raise UnfitValueError(str(fault)) from None
         # Sigma's own reading of wildcards, escapes and modifiers.
-        parsed = SigmaDetectionItem.from_mapping("|".join((self.field.name, *modifiers)), text).value
+        parsed = SigmaDetectionItem.from_mapping(f"{known.name}|{way}" if way else known.name, text).value
         patterns = [each for each in parsed if isinstance(each, SigmaString)]
         if any(pattern.contains_special() for pattern in patterns):
-            return Comparison(compare.like(self.field, patterns[0]))
+            if known.choices and not any(is_like(choice, patterns[0]) for choice in known.choices):
+                raise UnfitValueError(f"no {known.name} matches {shown(text)}; {listed(known.choices)}")
+            return compare.like(known, patterns[0], cased=self.modifiers.cased)
         return "".join(part for pattern in patterns for part in pattern.s if isinstance(part, str))
 
+    def _other_field(self, value: Any) -> Comparison:
+        known, fields = self.field, self.category.fields
+        if not isinstance(value, str) or value not in fields:
+            raise UnfitValueError(f"|fieldref names a field: {unknown(str(value), self.category, fields)}")
+        against = fields[value]
+        if against is known:
+            raise UnfitValueError(f"{known.name} is compared with itself; name another field")
+        if None is not known.outbound is not against.outbound is not None:
+            raise UnfitValueError(
+                f"a connection has a {known.name} or a {against.name}, never both; name another field"
+            )
+        if _FAMILIES[against.kind] != _FAMILIES[known.kind] or known.kind in (Kind.BOOLEAN, Kind.OUTCOME):
+            raise UnfitValueError(
+                f"{known.name} ({known.kind}) cannot be compared with {against.name} ({against.kind}); "
+                "name a field of its type"
+            )
+        return compare.same_as(known, against, self.modifiers.way, cased=self.modifiers.cased)
+
     def _equal(self, values: list[Any]) -> Comparison:
-        if self.field.kind in _TEXTS:
-            expression = compare.any_text(self.field, values)
-        else:
-            expression = compare.any_value(self.field, values)
-        return Comparison(expression, values=len(values))
+        if self.field.kind in (Kind.TEXT, Kind.CHOICE):
+            return compare.any_text(self.field, values, cased=self.modifiers.cased)
+        return compare.any_value(self.field, values)
+
+
+_SAID = {"gt": "greater than", "gte": "at least", "lt": "less than", "lte": "at most"}
+# Of two kinds of one family, values can be equal.
+_FAMILIES = {**{kind: kind for kind in Kind}, Kind.CHOICE: Kind.TEXT, Kind.NUMBER: Kind.INTEGER}

@@ -42,6 +42,7 @@ _TOKENS = st.sampled_from(
             "(",
         ),
         *(")", "them", "*", "|contains", "|all", "|cidr", "|gte", "|re", "Image", "DestinationPort", "Outcome", "::/0"),
+        *("|re|i", "|fieldref", "|neq", "|cased", "(a+)+", "[^a-", "\\d{2,}", "(?", "$", "^"),
         *("|exists", "Lost", "SelfTest", "GapSeconds", "LoginIp", "capture", "network_connection", "passed"),
         *("[a, b]", "{a: b}", "\t", "\0", "\x07", "\ud7ff", "\ufeff", "é", "%YAML 1.1\n---\n", "rules", "aliases"),
     )

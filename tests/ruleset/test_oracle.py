@@ -143,10 +143,11 @@ class _Taken:
 
 def _check_event(engine: Engine, folder: Path, detection: Any, stored: _History | _Taken) -> None:
     ruleset = _loaded(folder, _event(detection, _RULE_ID, stored.category))
-    if ruleset is None:
-        return
     selections, tree = detection
     expected = naive.rows_matching(selections, tree, stored.rows)
+    if ruleset is None:
+        assert not expected
+        return
     with reading(engine) as connection:
         findings = [finding for ref in stored.refs for finding in ruleset.evaluate(connection, ref)]
     assert {(e.seq, e.key_id, e.session) for f in findings for e in f.evidence} == expected.keys()
@@ -156,10 +157,11 @@ def _check_correlation(
     engine: Engine, folder: Path, detection: Any, stored: _History | _Taken, counting: naive.Counting
 ) -> None:
     ruleset = _loaded(folder, _event(detection, _BASE_ID, stored.category), _correlation(counting))
-    if ruleset is None:
-        return
     selections, tree = detection
     weights = naive.rows_matching(selections, tree, stored.rows)
+    if ruleset is None:
+        assert not weights
+        return
     # The last snapshot first: what comes later must not change what an earlier one gives.
     for ref in reversed(stored.refs):
         expected = naive.groups_passing(counting, weights, stored.rows, stored.ends, ref.seq)

@@ -20,6 +20,7 @@ from sigma.exceptions import SigmaError
 from sigma.rule.detection import EmptySigmaDetections
 
 from detector.ruleset.conditions import AllOf, AnyOf, Condition, Matching, Not, OutcomeIs, depth, leaves, possible
+from detector.ruleset.lists import NO_LISTS
 from detector.ruleset.possible import Never
 from detector.ruleset.selections import read_selection
 from detector.ruleset.wording import nearest, shown
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from detector.ruleset.documents import Faults, Place
     from detector.ruleset.events import Category
+    from detector.ruleset.lists import Lists
 
 # SQLite takes expressions 1,000 deep, and a chain of comparisons is as deep as it is long.
 MAX_COMPARISONS = 400
@@ -43,7 +45,7 @@ _HOW_TO_HOLD = "join alternatives with or, or remove one"
 _CONDITION: Place = ("detection", "condition")
 
 
-def compile_detection(detection: Any, category: Category, faults: Faults) -> Matching | None:
+def compile_detection(detection: Any, category: Category, faults: Faults, lists: Lists = NO_LISTS) -> Matching | None:
     """What the rule's `detection` section matches among events of `category`; None when anything in it is refused."""
     if detection is None:
         return None
@@ -52,7 +54,7 @@ def compile_detection(detection: Any, category: Category, faults: Faults) -> Mat
         return None
     before = len(faults.found)
     selections = {
-        name: read_selection(definition, ("detection", name), category, faults)
+        name: read_selection(definition, ("detection", name), category, faults, lists)
         for name, definition in detection.items()
         if name not in ("condition", "timeframe")
     }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from detector.ruleset.documents import Place
     from detector.ruleset.possible import Possible
+    from detector.ruleset.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +39,8 @@ class Comparison:
     """What fields can be where it is true."""
     fails: Possible = attribute(default_factory=dict)
     """What fields can be where it is not."""
+    ranges: tuple[Ranges, ...] = ()
+    """What the database has to have for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +117,8 @@ class Matching:
     """How many comparisons stand in one condition."""
     values: int
     """How many values they are made with."""
+    ranges: tuple[Ranges, ...] = ()
+    """What the database has to have for them."""
 
     @classmethod
     def of(cls, condition: Condition, weights: Mapping[str, ColumnElement[Any]]) -> Matching:
@@ -133,6 +138,7 @@ class Matching:
             weights=weights,
             comparisons=len(found),
             values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
+            ranges=tuple(each for leaf in found if isinstance(leaf, Comparison) for each in leaf.ranges),
         )
 
     @classmethod
@@ -147,6 +153,7 @@ class Matching:
             weights=several[0].weights if several else {},
             comparisons=sum(matching.comparisons for matching in several),
             values=sum(matching.values for matching in several),
+            ranges=tuple(each for matching in several for each in matching.ranges),
         )
 
     @property

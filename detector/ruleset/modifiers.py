@@ -16,15 +16,15 @@ FLAGS = ("i", "m", "s")
 ORDERED = ("gt", "gte", "lt", "lte")
 """Compare numbers."""
 
-_TEXT = (*LIKE, "re", *FLAGS, "cased", "fieldref", "neq", "all", EXISTS)
-_NUMBER = (*ORDERED, "fieldref", "neq", EXISTS)
+_TEXT = (*LIKE, "re", *FLAGS, "cased", "fieldref", "expand", "neq", "all", EXISTS)
+_NUMBER = (*ORDERED, "fieldref", "expand", "neq", EXISTS)
 
 MODIFIERS: dict[Kind, tuple[str, ...]] = {
     Kind.TEXT: _TEXT,
     Kind.CHOICE: _TEXT,
     Kind.INTEGER: _NUMBER,
-    Kind.NUMBER: _NUMBER,
-    Kind.ADDRESS: ("cidr", "fieldref", "neq", EXISTS),
+    Kind.NUMBER: tuple(each for each in _NUMBER if each != "expand"),
+    Kind.ADDRESS: ("cidr", "fieldref", "expand", "neq", EXISTS),
     Kind.BOOLEAN: (),
     Kind.OUTCOME: (),
 }
@@ -46,13 +46,16 @@ _REFUSED = {
 _WAYS = (*LIKE, "re", "cidr", *ORDERED, EXISTS)
 _APART = {
     EXISTS: (),
-    **dict.fromkeys(LIKE, ("cased", "fieldref", "neq", "all")),
+    **dict.fromkeys(LIKE, ("cased", "fieldref", "expand", "neq", "all")),
     "re": (*FLAGS, "neq", "all"),
     "cidr": ("neq",),
     **dict.fromkeys(ORDERED, ()),
 }
 _ADVICE = {
+    ("cidr", "expand"): "|expand takes lists of networks by itself; remove |cidr",
     ("re", "cased"): "|re tells capital letters apart unless it says |i; remove |cased",
+    ("re", "expand"): "a regular expression takes no lists; write |contains, |startswith or |endswith",
+    ("fieldref", "expand"): "a list is no field; keep one",
 }
 
 
@@ -65,6 +68,7 @@ class Modifiers:
     flags: frozenset[str] = frozenset()
     cased: bool = False
     fieldref: bool = False
+    expand: bool = False
     negated: bool = False
     every: bool = False
     """All values have to match, not any of them."""
@@ -95,6 +99,7 @@ def read_modifiers(field: Field, names: list[str]) -> Modifiers:
         flags=frozenset(names).intersection(FLAGS),
         cased="cased" in names,
         fieldref="fieldref" in names,
+        expand="expand" in names,
         negated="neq" in names,
         every="all" in names,
     )
@@ -119,6 +124,8 @@ def _check_together(names: list[str], way: str) -> None:
         if way and name != way and name not in _APART[way]:
             advice = _ADVICE.get((way, name), f"the modifiers |{way}|{name} exclude each other; keep one")
             raise UnfitModifierError(advice)
+    if "fieldref" in names and "expand" in names:
+        raise UnfitModifierError(_ADVICE["fieldref", "expand"])
     # As Sigma reads them: what changes another one stands behind it.
     for first, then in (("re", FLAGS), ("fieldref", LIKE), ("cased", ("fieldref",))):
         for name in names:

@@ -11,7 +11,9 @@ from sigma.types import SigmaString
 from detector.ruleset import compare
 from detector.ruleset.categories import unknown
 from detector.ruleset.conditions import AllOf, AnyOf, Comparison, Condition, Not, OutcomeIs, possible
+from detector.ruleset.expansion import expanded
 from detector.ruleset.fields import MOST, Field, Kind
+from detector.ruleset.lists import NO_LISTS, Lists
 from detector.ruleset.modifiers import EXISTS, ORDERED, Modifiers, UnfitModifierError, read_modifiers
 from detector.ruleset.possible import Never
 from detector.ruleset.regex import RegexError
@@ -33,20 +35,32 @@ if TYPE_CHECKING:
     from detector.ruleset.events import Category
 
 
-def read_selection(definition: Any, place: Place, category: Category, faults: Faults) -> Condition | None:
+def read_selection(
+    definition: Any, place: Place, category: Category, faults: Faults, lists: Lists = NO_LISTS
+) -> Condition | None:
     """A mapping (all of it holds) or a list of mappings (one of them holds); None when anything in it is refused."""
+    scope = _Scope(category, faults, lists)
     if isinstance(definition, dict):
-        return _all_of(definition, place, category, faults)
+        return _all_of(definition, place, scope)
     alternatives = definition if isinstance(definition, list) else [definition]
     parts: list[Condition | None] = []
     for index, each in enumerate(alternatives):
         at = (*place, index)
         if isinstance(each, dict):
-            parts.append(_all_of(each, at, category, faults))
+            parts.append(_all_of(each, at, scope))
         elif each is not None:
             faults.add(f"{shown(each)} names no field; write 'Field: value', such as 'Image: /usr/bin/nc'", *at)
             parts.append(None)
     return _joined(AnyOf, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a selection can refer to, and where its faults go."""
+
+    category: Category
+    faults: Faults
+    lists: Lists
 
 
 def _joined(how: type[AllOf | AnyOf], parts: list[Condition | None]) -> Condition | None:
@@ -56,24 +70,25 @@ def _joined(how: type[AllOf | AnyOf], parts: list[Condition | None]) -> Conditio
     return known[0] if len(known) == 1 else how(known)
 
 
-def _all_of(definition: dict[str, Any], place: Place, category: Category, faults: Faults) -> Condition | None:
-    return _joined(AllOf, [_item(key, value, (*place, key), category, faults) for key, value in definition.items()])
+def _all_of(definition: dict[str, Any], place: Place, scope: _Scope) -> Condition | None:
+    return _joined(AllOf, [_item(key, value, (*place, key), scope) for key, value in definition.items()])
 
 
-def _item(key: str, value: Any, place: Place, category: Category, faults: Faults) -> Condition | None:
+def _item(key: str, value: Any, place: Place, scope: _Scope) -> Condition | None:
     name, *modifiers = key.split("|")
+    fields = scope.category.fields
     if not name:
-        faults.add(f"{shown(key)} names no field; write 'Field|modifier: value'", *place)
-    elif name not in category.fields:
-        faults.add(unknown(name, category, category.fields), *place)
+        scope.faults.add(f"{shown(key)} names no field; write 'Field|modifier: value'", *place)
+    elif name not in fields:
+        scope.faults.add(unknown(name, scope.category, fields), *place)
     else:
         try:
-            read = read_modifiers(category.fields[name], modifiers)
+            read = read_modifiers(fields[name], modifiers)
         except UnfitModifierError as fault:
-            faults.add(str(fault), *place)
+            scope.faults.add(str(fault), *place)
         else:
             placed = [(each, (*place, at)) for at, each in enumerate(value)] if isinstance(value, list) else None
-            item = _Item(field=category.fields[name], modifiers=read, place=place, category=category, faults=faults)
+            item = _Item(field=fields[name], modifiers=read, place=place, scope=scope)
             return None if value is None else item.condition(placed or [(value, place)])
     return None
 
@@ -85,46 +100,59 @@ class _Item:
     field: Field
     modifiers: Modifiers
     place: Place
-    category: Category
-    faults: Faults
+    scope: _Scope
 
     def condition(self, placed: list[tuple[Any, Place]]) -> Condition | None:
         way = self.modifiers.way
         if way in (EXISTS, *ORDERED) and len(placed) > 1:
             what = "is said once" if way == EXISTS else "compares with one number"
-            self.faults.add(f"|{way} {what}; write one value", *self.place)
+            self.scope.faults.add(f"|{way} {what}; write one value", *self.place)
             return None
-        checked = []
+        checked: list[Any] = []
         for value, place in placed:
             if value is None:
                 continue
             try:
                 checked.append(self._checked(value))
             except UnfitValueError as fault:
-                self.faults.add(str(fault), *place)
+                self.scope.faults.add(str(fault), *place)
         if len(checked) < len(placed):
             return None
         if self.field.kind is Kind.OUTCOME:
             return OutcomeIs(frozenset(checked), self.place)
-        found = self._together(checked)
+        found = self._every(checked) if self.modifiers.every else self._any(checked)
         return Not(found) if found is not None and self.modifiers.negated else found
 
-    def _together(self, checked: list[Any]) -> Condition | None:
-        compared: list[Condition | None] = [each for each in checked if isinstance(each, Comparison)]
-        plain = [each for each in checked if not isinstance(each, Comparison)]
-        if self.modifiers.every:
-            return _joined(AllOf, [*compared, *(self._equal([value]) for value in plain)])
-        return _joined(AnyOf, [self._equal(plain), *compared] if plain else compared)
+    def _every(self, checked: list[Any]) -> Condition | None:
+        return _joined(AllOf, [self._any([each]) for each in checked])
+
+    def _any(self, checked: list[Any]) -> Condition | None:
+        conditions: list[Condition | None] = [each for each in checked if isinstance(each, Condition)]
+        plain = [each for each in checked if not isinstance(each, Condition)]
+        return _joined(AnyOf, [self._equal(plain), *conditions] if plain else conditions)
 
     def _checked(self, value: Any) -> Any:
-        """A comparison, or a plain value that can be one of a list.
+        """A condition, or a plain value that can be one of a list.
 
         Raises:
             UnfitValueError: what is wrong, and what to write instead.
         """
-        known, way = self.field, self.modifiers.way
         if isinstance(value, dict | list):
-            raise UnfitValueError(f"{known.name} takes a value or a list of values; remove the nesting")
+            raise UnfitValueError(f"{self.field.name} takes a value or a list of values; remove the nesting")
+        if self.modifiers.expand:
+            found = expanded(self.field, self.modifiers, value, self.scope.lists)
+            return self._any([self._single(text) for text in found]) if isinstance(found, list) else found
+        if self.scope.lists.is_name(value):
+            raise UnfitValueError(
+                f"{shown(value)} is a list, and |expand compares with lists; write {self._key()}|expand"
+            )
+        return self._single(value)
+
+    def _key(self) -> str:
+        return "|".join((self.field.name, *filter(None, (self.modifiers.way,))))
+
+    def _single(self, value: Any) -> Any:
+        known, way = self.field, self.modifiers.way
         if way == EXISTS:
             if not isinstance(value, bool):
                 raise UnfitValueError(f"|{EXISTS} is true or false, not {shown(value)}; write true or false")
@@ -178,9 +206,9 @@ class _Item:
         return "".join(part for pattern in patterns for part in pattern.s if isinstance(part, str))
 
     def _other_field(self, value: Any) -> Comparison:
-        known, fields = self.field, self.category.fields
+        known, fields = self.field, self.scope.category.fields
         if not isinstance(value, str) or value not in fields:
-            raise UnfitValueError(f"|fieldref names a field: {unknown(str(value), self.category, fields)}")
+            raise UnfitValueError(f"|fieldref names a field: {unknown(str(value), self.scope.category, fields)}")
         against = fields[value]
         if against is known:
             raise UnfitValueError(f"{known.name} is compared with itself; name another field")

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 _ORDERED = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
 
+LISTS = {
+    "nets": ("10.0.0.0/31", "10.0.0.1", "192.168.7.7", "2001:db8::/33"),
+    "all": ("::/0", "10.0.0.2"),
+    "odd": ("1", "3-4", "4-22"),
+    "words": ("a", "AB", "b%", "a\\b", "É"),
+    "empty-handed": ("nothing like it",),
+}
+"""Named lists, by name."""
+
 Row = dict[str, Any]
 Tree = tuple[Any, ...]
 """A condition: ("name", selection), ("1 of", pattern), ("all of", pattern), ("and", a, b), ("or", a, b), ("not", a)."""
@@ -203,11 +212,25 @@ def _item(key: str, value: Any, row: Row, outcome: str) -> bool:
         if "attempted" in values and row["attempted" if outcome == "attempted" else outcome] > 0:
             return True
         return outcome in values and row[outcome] > 0
-    if "fieldref" in modifiers:
+    if "expand" in modifiers:
+        without = [each for each in modifiers if each != "expand"]
+        held = [any(_compared(row[name], without, entry) for entry in _listed(each)) for each in values]
+    elif "fieldref" in modifiers:
         held = [_alike(row[name], modifiers, row[each]) for each in values]
     else:
         held = [_compared(row[name], modifiers, each) for each in values]
     return (all(held) if "all" in modifiers else any(held)) is not ("neq" in modifiers)
+
+
+def _listed(value: str) -> Iterable[Any]:
+    """What a value with the name of a list stands for, each as it would be written in its place."""
+    before, name, after = value.split("%")
+    for entry in LISTS[name]:
+        if name == "odd":
+            first, _, last = entry.partition("-")
+            yield from range(int(first), int(last or first) + 1)
+        else:
+            yield before + entry.replace("\\", "\\\\") + after
 
 
 def _alike(stored: Any, modifiers: Sequence[str], other: Any) -> bool:
@@ -245,7 +268,7 @@ def _compared(stored: Any, modifiers: Sequence[str], value: Any) -> bool:
         return re.fullmatch(before + _pattern(wanted) + after, text, re.DOTALL) is not None
     if isinstance(stored, int | float):
         return bool(stored == float(value))
-    return bool(stored == ip_address(value))
+    return _in_network(ip_address(str(stored)), value)
 
 
 def _in_network(address: IPAddress, written: str) -> bool:

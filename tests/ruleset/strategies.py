@@ -68,6 +68,19 @@ def _references(draw: st.DrawFn) -> tuple[str, Any]:
     return f"{one}{cased}|fieldref{how}{draw(_NEQ)}", draw(_lists(st.sampled_from(others)))
 
 
+@st.composite
+def _listed(draw: st.DrawFn) -> tuple[str, Any]:
+    way = draw(_LIKE) + draw(st.sampled_from(("", "", "|cased")))
+    every = draw(st.sampled_from(("", "", "|all")))
+    value = st.builds(
+        "{}%{}%{}".format,
+        st.sampled_from(("", "", "a", "*", "\\")),
+        st.sampled_from(("words", "empty-handed")),
+        st.sampled_from(("", "", "b", "?")),
+    )
+    return f"{draw(st.sampled_from(_NAMES))}{way}|expand{every}{draw(_NEQ)}", draw(_lists(value))
+
+
 _SMALL = st.integers(0, 3)
 _MEASURES = ("Session", "Attempted", "Refused", "Failed", "HandshakeUsMax")
 _NUMBERS = st.tuples(
@@ -100,6 +113,12 @@ _PLAIN_ITEMS = st.one_of(
     _texts(),
     _matching(),
     _references(),
+    _listed(),
+    st.tuples(st.builds("DestinationPort|expand{}".format, _NEQ), st.just("%odd%")),
+    st.tuples(
+        st.builds("{}|expand{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ),
+        _lists(st.sampled_from(("%nets%", "%all%"))),
+    ),
     _EXIST,
     st.tuples(st.just("Protocol"), _lists(st.sampled_from(("tcp", "udp", "i*", "PACKET")))),
     _NUMBERS,

@@ -9,6 +9,7 @@ from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.field_page import page
 from detector.ruleset.load import load_rules
 from detector.ruleset.modifiers import FLAGS, MODIFIERS
+from tests.ruleset.writing import write_list
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _PAGE = (_DOCS / "rules.md").read_text(encoding="utf-8")
@@ -38,9 +39,12 @@ def test_every_modifier_is_explained() -> None:
 
 
 def test_the_examples_are_sound(tmp_path: Path) -> None:
-    """The rules on the page load as they stand."""
+    """The rules and the list on the page load as they stand."""
+    (tor_exits,) = re.findall(r"```\n(# lists/tor_exits.txt\n.*?)```", _PAGE, re.DOTALL)
+    write_list(tmp_path, "tor_exits", *tor_exits.splitlines())
+    write_list(tmp_path, "researchers", "alice")
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)):
         (tmp_path / f"{number}.yml").write_text(text, encoding="utf-8")
     loaded = load_rules([tmp_path])
     assert loaded.faults == ()
-    assert len(loaded.ruleset.rules) == 5
+    assert len(loaded.ruleset.rules) == 6

@@ -1,4 +1,7 @@
-"""Regular expressions for SQLite, which has none: RE2's, whose time is linear in the text whatever is asked for."""
+"""Functions of text that SQLite lacks and Postgres has: reversal, and regular expressions.
+
+These are RE2's, whose time is linear in the text whatever is asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,17 @@ _MOST_COMPILED = 2000
 
 
 def register(raw: sqlite3.Connection) -> None:
-    """Gives a connection the function `holds_match(text, pattern)`; NULL where the text is missing."""
+    """Gives a connection `holds_match(text, pattern)` and `reversed(text)`; NULL where the text is missing."""
     raw.create_function("holds_match", 2, _holds_match, deterministic=True)
+    raw.create_function("reversed", 1, _reversed, deterministic=True)
 
 
 def _holds_match(text: str | None, pattern: str) -> bool | None:
     return None if text is None else _compiled(pattern)(text)
+
+
+def _reversed(text: str | None) -> str | None:
+    return None if text is None else text[::-1]
 
 
 @lru_cache(_MOST_COMPILED)

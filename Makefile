@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test coverage test-vm lint format bench wheel lock clean
+.PHONY: help run test coverage test-vm lint format docs bench wheel lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -24,6 +24,7 @@ help:
 	@echo 'make lint     lint, types, import contracts'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make format   format the code'
+	@echo 'make docs     write the pages that are made from code'
 	@echo 'make bench    measure; prints one table for each benchmark'
 	@echo 'make wheel    build the wheel into dist/'
 	@echo 'make lock     bring requirements/*.txt up to date with pyproject.toml'
@@ -60,6 +61,9 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m detector.ruleset.field_page > docs/rule-fields.md
 
 bench: machine-bench $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks

@@ -55,6 +55,10 @@ class _TimedRules:
     def looks_back(self) -> timedelta:
         return self._inner.looks_back
 
+    def prepare(self, connection: Connection) -> None:
+        """Not measured: see `lists`."""
+        self._inner.prepare(connection)
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> Sequence[Finding]:
         started = time.perf_counter()
         found = self._inner.evaluate(connection, snapshot)

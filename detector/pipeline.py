@@ -39,6 +39,9 @@ class RuleSet(Protocol):
     def looks_back(self) -> timedelta:
         """How far before a snapshot's end the rows are that rules look at."""
 
+    def prepare(self, connection: Connection) -> None:
+        """Puts what the rules compare with into the database, if it is not there."""
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> Sequence[Finding]:
         """The findings that the snapshot's stored observations give rise to."""
 
@@ -99,6 +102,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         recent.advance(connection, snapshot, packed, stages.ruleset.looks_back)
         if packed:
             observations.write(connection, snapshot, packed, observed)
+        stages.ruleset.prepare(connection)
         findings = stages.ruleset.evaluate(connection, snapshot)
         stages.alert_book.record(connection, snapshot, findings)
         snapshots.advance_cursor(connection, snapshot)
@@ -120,6 +124,7 @@ def notice_silence(
         last = silence.take(connection, host_id)
         if last is None:
             return None
+        stages.ruleset.prepare(connection)
         known = {(each.rule_id, each.fingerprint) for each in stages.ruleset.evaluate(connection, last.ref)}
         if not silence.note(connection, last.ref, silent_seconds, now):
             return None

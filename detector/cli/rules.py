@@ -106,8 +106,8 @@ def check(settings: Settings, /, paths: tuple[Path, ...], as_json: bool) -> None
     """Check rule files, and say all that is wrong with them.
 
     PATH is a rule file or a folder of them; without any, the configured folders are checked. What a correlation counts
-    must be among them. Each fault is a line, `path:line: what is wrong; what to write instead`, and makes the exit
-    code 65.
+    must be among them; lists may be those of the configured folders, too. Each fault is a line,
+    `path:line: what is wrong; what to write instead`, and makes the exit code 65.
 
     \b
     Examples:
@@ -116,7 +116,7 @@ def check(settings: Settings, /, paths: tuple[Path, ...], as_json: bool) -> None
     """
     from detector.ruleset.load import load_rules
 
-    loaded = load_rules(paths or settings.rule_folders)
+    loaded = load_rules(paths or settings.rule_folders, lists_of=settings.rule_folders)
     if as_json:
         print_json([{"path": each.path, "line": each.line, "message": each.message} for each in loaded.faults])
     if loaded.faults:

@@ -1,30 +1,30 @@
-"""One field against one value, as SQL that gives the same rows on SQLite and Postgres."""
+"""One field against values, a pattern or another field, as SQL that gives the same rows on SQLite and Postgres."""
 
 from __future__ import annotations
 
 import operator
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, or_
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import and_, func, or_
 
-from detector.ruleset.fields import MOST, Field, Kind
-from detector.ruleset.wording import nearest, shown
+from detector.ruleset.conditions import Comparison
+from detector.ruleset.fields import Field, Kind
+from detector.ruleset.possible import Spans, Texts, absent, ordered, other, present, spans
+from detector.ruleset.regex_sql import Regex, holds_match
+from detector.ruleset.texts import FoldedCase, Position, cased_like, folded_like
+from detector.ruleset.values import folded
+from detector.store.columns import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sigma.types import SigmaString
     from sqlalchemy import ColumnElement
-    from sqlalchemy.sql.compiler import SQLCompiler
 
     from detector.domain import IPAddress
+    from detector.ruleset.possible import Possible
 
-_ESCAPE = "\\"
-# The longest path that the kernel accepts (PATH_MAX); no field is longer.
-_LONGEST_TEXT = 4096
 _MAPPED = IPv6Network("::ffff:0:0/96")
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "gt": operator.gt,
@@ -33,182 +33,80 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "lte": operator.le,
 }
 """The comparisons of numbers by Sigma's names."""
-EXISTS = "exists"
-"""The modifier that asks whether a field is there at all."""
-_LIKE = ("contains", "startswith", "endswith")
-
-MODIFIERS: dict[Kind, tuple[str, ...]] = {
-    Kind.TEXT: (*_LIKE, "all", EXISTS),
-    Kind.CHOICE: (*_LIKE, "all", EXISTS),
-    Kind.INTEGER: (*COMPARE, EXISTS),
-    Kind.NUMBER: (*COMPARE, EXISTS),
-    Kind.ADDRESS: ("cidr", EXISTS),
-    Kind.BOOLEAN: (),
-    Kind.OUTCOME: (),
-}
-"""The modifiers that make sense for each type of field."""
 
 
-class UnfitValueError(Exception):
-    """A value that its field never has: what is wrong, and what to write instead."""
-
-
-class FoldedCase(FunctionElement[str]):
-    """Lower case of ASCII letters alone, on both databases: what `folded` does to the value.
-
-    SQLite's lower() knows no other letters, and Postgres' knows as many as the database's locale; in the locale "C"
-    the two agree.
-    """
-
-    type = Text()
-    inherit_cache = True
-
-
-@compiles(FoldedCase)
-def _fold(element: FoldedCase, compiler: SQLCompiler, **options: Any) -> str:
-    return f"lower({compiler.process(element.clauses, **options)})"
-
-
-@compiles(FoldedCase, "postgresql")
-def _fold_postgres(element: FoldedCase, compiler: SQLCompiler, **options: Any) -> str:
-    return f'lower(({compiler.process(element.clauses, **options)}) COLLATE "C")'
-
-
-def folded(text: str) -> str:
-    """`text` with its ASCII letters in lower case."""
-    return text.encode().lower().decode()
-
-
-def any_text(field: Field, values: Sequence[str]) -> ColumnElement[bool]:
-    """The field equals one of `values`, the case of ASCII letters aside."""
-    texts = sorted({folded(value) for value in values})
-    stored = FoldedCase(field.expression)
-    return stored == texts[0] if len(texts) == 1 else stored.in_(texts)
-
-
-def like(field: Field, value: SigmaString) -> ColumnElement[bool]:
-    """The field matches `value`, in which * stands for any text and ? for one character."""
-    return FoldedCase(field.expression).like(
-        folded(value.convert(escape_char=_ESCAPE, wildcard_multi="%", wildcard_single="_", add_escaped=_ESCAPE)),
-        escape=_ESCAPE,
+def any_text(field: Field, values: Sequence[str], *, cased: bool) -> Comparison:
+    """The field equals one of `values`; unless `cased`, the case of ASCII letters aside."""
+    alike = Texts(frozenset(map(folded, values)))
+    texts = sorted(set(values) if cased else alike.named)
+    stored = field.expression if cased else FoldedCase(field.expression)
+    return Comparison(
+        stored == texts[0] if len(texts) == 1 else stored.in_(texts),
+        values=len(values),
+        holds=present(field, alike),
+        # What is not there in this case may be there in another.
+        fails={} if cased else other(field, alike),
     )
 
 
-def check_text(field: Field, value: Any, *, whole: bool) -> str:
-    """`value` as a text that the field may hold; `whole` when it stands for all of the field's text.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    if not isinstance(value, str):
-        raise UnfitValueError(f"{field.name} is text, not {shown(value)}; put the value in quotes")
-    if not value:
-        raise UnfitValueError(f"{field.name} is never empty; to find it missing, write {field.name}|{EXISTS}: false")
-    if len(value) > _LONGEST_TEXT:
-        raise UnfitValueError(f"the value is longer than {_LONGEST_TEXT} characters; shorten it")
-    if field.choices and whole and not any(c in value for c in "*?\\") and folded(value) not in field.choices:
-        raise UnfitValueError(f"{field.name} is never {shown(value)}; {nearest(value, field.choices)}")
-    return value
+def like(field: Field, value: SigmaString, *, cased: bool) -> Comparison:
+    """The field matches `value`, in which * stands for any text and ? for one character."""
+    how = cased_like if cased else folded_like
+    return Comparison(how(field.expression, value), holds=present(field))
 
 
-def check_number(field: Field, value: Any) -> int | float:
-    """`value` as a number that the field may hold; digits in quotes count as a number where the field is an integer.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    whole = field.kind is Kind.INTEGER
-    if whole and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len("9" * 19):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        what = "a whole number" if whole else "a number"
-        advice = "; for ranges use |gte and |lte" if isinstance(value, str) and set(value) & set("*?-,") else ""
-        raise UnfitValueError(f"{field.name} is {what}, not {shown(value)}; write one such as {field.example}{advice}")
-    if not field.minimum <= value <= field.maximum:
-        top = f"between {field.minimum:g} and {field.maximum:.0f}" if field.maximum < MOST else "not negative"
-        raise UnfitValueError(f"{field.name} is {top}, never {shown(value)}; write one such as {field.example}")
-    return value if whole else float(value)
+def matches(field: Field, regex: Regex) -> Comparison:
+    """The field holds a match of `regex`."""
+    return Comparison(holds_match(field.expression, regex), holds=present(field))
 
 
-def any_value(field: Field, values: Sequence[float | IPAddress]) -> ColumnElement[bool]:
+def any_value(field: Field, values: Sequence[float | IPAddress]) -> Comparison:
     """The field equals one of `values`."""
-    return field.expression == values[0] if len(values) == 1 else field.expression.in_(values)
+    same = spans((each, each) for each in map(_number, values))
+    return Comparison(
+        field.expression == values[0] if len(values) == 1 else field.expression.in_(values),
+        values=len(values),
+        holds=present(field, same),
+        fails=other(field, same),
+    )
 
 
-def compared(field: Field, modifier: str, value: float) -> ColumnElement[bool]:
+def compared(field: Field, modifier: str, value: float) -> Comparison:
     """The field is greater (gt), at least (gte), less (lt) or at most (lte) `value`."""
-    expression: ColumnElement[bool] = COMPARE[modifier](field.expression, value)
-    return expression
+    some = ordered(field, modifier, value)
+    return Comparison(COMPARE[modifier](field.expression, value), holds=present(field, some), fails=other(field, some))
 
 
-def boolean(field: Field, value: Any) -> ColumnElement[bool]:
-    """The field is true, or false.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    said = str(value).lower() if isinstance(value, bool | str) else ""
-    if said not in ("true", "false"):
-        raise UnfitValueError(f"{field.name} is true or false, not {shown(value)}; write true or false")
-    return field.expression == field.stored[said == "true"]
+def boolean(field: Field, *, value: bool) -> Comparison:
+    """The field is true, or false."""
+    side: Spans = ((float(value), float(value)),)
+    return Comparison(
+        field.expression == field.stored[value],
+        holds=present(field, side),
+        fails=present(field, ((float(not value), float(not value)),)),
+    )
 
 
-def exists(field: Field, value: Any) -> ColumnElement[bool]:
-    """The field is there (true), or missing (false).
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    if not isinstance(value, bool):
-        raise UnfitValueError(f"|{EXISTS} is true or false, not {shown(value)}; write true or false")
-    return field.expression.is_not(None) if value else field.expression.is_(None)
+def exists(field: Field, *, there: bool) -> Comparison:
+    """The field is there, or missing."""
+    known: tuple[Possible, Possible] = (present(field), absent(field))
+    expression = field.expression.is_not(None) if there else field.expression.is_(None)
+    return Comparison(expression, holds=known[not there], fails=known[there])
 
 
-def check_address(field: Field, value: Any) -> IPAddress:
-    """`value` as an address; an IPv4-mapped one is the IPv4 address that it is.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    advice = f"write one such as {field.example}"
-    if isinstance(value, str) and set(value) & set("/*?"):
-        advice = f"for a network write {field.name}|cidr: 10.0.0.0/8"
-    try:
-        address = ip_address(value if isinstance(value, str) and "%" not in value else "")
-    except ValueError:
-        raise UnfitValueError(f"{field.name} is an address, not {shown(value)}; {advice}") from None
-    return getattr(address, "ipv4_mapped", None) or address
+def in_network(field: Field, network: IPv4Network | IPv6Network) -> Comparison:
+    """The field lies in the network."""
+    ranges = network_ranges(network)
+    some = spans((_number(low), _number(high)) for low, high in ranges)
+    return Comparison(
+        or_(*(field.expression.between(low, high) for low, high in ranges)),
+        values=4,
+        holds=present(field, some),
+        fails=other(field, some),
+    )
 
 
-def check_outcome(field: Field, value: Any) -> str:
-    """`value` as the name of an outcome.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    outcome = str(value).lower()
-    if outcome not in field.choices:
-        raise UnfitValueError(f"{field.name} is never {shown(value)}; {nearest(outcome, field.choices)}")
-    return outcome
-
-
-def in_network(field: Field, value: Any) -> ColumnElement[bool]:
-    """The field lies in the network `value`, written with its prefix length.
-
-    Raises:
-        UnfitValueError: what is wrong, and what to write instead.
-    """
-    text = value if isinstance(value, str) and "%" not in value else ""
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise UnfitValueError(f"{shown(value)} is no network; write one such as 10.0.0.0/8") from None
-    if ip_address(text.partition("/")[0]) != network.network_address:
-        raise UnfitValueError(f"{shown(value)} has bits set beyond its prefix; write {network}")
-    return or_(*(field.expression.between(low, high) for low, high in _ranges(network)))
-
-
-def _ranges(network: IPv4Network | IPv6Network) -> list[tuple[IPAddress, IPAddress]]:
+def network_ranges(network: IPv4Network | IPv6Network) -> list[tuple[IPAddress, IPAddress]]:
     """First and last address of the network's parts. IPv4 is stored inside IPv6, but is no part of its networks."""
     low, high = network[0], network[-1]
     if isinstance(network, IPv4Network) or not network.supernet_of(_MAPPED) or network == _MAPPED:
@@ -216,3 +114,31 @@ def _ranges(network: IPv4Network | IPv6Network) -> list[tuple[IPAddress, IPAddre
     below = IPv6Address(int(_MAPPED[0]) - 1)
     above = IPv6Address(int(_MAPPED[-1]) + 1)
     return [(low, below), (above, high)]
+
+
+def same_as(field: Field, against: Field, way: str, *, cased: bool) -> Comparison:
+    """The field equals the field `against`, or contains it, or starts or ends with it (texts).
+
+    They are not of opposite directions.
+    """
+    one, two = field.expression, against.expression
+    if field.kind in (Kind.TEXT, Kind.CHOICE) and not cased:
+        one, two = FoldedCase(one), FoldedCase(two)
+    return Comparison(_FIELDS[way](one, two), values=0, holds={**present(field), **present(against)})
+
+
+def _ends(one: ColumnElement[Any], two: ColumnElement[Any]) -> ColumnElement[bool]:
+    shorter = func.length(two) <= func.length(one)
+    return and_(shorter, func.substr(one, func.length(one) - func.length(two) + 1) == two)
+
+
+_FIELDS: dict[str, Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[bool]]] = {
+    "": operator.eq,
+    "startswith": lambda one, two: func.substr(one, 1, func.length(two)) == two,
+    "endswith": _ends,
+    "contains": lambda one, two: Position(one, two) > 0,
+}
+
+
+def _number(value: float | IPAddress) -> float:
+    return value if isinstance(value, int | float) else int.from_bytes(packed(value))

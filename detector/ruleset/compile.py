@@ -19,7 +19,9 @@ from sigma.conditions import (
 from sigma.exceptions import SigmaError
 from sigma.rule.detection import EmptySigmaDetections
 
-from detector.ruleset.conditions import AllOf, AnyOf, Condition, Matching, Not, OutcomeIs, depth, leaves
+from detector.ruleset.conditions import AllOf, AnyOf, Condition, Matching, Not, OutcomeIs, depth, leaves, possible
+from detector.ruleset.lists import NO_LISTS
+from detector.ruleset.possible import Never
 from detector.ruleset.selections import read_selection
 from detector.ruleset.wording import nearest, shown
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from detector.ruleset.documents import Faults, Place
     from detector.ruleset.events import Category
+    from detector.ruleset.lists import Lists
 
 # SQLite takes expressions 1,000 deep, and a chain of comparisons is as deep as it is long.
 MAX_COMPARISONS = 400
@@ -38,10 +41,11 @@ _MAX_DEPTH = 20
 _TOO_DEEP = f"the condition is nested more than {_MAX_DEPTH} deep; write it flatter"
 _LONGEST_CONDITION = 1000
 _HOW_TO_JOIN = "join selections with and, or, not, parentheses, '1 of name*' or 'all of them'"
+_HOW_TO_HOLD = "join alternatives with or, or remove one"
 _CONDITION: Place = ("detection", "condition")
 
 
-def compile_detection(detection: Any, category: Category, faults: Faults) -> Matching | None:
+def compile_detection(detection: Any, category: Category, faults: Faults, lists: Lists = NO_LISTS) -> Matching | None:
     """What the rule's `detection` section matches among events of `category`; None when anything in it is refused."""
     if detection is None:
         return None
@@ -50,7 +54,7 @@ def compile_detection(detection: Any, category: Category, faults: Faults) -> Mat
         return None
     before = len(faults.found)
     selections = {
-        name: read_selection(definition, ("detection", name), category, faults)
+        name: read_selection(definition, ("detection", name), category, faults, lists)
         for name, definition in detection.items()
         if name not in ("condition", "timeframe")
     }
@@ -81,6 +85,10 @@ def _checked(condition: Condition, category: Category, faults: Faults) -> Matchi
     matching = Matching.of(condition, category.weights)
     if not matching.ways:
         faults.add("the condition never holds: a connect has one outcome; join the outcomes with or", *_CONDITION)
+    known = possible(condition)
+    if isinstance(known, Never):
+        asked = " and ".join(sorted(known.fields))
+        faults.add(f"the condition never holds: what it asks of {asked} cannot all be; {_HOW_TO_HOLD}", *_CONDITION)
     if fault := too_large(matching):
         faults.add(fault, *_CONDITION)
     if depth(condition) > _MAX_DEPTH:

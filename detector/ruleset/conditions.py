@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, false, func, not_, or_
 
 from detector.ruleset.events import ANY
+from detector.ruleset.possible import Never, all_of, any_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from detector.ruleset.documents import Place
+    from detector.ruleset.possible import Possible
+    from detector.ruleset.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,12 @@ class Comparison:
     expression: ColumnElement[bool]
     values: int = 1
     """How many values are bound to the statement."""
+    holds: Possible = attribute(default_factory=dict)
+    """What fields can be where it is true."""
+    fails: Possible = attribute(default_factory=dict)
+    """What fields can be where it is not."""
+    ranges: tuple[Ranges, ...] = ()
+    """What the database has to have for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +94,18 @@ def depth(condition: Condition) -> int:
     return 1 + max(depth(part) for part in parts)
 
 
+def possible(condition: Condition, *, negated: bool = False) -> Possible | Never:
+    """What fields can be where the condition holds, or, `negated`, where it does not."""
+    if isinstance(condition, OutcomeIs):
+        return {}
+    if isinstance(condition, Comparison):
+        return condition.fails if negated else condition.holds
+    if isinstance(condition, Not):
+        return possible(condition.part, negated=not negated)
+    every = isinstance(condition, AllOf) != negated
+    return (all_of if every else any_of)(possible(part, negated=negated) for part in condition.parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matching:
     """Which rows match, by what is counted of them: the SQL condition for each kind of event that may be."""
@@ -95,6 +117,8 @@ class Matching:
     """How many comparisons stand in one condition."""
     values: int
     """How many values they are made with."""
+    ranges: tuple[Ranges, ...] = ()
+    """What the database has to have for them."""
 
     @classmethod
     def of(cls, condition: Condition, weights: Mapping[str, ColumnElement[Any]]) -> Matching:
@@ -114,6 +138,7 @@ class Matching:
             weights=weights,
             comparisons=len(found),
             values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
+            ranges=tuple(each for leaf in found if isinstance(leaf, Comparison) for each in leaf.ranges),
         )
 
     @classmethod
@@ -128,6 +153,7 @@ class Matching:
             weights=several[0].weights if several else {},
             comparisons=sum(matching.comparisons for matching in several),
             values=sum(matching.values for matching in several),
+            ranges=tuple(each for matching in several for each in matching.ranges),
         )
 
     @property

@@ -71,6 +71,7 @@ def _who(
         meaning=meaning,
         example=example,
         groups=True,
+        outbound=None if of is None else of is _OUTBOUND,
     )
 
 

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
 from detector.domain import Finding
+from detector.ruleset import ranges
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
 from detector.ruleset.screen import read_window
 from detector.ruleset.sieve import Sieve
@@ -50,6 +51,7 @@ class RuleSet:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
         self._finding = [rule for rule in self.rules if rule.produces_findings]
         self._sieve = Sieve([rule.matcher.wanted for rule in self._finding])
+        self._ranges = {each.digest: each for rule in self.rules for each in rule.matcher.wanted.matching.ranges}
 
     @property
     def looks_back(self) -> timedelta:
@@ -57,12 +59,21 @@ class RuleSet:
         spans = [rule.matcher.timespan for rule in self.rules if isinstance(rule.matcher, CorrelationMatcher)]
         return max(spans, default=timedelta(0))
 
+    def prepare(self, connection: Connection) -> None:
+        """Sees to it that the database has the lists that the rules name, in the transaction that is open.
+
+        Where it has them it is one question, so that whoever evaluates may do so each time; without lists none.
+        """
+        ranges.keep(connection, self._ranges.values())
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
 
         Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
-        gives what looking at once would have given.
+        gives what looking at once would have given. The database has to be prepared.
         """
+        if ranges.missing(connection, self._ranges.values()):
+            raise RuntimeError("the database does not have the lists of these rules: prepare it first")
         back = self.looks_back
         window = read_window(connection, snapshot, back) if back else []
         findings = [

@@ -49,6 +49,8 @@ class Field:
     minimum: float = 0
     maximum: float = MOST
     groups: bool = False
+    outbound: bool | None = None
+    """Whether it is there for outbound connections alone (true), or for inbound ones alone (false)."""
     stored: Mapping[bool, str | int] = attribute(default_factory=dict)
     """Of a boolean: what the expression gives for true and for false."""
 

@@ -18,6 +18,7 @@ from detector.ruleset.correlation import Correlation, counted_rules, read_correl
 from detector.ruleset.documents import Document, Faults, read_documents, rule_files
 from detector.ruleset.evaluate import Rule, RuleSet
 from detector.ruleset.lint import check_top, is_correlation, mapping_of
+from detector.ruleset.lists import read_lists
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
 from detector.ruleset.wording import nearest, shown
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from detector.errors import RuleFault
     from detector.ruleset.events import Category
     from detector.ruleset.fields import Field
+    from detector.ruleset.lists import Lists
 
 _EXTENSION = "x-detector"
 
@@ -38,14 +40,19 @@ class LoadedRules:
 
     ruleset: RuleSet
     faults: tuple[RuleFault, ...]
+    lists: Lists
 
 
-def load_rules(folders: Sequence[Path]) -> LoadedRules:
-    """Reads all *.yml below `folders` (or the single files among them).
+def load_rules(folders: Sequence[Path], *, lists_of: Sequence[Path] = ()) -> LoadedRules:
+    """Reads all *.yml below `folders` (or the single files among them), and the lists in `lists` of each folder.
 
     Faults come back as values, by path and line; nothing is raised for them.
+
+    Args:
+        folders: of two lists of one name that of the later folder counts.
+        lists_of: further folders whose lists rules may name; those of `folders` come after them.
     """
-    faults: list[RuleFault] = []
+    lists, faults = read_lists((*lists_of, *folders))
     files: dict[str, Path] = {}
     for folder in folders:
         found, unreadable = rule_files(folder)
@@ -57,7 +64,7 @@ def load_rules(folders: Sequence[Path]) -> LoadedRules:
     for path in files.values():
         documents, broken = read_documents(path)
         faults += broken
-        drafts += [_drafted(document) for document in documents]
+        drafts += [_drafted(document, lists) for document in documents]
     _check_names(drafts)
     _read_correlations(drafts)
     unread = {fault.path for fault in faults}
@@ -68,7 +75,7 @@ def load_rules(folders: Sequence[Path]) -> LoadedRules:
     _resolve(drafts, refused)
     faults += [fault for draft in drafts for fault in draft.faults.found]
     sound = [draft for draft in drafts if draft.path not in refused]
-    return LoadedRules(ruleset=RuleSet(_rules(sound)), faults=tuple(sorted(set(faults))))
+    return LoadedRules(ruleset=RuleSet(_rules(sound)), faults=tuple(sorted(set(faults))), lists=lists)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -97,13 +104,13 @@ class _Draft:
                 yield key, value.lower() if key == "id" else value
 
 
-def _drafted(document: Document) -> _Draft:
+def _drafted(document: Document, lists: Lists) -> _Draft:
     faults = Faults(document)
     content = document.content
     draft = _Draft(document=document, faults=faults, category=category_of(content))
     check_top(faults)
     if "detection" in content and not is_correlation(content):
-        draft.matching = compile_detection(content["detection"], draft.category, faults)
+        draft.matching = compile_detection(content["detection"], draft.category, faults, lists)
         draft.group_by = _extension(draft.category, faults)
     return draft
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.errors import StoreAwayError
+from detector.store import functions
 from detector.store.faults import SQLITE_BUSY_SECONDS
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     record.info[OPENED_FILE] = (path, Path(path).stat().st_ino) if path else None
     # The driver must not open transactions by itself: begin does.
     raw.isolation_level = None
+    functions.register(raw)
     cursor = raw.cursor()
     # Of a file that is not written to yet. Later it would take the lock, and change nothing before a VACUUM.
     if not cursor.execute("PRAGMA page_count").fetchone()[0]:

@@ -5,11 +5,14 @@ It shares nothing with the code it judges: no SQL, no pySigma, its own reading o
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+
+from tests.ruleset import regexes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +20,17 @@ if TYPE_CHECKING:
 
     from detector.domain import CaptureHealth, IPAddress, Losses, SnapshotRef, StoredCount
 
+_ORDERED = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
+
+LISTS = {
+    "nets": ("10.0.0.0/31", "10.0.0.1", "192.168.7.7", "2001:db8::/33"),
+    "all": ("::/0", "10.0.0.2"),
+    "odd": ("1", "3-4", "4-22"),
+    "words": ("a", "AB", "b%", "a\\b", "É"),
+    "empty-handed": ("nothing like it",),
+}
+"""Named lists, by name."""
 
 Row = dict[str, Any]
 Tree = tuple[Any, ...]
@@ -199,8 +212,39 @@ def _item(key: str, value: Any, row: Row, outcome: str) -> bool:
         if "attempted" in values and row["attempted" if outcome == "attempted" else outcome] > 0:
             return True
         return outcome in values and row[outcome] > 0
-    held = [_compared(row[name], modifiers, each) for each in values]
-    return all(held) if "all" in modifiers else any(held)
+    if "expand" in modifiers:
+        without = [each for each in modifiers if each != "expand"]
+        held = [any(_compared(row[name], without, entry) for entry in _listed(each)) for each in values]
+    elif "fieldref" in modifiers:
+        held = [_alike(row[name], modifiers, row[each]) for each in values]
+    else:
+        held = [_compared(row[name], modifiers, each) for each in values]
+    return (all(held) if "all" in modifiers else any(held)) is not ("neq" in modifiers)
+
+
+def _listed(value: str) -> Iterable[Any]:
+    """What a value with the name of a list stands for, each as it would be written in its place."""
+    before, name, after = value.split("%")
+    for entry in LISTS[name]:
+        if name == "odd":
+            first, _, last = entry.partition("-")
+            yield from range(int(first), int(last or first) + 1)
+        else:
+            yield before + entry.replace("\\", "\\\\") + after
+
+
+def _alike(stored: Any, modifiers: Sequence[str], other: Any) -> bool:
+    """Two fields of one row, wildcards being nothing special."""
+    if stored is None or other is None:
+        return False
+    if not isinstance(stored, str):
+        return bool(stored == other)
+    one, two = (text if "cased" in modifiers else _lower(text) for text in (stored, other))
+    if "contains" in modifiers:
+        return two in one
+    if "startswith" in modifiers:
+        return one.startswith(two)
+    return one.endswith(two) if "endswith" in modifiers else one == two
 
 
 def _compared(stored: Any, modifiers: Sequence[str], value: Any) -> bool:
@@ -208,27 +252,23 @@ def _compared(stored: Any, modifiers: Sequence[str], value: Any) -> bool:
         return value is (stored is not None)
     if stored is None:
         return False
+    if "re" in modifiers:
+        return regexes.holds_match(value, frozenset(modifiers) & set("ims"), stored)
     for modifier in modifiers:
-        match modifier:
-            case "gt":
-                return bool(stored > value)
-            case "gte":
-                return bool(stored >= value)
-            case "lt":
-                return bool(stored < value)
-            case "lte":
-                return bool(stored <= value)
-            case "cidr":
-                return _in_network(ip_address(str(stored)), value)
+        if modifier in _ORDERED:
+            return bool(_ORDERED[modifier](stored, value))
+    if "cidr" in modifiers:
+        return _in_network(ip_address(str(stored)), value)
     if isinstance(stored, bool):
         return stored == (str(value).lower() == "true")
     if isinstance(stored, str):
         before = ".*" if {"contains", "endswith"} & set(modifiers) else ""
         after = ".*" if {"contains", "startswith"} & set(modifiers) else ""
-        return re.fullmatch(before + _pattern(_lower(value)) + after, _lower(stored), re.DOTALL) is not None
+        text, wanted = (stored, value) if "cased" in modifiers else (_lower(stored), _lower(value))
+        return re.fullmatch(before + _pattern(wanted) + after, text, re.DOTALL) is not None
     if isinstance(stored, int | float):
         return bool(stored == float(value))
-    return bool(stored == ip_address(value))
+    return _in_network(ip_address(str(stored)), value)
 
 
 def _in_network(address: IPAddress, written: str) -> bool:

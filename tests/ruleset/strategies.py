@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from detector.domain import CaptureHealth, ConnectionCount, Direction, Losses, Protocol
+from detector.ruleset.regex import RegexError
+from detector.ruleset.regex_sql import Regex
 from tests.builders import count
-from tests.ruleset import naive
+from tests.ruleset import naive, regexes
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.7", "::1", "2001:db8::1")
 NETWORKS = ("10.0.0.0/8", "10.0.0.0/31", "192.168.7.7/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "::ffff:a00:0/104")
@@ -26,6 +28,7 @@ _NAMES = (
     *("DestinationHostname", "DestinationCountry", "SourceNetwork"),
 )
 _LIKE = st.sampled_from(MODIFIERS)
+_NEQ = st.sampled_from(("", "", "|neq"))
 
 
 def _lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -34,15 +37,57 @@ def _lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def _texts(draw: st.DrawFn) -> tuple[str, Any]:
-    key: str = draw(st.sampled_from(_NAMES)) + draw(_LIKE)
+    key: str = draw(st.sampled_from(_NAMES)) + draw(_LIKE) + draw(st.sampled_from(("", "", "|cased")))
     if draw(st.booleans()):
-        return key + "|all", draw(st.lists(_WRITTEN, min_size=1, max_size=3))
-    return key, draw(_lists(_WRITTEN))
+        return key + "|all" + draw(_NEQ), draw(st.lists(_WRITTEN, min_size=1, max_size=3))
+    return key + draw(_NEQ), draw(_lists(_WRITTEN))
+
+
+@st.composite
+def _matching(draw: st.DrawFn) -> tuple[str, Any]:
+    flags = "".join(f"|{each}" for each in sorted(draw(regexes.FLAGS)))
+    every = draw(st.sampled_from(("", "|all"))) + draw(_NEQ)
+    return f"{draw(st.sampled_from(_NAMES))}|re{flags}{every}", draw(_lists(_HARMLESS))
+
+
+def _is_harmless(regex: str) -> bool:
+    try:
+        return Regex.read(regex, frozenset()) is not None
+    except RegexError:
+        return False
+
+
+_HARMLESS = regexes.REGEXES.filter(_is_harmless)
+
+
+@st.composite
+def _references(draw: st.DrawFn) -> tuple[str, Any]:
+    family = draw(st.sampled_from((_NAMES, _MEASURES, ("DestinationIp", "LoginIp"), ("SourceIp", "LoginIp"))))
+    one, *others = draw(st.permutations(family))
+    cased, how = (draw(st.sampled_from(("", "|cased"))), draw(_LIKE)) if family is _NAMES else ("", "")
+    return f"{one}{cased}|fieldref{how}{draw(_NEQ)}", draw(_lists(st.sampled_from(others)))
+
+
+@st.composite
+def _listed(draw: st.DrawFn) -> tuple[str, Any]:
+    way = draw(_LIKE) + draw(st.sampled_from(("", "", "|cased")))
+    every = draw(st.sampled_from(("", "", "|all")))
+    value = st.builds(
+        "{}%{}%{}".format,
+        st.sampled_from(("", "", "a", "*", "\\")),
+        st.sampled_from(("words", "empty-handed")),
+        st.sampled_from(("", "", "b", "?")),
+    )
+    return f"{draw(st.sampled_from(_NAMES))}{way}|expand{every}{draw(_NEQ)}", draw(_lists(value))
 
 
 _SMALL = st.integers(0, 3)
 _MEASURES = ("Session", "Attempted", "Refused", "Failed", "HandshakeUsMax")
-_NUMBERS = st.tuples(st.sampled_from((*_MEASURES, "DestinationPort")), _lists(_SMALL | _SMALL.map(str)))
+_NUMBERS = st.tuples(
+    st.builds("{}{}".format, st.sampled_from((*_MEASURES, "DestinationPort")), _NEQ), _lists(_SMALL | _SMALL.map(str))
+)
+# What no number of the field meets is refused.
+_NEVER = {*((f"{name}|lt", 0) for name in (*_MEASURES, "DestinationPort", "AnomalyScore")), ("AnomalyScore|gt", 1)}
 _COMPARED = st.tuples(
     st.builds(
         "{}|{}".format,
@@ -50,7 +95,7 @@ _COMPARED = st.tuples(
         st.sampled_from(("gt", "gte", "lt", "lte")),
     ),
     st.sampled_from((0, 1)),
-)
+).filter(lambda item: not {item} & _NEVER)
 _EXIST = st.tuples(
     st.builds(
         "{}|exists".format,
@@ -66,12 +111,20 @@ _EXIST = st.tuples(
 _ADDRESS_FIELDS = ("DestinationIp", "SourceIp", "LoginIp")
 _PLAIN_ITEMS = st.one_of(
     _texts(),
+    _matching(),
+    _references(),
+    _listed(),
+    st.tuples(st.builds("DestinationPort|expand{}".format, _NEQ), st.just("%odd%")),
+    st.tuples(
+        st.builds("{}|expand{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ),
+        _lists(st.sampled_from(("%nets%", "%all%"))),
+    ),
     _EXIST,
     st.tuples(st.just("Protocol"), _lists(st.sampled_from(("tcp", "udp", "i*", "PACKET")))),
     _NUMBERS,
     _COMPARED,
-    st.tuples(st.sampled_from(_ADDRESS_FIELDS), _lists(st.sampled_from(ADDRESSES))),
-    st.tuples(st.sampled_from([f"{name}|cidr" for name in _ADDRESS_FIELDS]), _lists(st.sampled_from(NETWORKS))),
+    st.tuples(st.builds("{}{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ), _lists(st.sampled_from(ADDRESSES))),
+    st.tuples(st.builds("{}|cidr{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ), _lists(st.sampled_from(NETWORKS))),
     st.tuples(st.just("Initiated"), st.sampled_from((True, False, "true", "False"))),
     st.tuples(st.just("Novelty"), _lists(st.sampled_from(("destination", "pair", "d*")))),
     st.tuples(st.just("AnomalyScore"), st.sampled_from((0, 0.5, 1))),
@@ -176,7 +229,7 @@ CAPTURE_ITEMS = st.one_of(
     st.tuples(
         st.builds("{}|{}".format, st.sampled_from((*KINDS, *SECONDS)), st.sampled_from(("gt", "gte", "lt", "lte"))),
         st.sampled_from((0, 1, 2)),
-    ),
+    ).filter(lambda item: not item[0].endswith("|lt") or item[1] > 0 or item[0].startswith("ClockStep")),
     st.tuples(st.sampled_from(SECONDS), st.sampled_from(_FEW_SECONDS)),
     st.tuples(st.sampled_from(("ClockStepSeconds|lte", "ClockStepSeconds")), st.sampled_from((-10, -0.5))),
     st.tuples(st.builds("{}|exists".format, st.sampled_from(("BlindSeconds", "SelfTest", "Unseen"))), st.booleans()),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from detector import shipped
 from detector.ruleset.load import load_rules
-from detector.store.engine import reading
+from detector.store.engine import writing
 from tests.builders import Recorder, count, observe
+from tests.ruleset.writing import write_list
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,6 +43,8 @@ _TOKENS = st.sampled_from(
             "(",
         ),
         *(")", "them", "*", "|contains", "|all", "|cidr", "|gte", "|re", "Image", "DestinationPort", "Outcome", "::/0"),
+        *("|re|i", "|fieldref", "|neq", "|cased", "(a+)+", "[^a-", "\\d{2,}", "(?", "$", "^"),
+        *("|expand", "'%sound%'", "%odd-ports%", "%offices%", "%%"),
         *("|exists", "Lost", "SelfTest", "GapSeconds", "LoginIp", "capture", "network_connection", "passed"),
         *("[a, b]", "{a: b}", "\t", "\0", "\x07", "\ud7ff", "\ufeff", "é", "%YAML 1.1\n---\n", "rules", "aliases"),
     )
@@ -89,6 +92,9 @@ def _misshapen(draw: st.DrawFn) -> str:
 def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text: str) -> None:
     """A mutated rule file gives rules or faults with a line of the file; rules that load also run."""
     path = tmp_path / "rule.yml"
+    write_list(tmp_path, "sound", "root", "alice")
+    write_list(tmp_path, "offices", "10.0.0.0/8")
+    write_list(tmp_path, "odd-ports", "22", "6000-6063")
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     loaded = load_rules([tmp_path])
     assert bool(loaded.ruleset.rules) != bool(loaded.faults)
@@ -99,5 +105,6 @@ def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text
     if loaded.ruleset.rules:
         ref = Recorder(sqlite_engine).snapshot(count(), count(None, None, protocol="packet"))
         observe(sqlite_engine, ref)
-        with reading(sqlite_engine) as connection:
+        with writing(sqlite_engine) as connection:
+            loaded.ruleset.prepare(connection)
             loaded.ruleset.evaluate(connection, ref)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from detector.domain import CaptureHealth, Losses
 from detector.ruleset.load import load_rules
-from detector.store.engine import reading
+from detector.store.engine import reading, writing
 from tests.builders import Recorder, count, observe, read_counts
 from tests.ruleset import naive
 from tests.ruleset.strategies import (
@@ -35,6 +35,7 @@ from tests.ruleset.strategies import (
     VARIED,
     detections,
 )
+from tests.ruleset.writing import write_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,8 @@ def _loaded(folder: Path, *documents: dict[str, Any]) -> RuleSet | None:
     """The rules, or None for the one fault that random rules may have: they never hold."""
     path = folder / "rule.yml"
     path.write_text(yaml.safe_dump_all(documents, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    for name, lines in naive.LISTS.items():
+        write_list(folder, name, *lines)
     loaded = load_rules([folder])
     if loaded.faults:
         assert all("never holds" in fault.message for fault in loaded.faults), loaded.faults
@@ -141,12 +144,19 @@ class _Taken:
         self.ends = {ref.seq: ref.end for ref in self.refs}
 
 
+def _prepare(engine: Engine, ruleset: RuleSet) -> None:
+    with writing(engine) as connection:
+        ruleset.prepare(connection)
+
+
 def _check_event(engine: Engine, folder: Path, detection: Any, stored: _History | _Taken) -> None:
     ruleset = _loaded(folder, _event(detection, _RULE_ID, stored.category))
-    if ruleset is None:
-        return
     selections, tree = detection
     expected = naive.rows_matching(selections, tree, stored.rows)
+    if ruleset is None:
+        assert not expected
+        return
+    _prepare(engine, ruleset)
     with reading(engine) as connection:
         findings = [finding for ref in stored.refs for finding in ruleset.evaluate(connection, ref)]
     assert {(e.seq, e.key_id, e.session) for f in findings for e in f.evidence} == expected.keys()
@@ -156,10 +166,12 @@ def _check_correlation(
     engine: Engine, folder: Path, detection: Any, stored: _History | _Taken, counting: naive.Counting
 ) -> None:
     ruleset = _loaded(folder, _event(detection, _BASE_ID, stored.category), _correlation(counting))
-    if ruleset is None:
-        return
     selections, tree = detection
     weights = naive.rows_matching(selections, tree, stored.rows)
+    if ruleset is None:
+        assert not weights
+        return
+    _prepare(engine, ruleset)
     # The last snapshot first: what comes later must not change what an earlier one gives.
     for ref in reversed(stored.refs):
         expected = naive.groups_passing(counting, weights, stored.rows, stored.ends, ref.seq)

@@ -65,3 +65,9 @@ def evaluated(engine: Engine, ruleset: RuleSet, ref: SnapshotRef) -> list[Findin
     """The findings of one stored snapshot."""
     with reading(engine) as connection:
         return ruleset.evaluate(connection, ref)
+
+
+def write_list(folder: Path, name: str, *lines: str) -> None:
+    """A list for the rules in `folder`."""
+    (folder / "lists").mkdir(exist_ok=True)
+    (folder / "lists" / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from detector.store.tables.captured import (
 )
 from detector.store.tables.detected import connection_counts, detection_cursors, observations, silences
 from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
+from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
 
@@ -30,6 +31,7 @@ __all__ = [
     "hosts",
     "hourly_counts",
     "imports",
+    "list_ranges",
     "login_origins",
     "metadata",
     "model_channels",
@@ -38,6 +40,7 @@ __all__ = [
     "model_samples",
     "model_subjects",
     "models",
+    "named_lists",
     "notifications",
     "observations",
     "packed_counts",

@@ -31,6 +31,9 @@ class Scorer(Protocol):
     ) -> tuple[Sequence[Observation], Learning]:
         """One observation for each count, in order; learns from them afterwards."""
 
+    def learning(self, connection: Connection, host_id: int) -> Learning:
+        """For how long the host was watched."""
+
 
 class RuleSet(Protocol):
     """Decides what deserves a person."""
@@ -46,8 +49,10 @@ class RuleSet(Protocol):
 class AlertBook(Protocol):
     """Groups findings into alerts and writes what is to be sent to the outbox."""
 
-    def record(self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding]) -> None:
-        """Stores findings, alerts and notifications."""
+    def record(
+        self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding], learning: Learning
+    ) -> None:
+        """Stores findings, alerts and notifications; `learning` says for how long the host was watched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         if packed:
             observations.write(connection, snapshot, packed, observed)
         findings = stages.ruleset.evaluate(connection, snapshot)
-        stages.alert_book.record(connection, snapshot, findings)
+        stages.alert_book.record(connection, snapshot, findings, learning)
         snapshots.advance_cursor(connection, snapshot)
     return Detected(
         snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning, unreadable=unreadable
@@ -128,7 +133,7 @@ def notice_silence(
             for each in stages.ruleset.evaluate(connection, last.ref)
             if (each.rule_id, each.fingerprint) not in known
         ]
-        stages.alert_book.record(connection, last.ref, findings)
+        stages.alert_book.record(connection, last.ref, findings, stages.scorer.learning(connection, host_id))
     return Silence(snapshot=last.ref, findings=len(findings))
 
 

@@ -120,7 +120,7 @@ def _read(settings: Settings, alert_id: int) -> tuple[Alert, list[dict[str, obje
 def _category(entry: Entry) -> str:
     if entry.rule is None:
         raise DetectorError(f"{short(entry)} is {entry.state}", hint="correct its file first: detector rules check")
-    return entry.rule.matcher.wanted.category.name
+    return entry.rule.category
 
 
 def _free_path(settings: Settings, entry: Entry) -> Path:

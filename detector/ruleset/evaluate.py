@@ -31,6 +31,8 @@ class Rule:
     """The Sigma `id`: a UUID in lower case."""
     title: str
     severity: Severity
+    category: str
+    """Of the events that it looks at."""
     description: str
     false_positives: tuple[str, ...]
     path: str

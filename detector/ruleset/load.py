@@ -285,6 +285,7 @@ def _rules(drafts: Sequence[Draft]) -> Iterator[Rule]:
             rule_id=content["id"].lower(),
             title=content["title"],
             severity=Severity(content["level"]),
+            category=draft.category.name,
             description=content.get("description", "").strip(),
             false_positives=tuple(content.get("falsepositives", ())),
             path=draft.path,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from detector.errors import RuleError
+from detector.errors import ConfigError, RuleError, RuleFault
 from detector.pipeline import RulesRefused
 from detector.ruleset.folders import is_hidden
 from detector.ruleset.load import LoadedRules, load_rules
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.config import Settings
-    from detector.errors import RuleFault
     from detector.ruleset.evaluate import RuleSet
 
 # A change is seen at the first look, and is read at the second if nothing was written in between.
@@ -27,6 +27,8 @@ _LOOK_SECONDS = 0.5
 _LONGEST_WRITING_SECONDS = 5.0
 # Rules, and the lists that they name.
 _SUFFIXES = (".yml", ".yaml", ".txt")
+
+_NONE_LEFT = "no rule is left, so those that were read before stay in force; write one, or correct [rules] folders"
 
 _Signature = frozenset[tuple[str, int, int, int, int]]
 
@@ -48,7 +50,7 @@ class RuleFiles:
     def __init__(self, settings: Settings, report: Reporter, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._report, self._clock = settings, report, clock
         self._read = self._last = _signature(settings.rule_folders)
-        self._loaded = self._load(None)
+        self._loaded = self._load(settings.rule_folders, None)
         if self._loaded.faults and not self._loaded.ruleset.rules:
             raise RuleError(self._loaded.faults)
         self._said = frozenset(self._loaded.faults)
@@ -77,7 +79,8 @@ class RuleFiles:
 
     def anew(self) -> RuleSet:
         """The same rules, with nothing remembered of any database."""
-        self._loaded = self._load(self._loaded)
+        if (folders := self._folders()) is not None:
+            self._loaded = self._load(folders, self._loaded)
         return self.ruleset
 
     def renewed(self) -> RuleSet | None:
@@ -86,7 +89,10 @@ class RuleFiles:
         if now - self._looked < _LOOK_SECONDS:
             return None
         self._looked = now
-        signature = _signature(self._settings.rule_folders)
+        folders = self._folders()
+        if folders is None:
+            return None
+        signature = _signature(folders)
         settled = signature == self._last
         self._last = signature
         if settled:
@@ -96,20 +102,29 @@ class RuleFiles:
             if not settled and now - self._settled < _LONGEST_WRITING_SECONDS:
                 return None
             self._read = signature
-            before, self._loaded = self._loaded, self._load(self._loaded)
+            before, self._loaded = self._loaded, self._load(folders, self._loaded)
             self._say_changes(before)
             return self.ruleset
         if not self.settled:
             # Seen twice, with a while in between: it is not about to be corrected.
-            self._confirm(self._load(self._loaded).faults)
+            self._confirm(self._load(folders, self._loaded).faults)
         return None
 
-    def _load(self, before: LoadedRules | None) -> LoadedRules:
-        return load_rules(
-            self._settings.rule_folders,
-            good=before.files if before else None,
-            channels=self._settings.channel_names,
-        )
+    def _folders(self) -> Sequence[Path] | None:
+        """The configured folders; None while nobody can say which they are."""
+        try:
+            return self._settings.rule_folders
+        except (ConfigError, FileNotFoundError):
+            # /etc/detector is closed to us, or an upgrade is under way: what was read stays in force.
+            return None
+
+    def _load(self, folders: Sequence[Path], before: LoadedRules | None) -> LoadedRules:
+        good = before.files if before else None
+        loaded = load_rules(folders, good=good, channels=self._settings.channel_names)
+        if before is not None and before.ruleset.rules and not loaded.ruleset.rules:
+            # Without any rule nothing could tell that there is none.
+            return replace(before, faults=(*loaded.faults, RuleFault(str(folders[-1]), 0, _NONE_LEFT)))
+        return loaded
 
     def _confirm(self, faults: tuple[RuleFault, ...]) -> None:
         if faults != self._loaded.faults:

@@ -163,6 +163,32 @@ def test_what_is_wrong_at_the_start_is_said_at_once(watched: _Watched) -> None:
     assert len(watched.said.lines) == 1
 
 
+def test_with_no_rule_left_the_last_ones_go_on(watched: _Watched) -> None:
+    """An emptied folder is told like a fault: without rules nothing could say so."""
+    watched.begin()
+    watched.path.unlink()
+    assert watched.looks(4) == [["first"]]
+    refused = watched.files.refused
+    assert refused is not None
+    assert refused.fault.startswith(f"{watched.folder}:0: no rule is left")
+    watched.path.write_text(_SECOND)
+    assert watched.looks(4) == [["second"]]
+    assert watched.state() == (None, True)
+
+
+def test_a_folder_that_is_closed_changes_nothing(watched: _Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody can say which folders are configured, since an upgrade is under way, what was read goes on."""
+
+    def missing(_name: str) -> None:
+        raise FileNotFoundError
+
+    files = RuleFiles(Settings(), watched.said, iter(range(100, 200)).__next__)
+    before = files.ruleset
+    monkeypatch.setattr(shipped, "folder", missing)
+    assert [files.renewed() for _ in range(5)] == [None] * 5
+    assert files.anew() is before
+
+
 def test_what_ends_ends_by_itself(watched: _Watched) -> None:
     """A rule that is disabled until a moment reports again after it, though no file changes."""
     until = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()

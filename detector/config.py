@@ -106,14 +106,16 @@ class Rules(_Section, frozen=True):
     """Which rule files are in force."""
 
     folders: tuple[str, ...] = ()
-    """Folders of Sigma rules (*.yml). Empty: the shipped ones, and /etc/detector/rules if it exists."""
+    """Folders of Sigma rules (*.yml), a later one before an earlier one. Empty: the shipped ones, and
+    /etc/detector/rules if it exists."""
 
 
 class Alerts(_Section, frozen=True):
     """From findings to messages."""
 
     cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
-    """Findings with the same fingerprint that follow one another within this time are one alert."""
+    """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
+    otherwise."""
 
 
 class Channel(_Section, frozen=True):

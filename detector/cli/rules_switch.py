@@ -11,11 +11,14 @@ from detector.cli.rule_changes import change_options, own_path, remove, said_aut
 from detector.cli.rule_names import find, load, rule_argument, short
 from detector.cli.terminal import note, say
 from detector.errors import RuleError
+from detector.ruleset.folders import alone
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from detector.config import Settings
+    from detector.ruleset.catalogue import Entry
     from detector.ruleset.documents import Document
 
 
@@ -32,28 +35,13 @@ def disable(settings: Settings, /, named: str, reason: str | None, until: str, a
     Examples:
       detector rules disable horizontal_scan --reason 'the inventory scan' --until 2026-12-31
     """
-    from detector.ruleset import disabled, disabled_file
+    from detector.ruleset.disabled import FILE
 
     entry = find(load(settings), named)
-    path = own_path(settings, disabled.FILE)
-    text, document = _read(path)
-    if document is not None:
-        known = [str(each.get("id", "")).lower() for each in document.content[disabled.KEY]]
-        if entry.rule_id in known:
-            # What is said now counts.
-            text = disabled_file.without_entry(text, document, known.index(entry.rule_id))
-            document = _document(path, text)
-    text = disabled_file.with_entry(
-        text,
-        document,
-        rule_id=entry.rule_id,
-        title=entry.title,
-        author=said_author(author),
-        reason=said_reason(reason),
-        day=datetime.now(UTC).date(),
-        until=until,
-    )
-    write(settings, path, text)
+    path = own_path(settings, FILE)
+    said = {"author": said_author(author), "reason": said_reason(reason), "until": until}
+    with alone(path.parent):
+        write(settings, path, _with_entry(path, entry, said))
     say(f"disabled: {short(entry)}{f', until {until}' if until else ''}")
     if entry.state == "for correlations":
         note("it reported nothing by itself, and still feeds its correlations: to have no alerts, disable these")
@@ -69,34 +57,56 @@ def enable(settings: Settings, /, named: str) -> None:
     Examples:
       detector rules enable horizontal_scan
     """
-    from detector.ruleset import disabled, disabled_file
+    from detector.ruleset.disabled import FILE
 
     entry = find(load(settings), named)
-    said = _disabled_in(settings, entry.rule_id)
-    if said is None:
+    folders = [
+        folder for folder in reversed(settings.rule_folders) if _number(folder / FILE, entry.rule_id) is not None
+    ]
+    if not folders:
         note(f"{short(entry)} is not disabled; it is {entry.state}")
         return
-    path, index = said
+    path = folders[0] / FILE
+    with alone(path.parent):
+        if left := _without_entry(path, entry.rule_id):
+            write(settings, path, left)
+        else:
+            remove(settings, path)
+    say(f"enabled: {short(entry)}; its entry in {path} is gone")
+
+
+def _with_entry(path: Path, entry: Entry, said: Mapping[str, str]) -> str:
+    """The text of the list at `path` with an entry for a rule, in the place of one that is there."""
+    from detector.ruleset import disabled_file
+
+    text = _without_entry(path, entry.rule_id)
+    return disabled_file.with_entry(
+        text,
+        _document(path, text),
+        rule_id=entry.rule_id,
+        title=entry.title,
+        day=datetime.now(UTC).date(),
+        **said,
+    )
+
+
+def _without_entry(path: Path, rule_id: str) -> str:
+    """The text of the list at `path` without a rule; empty when nothing is left."""
+    from detector.ruleset import disabled_file
+
     text, document = _read(path)
-    left = disabled_file.without_entry(text, document, index) if document is not None else ""
-    if left:
-        write(settings, path, left)
-    else:
-        remove(settings, path)
-    say(f"enabled: {short(entry)}; {disabled.FILE} is {path}")
+    number = _number(path, rule_id)
+    return text if document is None or number is None else disabled_file.without_entry(text, document, number)
 
 
-def _disabled_in(settings: Settings, rule_id: str) -> tuple[Path, int] | None:
-    """The list that names a rule, and the number of the entry, whether or not it has ended."""
-    from detector.ruleset.disabled import FILE, KEY
+def _number(path: Path, rule_id: str) -> int | None:
+    """Which entry of the list at `path` names a rule, whether or not it has ended."""
+    from detector.ruleset.disabled import KEY
 
-    for folder in reversed(settings.rule_folders):
-        path = folder / FILE
-        _, document = _read(path)
-        for index, each in enumerate(document.content[KEY] if document is not None else ()):
-            if str(each.get("id", "")).lower() == rule_id:
-                return path, index
-    return None
+    _, document = _read(path)
+    entries = document.content[KEY] if document is not None else ()
+    ids = [str(each["id"]).lower() for each in entries]
+    return ids.index(rule_id) if rule_id in ids else None
 
 
 def _read(path: Path) -> tuple[str, Document | None]:

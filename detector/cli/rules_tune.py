@@ -13,6 +13,7 @@ from detector.cli.rule_changes import change_options, check, own_path, said_auth
 from detector.cli.rule_names import RuleName, find, load, short
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError
+from detector.ruleset.folders import alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +100,9 @@ def tune(
         say(f"  {line}")
     if not yes and os.isatty(0):
         click.confirm(f"write it to {path}?", abort=True)
-    write(settings, path, text)
+    with alone(path.parent):
+        path = _free_path(settings, entry)
+        write(settings, path, text)
     say(f"written: {path}")
 
 

@@ -45,8 +45,13 @@ class Draft:
     """What it is itself."""
     disabled: Disabled | None = None
     replaced_by: Draft | None = None
+    doubts: Faults = field(init=False)
+    """What is told of it, and does not keep it from being in force."""
     waits: bool = False
     """Refused for no other reason than that what it counts is."""
+
+    def __post_init__(self) -> None:
+        self.doubts = Faults(self.document)
 
     @property
     def path(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from detector import config, shipped
 from detector.errors import RuleWriteError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # Detection runs as another user than the one who edits.
@@ -57,7 +58,7 @@ def replace_file(path: Path, text: str) -> None:
         RuleWriteError: it cannot be written; what was there is as it was.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         # A link stays one.
         target = path.resolve()
         descriptor, name = mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -88,6 +89,33 @@ def remove_file(path: Path) -> None:
         _sync_folder(path.parent)
     except OSError as fault:
         raise RuleWriteError(f"{path}: {fault.strerror or fault}", hint=_remedy(fault)) from None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other commands from changing a folder, which is made when it is missing, until this one is through.
+
+    Raises:
+        RuleWriteError: it can be neither made nor read.
+    """
+    try:
+        _make(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as fault:
+        raise RuleWriteError(f"{folder}: {fault.strerror or fault}", hint=_remedy(fault)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder, and those on the way, for all to read, whatever root's umask is."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        each.chmod(0o755)
 
 
 def _take_over(target: Path, descriptor: int) -> None:

@@ -150,6 +150,7 @@ class _Linker:
         return _Linked(
             drafts=drafts,
             faults={fault for file in files.values() for fault in file.faults}
+            | {fault for draft in drafts for fault in draft.doubts.found}
             | {fault for draft in drafts for fault in draft.faults.found if not draft.waits},
             waiting={fault for draft in drafts for fault in draft.faults.found if draft.waits},
             refused=refused,

@@ -25,6 +25,8 @@ _RULES = ("filter", "rules")
 def disable(drafts: Sequence[Draft], mentioned: Collection[str], unread: Collection[str], now: datetime) -> None:
     """Notes which drafts are disabled.
 
+    An upgrade that drops a rule must not wake the others: an entry without its rule is told of, and the rest counts.
+
     Args:
         drafts: all of them.
         mentioned: ids and names of whatever stands in the files, refused or not.
@@ -32,12 +34,12 @@ def disable(drafts: Sequence[Draft], mentioned: Collection[str], unread: Collect
         now: decides what has ended.
     """
     lists = [draft for draft in drafts if lists_disabled(draft.path)]
+    refused = {*unread, *(draft.path for draft in lists if draft.faults.found)}
     for draft in lists:
         for entry in draft.entries:
             if entry.rule_id not in mentioned:
                 advice = "remove the entry"
-                draft.faults.add(f"no rule has the id {shown(entry.rule_id)}; {advice}", KEY, entry.index, "id")
-    refused = {*unread, *(draft.path for draft in lists if draft.faults.found)}
+                draft.doubts.add(f"no rule has the id {shown(entry.rule_id)}; {advice}", KEY, entry.index, "id")
     in_order = sorted((draft for draft in lists if draft.path not in refused), key=lambda each: each.layer)
     entries = {entry.rule_id: entry for draft in in_order for entry in draft.entries if not entry.has_ended(now)}
     for draft in drafts:
@@ -75,14 +77,14 @@ def _targets(draft: Draft, drafts: Sequence[Draft], known: dict[str, Draft], men
         if not several:
             draft.faults.add(f"there is no rule over {draft.category.name}; remove the filter", *_RULES)
         return several
-    found = []
+    found, missing = [], []
     for index, name in enumerate(names):
         place: Place = (*_RULES, index)
         target = find(name, known)
         if target is None:
             if not {name, name.lower()} & set(mentioned):
                 advice = nearest(name, known) if known else "write it"
-                draft.faults.add(f"no rule has the name or id {shown(name)}; {advice}", *place)
+                missing.append((f"no rule has the name or id {shown(name)}; {advice}", place))
         elif is_filter(target.document.content):
             draft.faults.add(f"{shown(name)} is a filter itself; name rules", *place)
         elif target.category is not draft.category:
@@ -90,6 +92,9 @@ def _targets(draft: Draft, drafts: Sequence[Draft], known: dict[str, Draft], men
             draft.faults.add(f"{what}; correct its logsource", *place)
         else:
             found.append(target)
+    for message, place in missing:
+        # An upgrade that drops a rule must not wake the others.
+        (draft.doubts if found else draft.faults).add(message, *place)
     return found
 
 

@@ -147,6 +147,13 @@ def test_a_filter_of_a_refused_file_does_nothing(tmp_path: Path, sqlite_engine: 
     assert len(_users(sqlite_engine, loaded)) == 3
 
 
+def test_a_filter_of_a_rule_that_is_gone_holds_for_the_others(tmp_path: Path, sqlite_engine: Engine) -> None:
+    """The name that is none is a fault; the rules that are there pass over what they did."""
+    loaded = _loaded(tmp_path, _RULE, exclusion(["rule_7", "rule_1"], {"User": "backup"}))
+    assert [fault.message for fault in loaded.faults] == ["no rule has the name or id 'rule_7'; did you mean rule_1?"]
+    assert len(_users(sqlite_engine, loaded)) == 2
+
+
 def test_filters_cannot_make_a_rule_too_large(tmp_path: Path) -> None:
     """A filter that the databases would not take beside its rule is refused, and the rule stays."""
     patterns = [f"*{number}*" for number in range(399)]

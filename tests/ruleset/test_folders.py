@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from detector import config, shipped
 from detector.errors import RuleWriteError
 from detector.ruleset.documents import rule_files
-from detector.ruleset.folders import check_is_read, own_folder, replace_file
+from detector.ruleset.folders import alone, check_is_read, own_folder, replace_file
 
 _SHIPPED = shipped.folder("rules")
 
@@ -35,8 +36,12 @@ def test_a_folder_that_is_not_read_is_not_written_to() -> None:
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     """A file keeps mode and owner, a link stays a link, a new file can be read by all; nothing is left beside it."""
     path = tmp_path / "deep" / "rule.yml"
-    replace_file(path, "one")
-    assert path.stat().st_mode & 0o777 == 0o644
+    before = os.umask(0o077)
+    try:
+        replace_file(path, "one")
+    finally:
+        os.umask(before)
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o755, 0o644)
     path.chmod(0o640)
     link = tmp_path / "link.yml"
     link.symlink_to(path)
@@ -58,6 +63,23 @@ def test_what_cannot_be_written_is_as_it_was(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RuleWriteError, match=r"rule\.yml: No space left on device"):
         replace_file(path, "new")
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("rule.yml", "old")]
+
+
+def test_one_at_a_time_changes_a_folder(tmp_path: Path) -> None:
+    """Who comes second waits until the first is through."""
+    order = []
+
+    def second() -> None:
+        with alone(tmp_path / "rules"):
+            order.append("second")
+
+    waiting = Thread(target=second)
+    with alone(tmp_path / "rules"):
+        waiting.start()
+        waiting.join(0.2)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
 
 
 def test_what_is_hidden_is_not_read(tmp_path: Path) -> None:

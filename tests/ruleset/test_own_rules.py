@@ -118,6 +118,16 @@ def test_a_filter_can_be_disabled(mine: Path) -> None:
     assert [len(rule.filters) for rule in load_rules([mine]).ruleset.rules] == [0]
 
 
+def test_an_entry_without_its_rule_does_not_wake_others(shipped_folder: Path, mine: Path) -> None:
+    """After an upgrade that dropped a rule its entry is a fault, and the rest of the list is in force, for long."""
+    _disable(mine, 2, 7)
+    loaded = load_rules([shipped_folder, mine])
+    for _ in range(2):
+        assert [fault.message for fault in loaded.faults] == [f"no rule has the id '{rule_id(7)}'; remove the entry"]
+        assert _reporting(loaded) == []
+        loaded = load_rules([shipped_folder, mine], good=loaded.files)
+
+
 def test_disabling_ends(shipped_folder: Path, mine: Path) -> None:
     """Past its end the rule reports again, without anybody's doing; when that is, the loader says."""
     _disable(mine, 2, until="2026-03-02")

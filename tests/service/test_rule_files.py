@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from detector import pipeline, shipped
+from detector import config, pipeline, shipped
 from detector.config import Channel, Database, Models, Notify, Rules, Settings
 from detector.errors import RuleError
 from detector.pipeline import RulesRefused
@@ -102,6 +102,16 @@ def test_a_change_is_in_force_at_the_second_look(watched: _Watched) -> None:
     watched.path.unlink()
     assert watched.looks(4) == [["second"]]
     assert watched.said.lines[-1] == "rules were read again: 1 in force, 1 gone"
+
+
+def test_a_folder_that_is_made_is_read(watched: _Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's folder need not be there when the service begins."""
+    monkeypatch.setattr(config, "SYSTEM_FILE", watched.folder.parent / "etc" / "detector.toml")
+    watched.settings = Settings()
+    number = len(watched.begin().ruleset.rules)
+    replace_file(watched.folder.parent / "etc" / "rules" / "mine.yml", _RULE)
+    (titles,) = watched.looks(3)
+    assert len(titles) == number + 1
 
 
 def test_what_is_being_written_is_not_read(watched: _Watched) -> None:

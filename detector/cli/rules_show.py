@@ -98,7 +98,7 @@ def _held(held: Held) -> str:
 
 def _passed(passed: Filter) -> str:
     until = f" until {local(passed.until)}" if passed.until else ""
-    return f"{passed.title} ({passed.author}{until}: {passed.reason}) {passed.path}:{passed.line}"
+    return f"{passed.title} (by {passed.author}{until}: {passed.reason}) {passed.path}:{passed.line}"
 
 
 def _telling(telling: Telling) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from detector.domain import Direction
 from detector.ruleset.categories import CATEGORIES
-from detector.ruleset.describe import selected
 from detector.ruleset.fields import Kind
 from detector.ruleset.quoting import quoted
 from detector.visible import visible
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 Selection = dict[str, Any]
 """A selection of a Sigma filter: fields with modifiers, and their values."""
 
-_LONGEST_TITLE = 256
+# What fits into a table.
+_LONGEST_TITLE = 120
 # More addresses or ports than that are no description of anything.
 _MOST_VALUES = 20
 # What a program or a person is, rather than what it happened to do; of both directions.
@@ -106,7 +106,7 @@ def filter_text(
 ) -> str:
     """A filter of the rule that has this id and title, as a YAML document."""
     rule_id, title = rule
-    words = visible(f"{title}, but not if {selected(selection)}", _LONGEST_TITLE)
+    words = visible(f"{title}, but not: {reason}", _LONGEST_TITLE)
     lines = [
         f"title: {quoted(words)}",
         f"id: {uuid4()}",

@@ -107,7 +107,11 @@ class RuleFiles:
             return self.ruleset
         if not self.settled:
             # Seen twice, with a while in between: it is not about to be corrected.
-            self._confirm(self._load(folders, self._loaded).faults)
+            again = self._load(folders, self._loaded)
+            if again.faults != self._loaded.faults:
+                self._loaded = again
+                return self.ruleset
+            self._confirm()
         return None
 
     def _folders(self) -> Sequence[Path] | None:
@@ -123,12 +127,12 @@ class RuleFiles:
         loaded = load_rules(folders, good=good, channels=self._settings.channel_names)
         if before is not None and before.ruleset.rules and not loaded.ruleset.rules:
             # Without any rule nothing could tell that there is none.
-            return replace(before, faults=(*loaded.faults, RuleFault(str(folders[-1]), 0, _NONE_LEFT)))
+            faults = (*loaded.faults, RuleFault(str(folders[-1]), 0, _NONE_LEFT))
+            return replace(before, faults=faults, changes_at=loaded.changes_at)
         return loaded
 
-    def _confirm(self, faults: tuple[RuleFault, ...]) -> None:
-        if faults != self._loaded.faults:
-            return
+    def _confirm(self) -> None:
+        faults = self._loaded.faults
         for fault in faults:
             if fault not in self._said:
                 self._report.fault(f"rule refused: {fault}; what was good of the file stays in force")

@@ -265,7 +265,7 @@ def test_a_rule_is_shown(call: Call, shipped_like: Path) -> None:
         f"{shipped_like}/pair.yml:",
     ):
         assert line in shown.lines
-    assert "passes over   Many of them, but not if User starts with back (alice: meant to)" in shown.out
+    assert "passes over   Many of them, but not: meant to (by alice: meant to)" in shown.out
     base = call("rules", "show", "base").out
     assert "selection  Image ends with /nc" in base
     objects = json.loads(call("rules", "show", "pair", "--json").out)

@@ -106,14 +106,16 @@ class Rules(_Section, frozen=True):
     """Which rule files are in force."""
 
     folders: tuple[str, ...] = ()
-    """Folders of Sigma rules (*.yml). Empty: the shipped ones, and /etc/detector/rules if it exists."""
+    """Folders of Sigma rules (*.yml), a later one before an earlier one. Empty: the shipped ones, and
+    /etc/detector/rules if it exists."""
 
 
 class Alerts(_Section, frozen=True):
     """From findings to messages."""
 
     cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
-    """Findings with the same fingerprint that follow one another within this time are one alert."""
+    """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
+    otherwise."""
 
 
 class Channel(_Section, frozen=True):
@@ -193,6 +195,11 @@ class Settings(_Section, frozen=True):
         if self.database.url in _IN_MEMORY:
             raise ConfigError("database.url names no file", hint="collect and detect meet in it: name one")
         return self.database.url or f"sqlite:///{self.state / 'detector.db'}"
+
+    @property
+    def channel_names(self) -> frozenset[str]:
+        """What rules may name: the configured channels, and the console, whether or not that is switched on."""
+        return frozenset((*(channel.name for channel in self.channels), "console"))
 
     @property
     def rule_folders(self) -> tuple[Path, ...]:

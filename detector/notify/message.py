@@ -170,7 +170,8 @@ def _commands(alert: Alert) -> list[str]:
     show = f"detector alerts show {alert.alert_id}"
     if not _has_rows(alert):
         return [show, f"detector query --incomplete{host} {period}", "detector doctor"]
-    return [show, f"detector query{host} {period}", "detector rules list"]
+    tune = f"detector rules tune --from-alert {alert.alert_id}"
+    return [show, f"detector query{host} {period}", f"detector rules show {alert.rule_id}", tune]
 
 
 def _count(count: int, one: str, many: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
-from detector.domain import Finding
+from detector.domain import Finding, Telling
 from detector.ruleset import ranges
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
 from detector.ruleset.screen import read_window
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector.domain import Scalar, Severity, SnapshotRef
+    from detector.ruleset.disabled import Disabled
+    from detector.ruleset.filters import Filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +32,19 @@ class Rule:
     """The Sigma `id`: a UUID in lower case."""
     title: str
     severity: Severity
+    category: str
+    """Of the events that it looks at."""
     description: str
     false_positives: tuple[str, ...]
     path: str
     line: int
     produces_findings: bool
-    """False for a rule that only feeds correlations (their `generate` is false)."""
+    """False for a rule that is disabled, or only feeds correlations (their `generate` is false)."""
     matcher: EventMatcher | CorrelationMatcher
+    telling: Telling = field(default_factory=Telling)
+    disabled: Disabled | None = None
+    filters: tuple[Filter, ...] = ()
+    """What it passes over; those that have ended or are disabled are left out."""
 
     @property
     def kind(self) -> Literal["event", "correlation"]:
@@ -56,7 +64,7 @@ class RuleSet:
     @property
     def looks_back(self) -> timedelta:
         """How far before a snapshot's end the rows are that rules look at."""
-        spans = [rule.matcher.timespan for rule in self.rules if isinstance(rule.matcher, CorrelationMatcher)]
+        spans = [rule.matcher.timespan for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
         return max(spans, default=timedelta(0))
 
     def prepare(self, connection: Connection) -> None:
@@ -86,6 +94,7 @@ class RuleSet:
                 start=match.start,
                 end=match.end,
                 evidence=match.evidence,
+                telling=rule.telling,
             )
             for rule, rows in zip(self._finding, self._sieve.rows(connection, snapshot), strict=True)
             for match in (

@@ -101,8 +101,11 @@ def list_files(folders: Iterable[Path]) -> tuple[list[Path], list[RuleFault]]:
     return list(dict.fromkeys(found)), faults
 
 
-def read_lists(folders: Sequence[Path]) -> tuple[Lists, list[RuleFault]]:
-    """The lists in `folders` of rules: of two of one name the one in the later folder. And all their faults."""
+def read_lists(folders: Sequence[Path], good: Lists = NO_LISTS) -> tuple[Lists, list[RuleFault]]:
+    """The lists in `folders` of rules: of two of one name the one in the later folder. And all their faults.
+
+    In the place of a file with a fault stands what was `good` of it.
+    """
     known: dict[str, NamedList] = {}
     refused: dict[str, str] = {}
     paths, faults = list_files(folders)
@@ -113,6 +116,9 @@ def read_lists(folders: Sequence[Path]) -> tuple[Lists, list[RuleFault]]:
         # The later one counts, also where it is refused: silently going on with the other would be worse.
         known.pop(path.stem, None)
         refused.pop(path.stem, None)
+        before = good.known.get(path.stem)
+        if found is None and before is not None and before.path == str(path):
+            found = before
         if found is None:
             refused[path.stem] = str(path)
         else:

@@ -61,7 +61,8 @@ def test_the_message_says_it_all() -> None:
         "Look closer:",
         "  detector alerts show 12",
         "  detector query --host bastion-1 --since '2026-03-02 09:00:00+00:00' --until '2026-03-02 09:00:20+00:00'",
-        "  detector rules list",
+        "  detector rules show vertical_scan",
+        "  detector rules tune --from-alert 12",
     ]
 
 

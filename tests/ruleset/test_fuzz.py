@@ -24,7 +24,47 @@ def _texts(folder: Path) -> tuple[str, ...]:
 
 
 _SHIPPED = _texts(shipped.folder("rules"))
-_SOURCES = (*_SHIPPED, *_texts(Path(__file__).parent / "broken"))
+_OWN = """\
+title: Telnet to the outside
+id: 5c0d4f1e-0f52-4f6a-9a55-0d7b7d0f4a43
+name: telnet
+level: medium
+logsource: {category: network_connection, product: linux}
+detection:
+  selection:
+    DestinationPort: 23
+  condition: selection
+x-detector:
+  group_by: [LoginUser]
+  cooldown: 4h
+  channels: [mail]
+  burn_in: true
+  explain: "{{ user }} {% if ports > 1 %}opens {{ ports }} ports{% endif %} of {{ host }}"
+---
+title: the backup
+id: 4a0f2f0c-52d1-4a4b-9f0d-2f6b1a0c9e31
+author: alice
+description: it runs every night
+logsource: {category: network_connection, product: linux}
+filter:
+  rules: [telnet]
+  selection:
+    User: backup
+  condition: not selection
+x-detector:
+  until: 2099-12-31
+"""
+_DISABLED = """\
+disabled:
+  - id: 5c0d4f1e-0f52-4f6a-9a55-0d7b7d0f4a43
+    author: alice
+    reason: noise
+    date: 2026-03-02
+    until: 2099-12-31T12:00:00Z
+  - id: 4a0f2f0c-52d1-4a4b-9f0d-2f6b1a0c9e31
+    author: bob
+    reason: "no: more"
+"""
 _TOKENS = st.sampled_from(
     (
         *("null", "~", "[]", "{}", "''", "- ", "  ", "\n", ": ", "|", ">", "&a", "*a", "!!set", "!x", "---\n", "...\n"),
@@ -53,9 +93,12 @@ _TOKENS = st.sampled_from(
 _LINE_BREAKS = "\r\n\x85\u2028\u2029"  # as YAML 1.1 sees them
 
 
+_SOURCES = (*_SHIPPED, _OWN, *_texts(Path(__file__).parent / "broken"))
+
+
 @st.composite
-def _mutated(draw: st.DrawFn) -> str:
-    text: str = draw(st.sampled_from(_SOURCES))
+def _mutated(draw: st.DrawFn, *sources: str) -> str:
+    text: str = draw(st.sampled_from(sources))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.sampled_from((0, 1, 2, 5, 20, 80))))
@@ -72,9 +115,9 @@ _ODD = st.recursive(
 
 
 @st.composite
-def _misshapen(draw: st.DrawFn) -> str:
-    """A sound rule in which values have been replaced by others of any type."""
-    documents: list[Any] = list(yaml.safe_load_all(draw(st.sampled_from(_SHIPPED))))
+def _misshapen(draw: st.DrawFn, *sources: str) -> str:
+    """A sound file in which values have been replaced by others of any type."""
+    documents: list[Any] = list(yaml.safe_load_all(draw(st.sampled_from(sources))))
     for _ in range(draw(st.integers(1, 3))):
         place: Any = documents[draw(st.integers(0, len(documents) - 1))]
         while isinstance(place, dict | list) and place:
@@ -88,7 +131,7 @@ def _misshapen(draw: st.DrawFn) -> str:
 
 
 @settings(max_examples=600, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=_mutated() | _misshapen() | st.text(max_size=200))
+@given(text=_mutated(*_SOURCES) | _misshapen(*_SHIPPED) | _misshapen(_OWN) | st.text(max_size=200))
 def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text: str) -> None:
     """A mutated rule file gives rules or faults with a line of the file; rules that load also run."""
     path = tmp_path / "rule.yml"
@@ -108,3 +151,19 @@ def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text
         with writing(sqlite_engine) as connection:
             loaded.ruleset.prepare(connection)
             loaded.ruleset.evaluate(connection, ref)
+
+
+@settings(max_examples=200, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=_mutated(_DISABLED) | _misshapen(_DISABLED) | st.text(max_size=50))
+def test_no_list_of_disabled_rules_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
+    """It disables rules or has faults, each with a line of the file; the rules are there in any case."""
+    path = tmp_path / "disabled.yml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    (tmp_path / "rule.yml").write_text(_OWN)
+    loaded = load_rules([tmp_path])
+    assert len(loaded.ruleset.rules) == 1
+    for fault in loaded.faults:
+        assert fault.path == str(path)
+        assert fault.message.isprintable()
+    if loaded.faults:
+        assert all(rule.disabled is None for rule in loaded.ruleset.rules)

@@ -184,8 +184,19 @@ def test_a_list_of_a_later_folder_takes_the_place_of_an_earlier_one(tmp_path: Pa
         (tmp_path / folder).mkdir()
         write_list(tmp_path / folder, "feed", line)
     assert load_rules([tmp_path / "a", tmp_path / "b"]).lists.known["feed"].names == ("name",)
-    assert load_rules([tmp_path / "b"], lists_of=[tmp_path / "a"]).lists.known["feed"].names == ("name",)
-    assert load_rules([tmp_path / "a"], lists_of=[tmp_path / "b"]).lists.known["feed"].networks
+    assert load_rules([tmp_path / "a"], checked=[tmp_path / "b"]).lists.known["feed"].names == ("name",)
+    assert load_rules([tmp_path / "b"], checked=[tmp_path / "a"]).lists.known["feed"].networks
     write_list(tmp_path / "b", "feed", "10.0.0.1/8")
     loaded = load_rules([tmp_path / "a", tmp_path / "b"])
     assert (list(loaded.lists.known), list(loaded.lists.refused)) == ([], ["feed"])
+
+
+def test_a_list_that_is_broken_stays_what_it_was(tmp_path: Path) -> None:
+    """The fault is told, and rules go on with what was last good of it; the same as with rules."""
+    write_list(tmp_path, "feed", "10.0.0.0/8")
+    loaded(tmp_path, event({"DestinationIp|expand": "%feed%"}))
+    before = load_rules([tmp_path])
+    write_list(tmp_path, "feed", "10.0.0.1/8")
+    after = load_rules([tmp_path], good=before.files, good_lists=before.lists)
+    assert [fault.path for fault in after.faults] == [str(tmp_path / "lists" / "feed.txt")]
+    assert len(after.ruleset.rules) == 1

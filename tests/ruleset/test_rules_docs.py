@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from detector import shipped
 from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.field_page import page
 from detector.ruleset.load import load_rules
@@ -45,6 +46,8 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
     write_list(tmp_path, "researchers", "alice")
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)):
         (tmp_path / f"{number}.yml").write_text(text, encoding="utf-8")
-    loaded = load_rules([tmp_path])
+    (tmp_path / "0.yml").rename(tmp_path / "disabled.yml")
+    loaded = load_rules([shipped.folder("rules"), tmp_path])
     assert loaded.faults == ()
-    assert len(loaded.ruleset.rules) == 6
+    ours = [entry for entry in loaded.entries if entry.path.startswith(str(tmp_path))]
+    assert sorted(entry.kind for entry in ours) == ["correlation"] * 2 + ["event"] * 4 + ["filter"]

@@ -12,7 +12,14 @@ from detector.store.tables.captured import (
     replacements,
     snapshots,
 )
-from detector.store.tables.detected import connection_counts, detection_cursors, observations, silences
+from detector.store.tables.detected import (
+    connection_counts,
+    detection_cursors,
+    held_findings,
+    observations,
+    rule_faults,
+    silences,
+)
 from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
 from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
@@ -28,6 +35,7 @@ __all__ = [
     "detection_cursors",
     "evidence",
     "findings",
+    "held_findings",
     "hosts",
     "hourly_counts",
     "imports",
@@ -46,6 +54,7 @@ __all__ = [
     "packed_counts",
     "packed_observations",
     "replacements",
+    "rule_faults",
     "silences",
     "snapshots",
 ]

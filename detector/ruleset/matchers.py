@@ -78,6 +78,7 @@ class CorrelationMatcher:
     """A correlation: groups whose count over a window passes a threshold and that the current snapshot adds to."""
 
     def __init__(self, category: Category, correlation: Correlation, matching: Matching) -> None:
+        self.correlation = correlation
         self._fields = correlation.group_by
         self.timespan: timedelta = correlation.timespan
         """How far back the window goes."""
@@ -103,7 +104,10 @@ class CorrelationMatcher:
         number = matching.weight if counted is None else counted.expression
         self.wanted = Wanted(category, matching, (number, *columns))
         self._screen: Screen | None = None
+        self.at_least: float | None = None
+        """What a group counts at least that passes; None: nothing can be said."""
         if correlation.operator in _AT_LEAST:
+            self.at_least = correlation.threshold
             self._screen = Screen(self.wanted, distinct=counted is not None, threshold=correlation.threshold)
 
     def matches(

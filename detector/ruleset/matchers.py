@@ -104,10 +104,7 @@ class CorrelationMatcher:
         number = matching.weight if counted is None else counted.expression
         self.wanted = Wanted(category, matching, (number, *columns))
         self._screen: Screen | None = None
-        self.at_least: float | None = None
-        """What a group counts at least that passes; None: nothing can be said."""
         if correlation.operator in _AT_LEAST:
-            self.at_least = correlation.threshold
             self._screen = Screen(self.wanted, distinct=counted is not None, threshold=correlation.threshold)
 
     def matches(

@@ -9,7 +9,7 @@ from sqlalchemy import Text, literal, select, true
 from sqlalchemy.sql import visitors
 
 from detector.ruleset.matchers import CorrelationMatcher
-from detector.ruleset.possible import Known, columns_of, possible
+from detector.ruleset.upper_bound import Known, columns_of, possible
 from detector.store.tables import (
     connection_counts,
     connection_keys,
@@ -41,7 +41,7 @@ _BOUNDS: dict[Any, Any] = {
 class Crowd:
     """What a correlation that asks for a threshold or more needs at least, somewhere in its window."""
 
-    threshold: float
+    threshold: int
     timespan: timedelta
     group: tuple[ColumnElement[Any], ...]
     """As much of what it groups by as `connection_keys` tells."""
@@ -107,16 +107,33 @@ class Sought:
         return known
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """What the groups of a correlation come to at least that pass."""
+
+    number: int
+    distinct: bool
+    """Of distinct values, and not of connects."""
+
+
+def least(matcher: CorrelationMatcher) -> Least | None:
+    """What passes at least; None: nothing is known of it."""
+    correlation = matcher.correlation
+    if correlation.operator not in ("gt", "gte"):
+        return None
+    return Least(number=correlation.threshold, distinct=correlation.counted is not None)
+
+
 def _crowd(matcher: CorrelationMatcher) -> Crowd | None:
-    if matcher.at_least is None:
+    if (enough := least(matcher)) is None:
         return None
     counted = matcher.correlation.counted
     value = None if counted is None else counted.expression
-    if value is not None and not Known(tables=frozenset({connection_keys})).has(value):
+    if value is not None and not _is_of_key(value):
         return None
     group = (each.expression for each in matcher.correlation.group_by)
     return Crowd(
-        threshold=matcher.at_least,
+        threshold=enough.number,
         timespan=matcher.timespan,
         group=tuple(each for each in group if _is_of_key(each)),
         value=value,

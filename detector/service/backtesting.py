@@ -157,7 +157,7 @@ class _OfHost:
             span = (first, min(first + _CAPTURED_AT_ONCE - 1, period.last))
             ends = past.extent(self.past, self.host_id, None, None, span)
             if ends is not None:
-                yield from self.replay.findings(self.past, self._since(span, ends.earliest, ends.end), span)
+                yield from self._found(self.past, None, self._since(span, ends.earliest, ends.end), span)
             self.told((span[1] - period.first + 1) / (period.last - period.first + 1))
 
     def _counted(self, period: Extent, whole: Extent, looked: Looked) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
@@ -187,8 +187,22 @@ class _OfHost:
                     rows.forget(needed)
                 held = needed
                 rows.add(read)
-                yield from self.replay.findings(self.memory, held, (max(span[0], period.first), span[1]))
+                yield from self._found(self.memory, rows, held, (max(span[0], period.first), span[1]))
         looked.damaged += len(reader.damaged)
+
+    def _found(
+        self, rows: Connection, copied: Scratch | None, since: int, span: Span
+    ) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
+        """The findings of a span, whose rows and those of windows are there from `since` on, copied or not."""
+        back = self.replay.looks_back
+        if not back:
+            yield from self.replay.findings(rows, span)
+            return
+        for snapshot in self.replay.candidates(rows, since, span):
+            if copied is not None:
+                copied.show(snapshot, back)
+            if findings := self.replay.evaluate(rows, snapshot):
+                yield snapshot, findings
 
     def _since(self, span: Span, earliest: datetime, latest: datetime) -> int:
         """The first snapshot of the windows that end in a span."""

@@ -70,7 +70,7 @@ class Extent:
 class Crowded:
     """What has to come together somewhere within a time; see `ruleset.sought.Crowd`."""
 
-    threshold: float
+    threshold: int
     timespan: timedelta
     group: Sequence[ColumnElement[Any]]
     value: ColumnElement[Any] | None
@@ -227,7 +227,7 @@ def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return type_coerce(column, LargeBinary) if isinstance(column.type, Address) else column
 
 
-def _with_values(keys: Keys, threshold: float) -> Keys:
+def _with_values(keys: Keys, threshold: int) -> Keys:
     """The keys of groups that ever had so many values, each with its group alone."""
     values: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
     for *group, value in keys.values():

@@ -22,9 +22,11 @@ from detector.store.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Connection, FromClause, Table
 
+    from detector.domain import SnapshotRef
     from detector.store.candidates import Candidates
 
 # What is in memory of it at most; the rest is in a file without a name, which is gone with the process.
@@ -62,6 +64,7 @@ class Scratch:
         """
         self._past, self.connection, self._host_id = past, scratch, host_id
         self._referred = [each for each in _REFERRED if each[0] in tables]
+        self._shown: set[int] = set()
         self._known: dict[str, set[int]] = {name: {0} for _, name, _ in self._referred}
         for table in (*(table for table, *_ in _REFERRED), connection_counts, observations, snapshots, hosts):
             scratch.execute(delete(table).where(table.c.host_id == host_id))
@@ -73,15 +76,27 @@ class Scratch:
             self._look_up(table, name, {row[place] for row in rows.counts})
         self._insert(connection_counts, rows.counts)
         self._insert(observations, rows.said)
-        # Windows ask when they ended; nothing asks for more of them.
-        ends = [{"host_id": self._host_id, "seq": seq, "start": end, "end": end} for seq, end in rows.ends.items()]
-        if ends:
-            self.connection.execute(insert(snapshots), ends)
+
+    def show(self, snapshot: SnapshotRef, back: timedelta) -> None:
+        """Adds what is known of the snapshots of the window that ends with one."""
+        columns = snapshots.c
+        # "+ 0" leaves SQLite the index over ends.
+        window = select(columns.seq, columns.start, columns.end).where(
+            columns.host_id == self._host_id,
+            columns.seq + 0 <= snapshot.seq,
+            columns.end > snapshot.end - back,
+            columns.end <= snapshot.end,
+        )
+        new = [dict(row) for row in self._past.execute(window).mappings() if row["seq"] not in self._shown]
+        if new:
+            self.connection.execute(insert(snapshots), [{"host_id": self._host_id, **row} for row in new])
+            self._shown.update(row["seq"] for row in new)
 
     def forget(self, before: int) -> None:
         """Deletes the rows of snapshots before a number."""
         for table in (connection_counts, observations, snapshots):
             self.connection.execute(delete(table).where(table.c.host_id == self._host_id, table.c.seq < before))
+        self._shown = {seq for seq in self._shown if seq >= before}
 
     def _look_up(self, table: Table, name: str, numbers: set[int]) -> None:
         unknown = sorted(numbers - self._known[name])

@@ -43,7 +43,8 @@ def columns_of(expression: ColumnElement[Any]) -> set[Column[Any]]:
 
 def possible(condition: ColumnElement[bool], known: Known) -> ColumnElement[bool]:
     """A condition on what is known that holds, as far as it goes, wherever `condition` does."""
-    return _bound(condition, known, upper=True)
+    bound: ColumnElement[bool] = _bound(condition, known, upper=True)
+    return bound
 
 
 def _bound(condition: Any, known: Known, *, upper: bool) -> Any:

@@ -38,6 +38,9 @@ class _TimedScorer:
     def __init__(self, inner: Scorer) -> None:
         self._inner, self.seconds = inner, list[float]()
 
+    def learning(self, connection: Connection, host_id: int) -> Learning:
+        return self._inner.learning(connection, host_id)
+
     def score(
         self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]
     ) -> tuple[Sequence[Observation], Learning]:

@@ -195,6 +195,11 @@ class Settings(_Section, frozen=True):
         return self.database.url or f"sqlite:///{self.state / 'detector.db'}"
 
     @property
+    def channel_names(self) -> frozenset[str]:
+        """What rules may name: the configured channels, and the console, whether or not that is switched on."""
+        return frozenset((*(channel.name for channel in self.channels), "console"))
+
+    @property
     def rule_folders(self) -> tuple[Path, ...]:
         """The folders that rules are read from."""
         if self.rules.folders:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 IPAddress = IPv4Address | IPv6Address
 """An IPv4-mapped IPv6 address is always held as the IPv4 address that it is."""
@@ -252,6 +252,12 @@ class Learning:
         """Whether scores are given."""
         return self.elapsed_seconds >= self.required_seconds
 
+    def covers(self, burn_in: timedelta | bool) -> bool:
+        """Whether a rule's own burn-in is over: a time, or True for that of the models."""
+        if isinstance(burn_in, bool):
+            return self.finished or not burn_in
+        return self.elapsed_seconds >= burn_in.total_seconds()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
@@ -286,6 +292,20 @@ class EvidenceRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """How people are told of what a rule finds, where it says so itself."""
+
+    cooldown: timedelta | None = None
+    """In place of the configured one."""
+    channels: tuple[str, ...] | None = None
+    """The channels that are told, whatever they accept otherwise; None: all that accept its severity."""
+    burn_in: timedelta | bool = False
+    """Nobody is told of a host that was watched for less; True: that is being learnt."""
+    explain: str | None = None
+    """A template of the alert's sentence (see `sentence`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One match of one rule, with its evidence. Findings that share a fingerprint belong to one alert."""
 
@@ -298,6 +318,7 @@ class Finding:
     start: datetime
     end: datetime
     evidence: tuple[EvidenceRef, ...]
+    telling: Telling = field(default_factory=Telling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

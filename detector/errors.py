@@ -41,6 +41,12 @@ class RuleError(DetectorError):
         self.faults = faults
 
 
+class RuleWriteError(DetectorError):
+    """A rule file cannot be written; what was there is as it was."""
+
+    exit_code = 73  # EX_CANTCREAT
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class RuleFault:
     """One fault in one rule file; printed as `path:line: what is wrong; what to write instead`."""

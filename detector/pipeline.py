@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, recent, silence, snapshots
+from detector.store import observations, recent, rule_faults, silence, snapshots
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
@@ -31,6 +31,9 @@ class Scorer(Protocol):
     ) -> tuple[Sequence[Observation], Learning]:
         """One observation for each count, in order; learns from them afterwards."""
 
+    def learning(self, connection: Connection, host_id: int) -> Learning:
+        """For how long the host was watched."""
+
 
 class RuleSet(Protocol):
     """Decides what deserves a person."""
@@ -46,8 +49,10 @@ class RuleSet(Protocol):
 class AlertBook(Protocol):
     """Groups findings into alerts and writes what is to be sent to the outbox."""
 
-    def record(self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding]) -> None:
-        """Stores findings, alerts and notifications."""
+    def record(
+        self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding], learning: Learning
+    ) -> None:
+        """Stores findings, alerts and notifications; `learning` says for how long the host was watched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +84,16 @@ class Silence:
     findings: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesRefused:
+    """What is wrong with the rule files."""
+
+    files: int
+    """How many of them are refused."""
+    fault: str
+    """The first fault, as printable text: `path:line: what is wrong; what to write instead`."""
+
+
 def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
     """Takes the host's next snapshot through all stages; None when there is none to take.
 
@@ -100,7 +115,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         if packed:
             observations.write(connection, snapshot, packed, observed)
         findings = stages.ruleset.evaluate(connection, snapshot)
-        stages.alert_book.record(connection, snapshot, findings)
+        stages.alert_book.record(connection, snapshot, findings, learning)
         snapshots.advance_cursor(connection, snapshot)
     return Detected(
         snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning, unreadable=unreadable
@@ -120,16 +135,49 @@ def notice_silence(
         last = silence.take(connection, host_id)
         if last is None:
             return None
-        known = {(each.rule_id, each.fingerprint) for each in stages.ruleset.evaluate(connection, last.ref)}
+        known = stages.ruleset.evaluate(connection, last.ref)
         if not silence.note(connection, last.ref, silent_seconds, now):
             return None
-        findings = [
-            each
-            for each in stages.ruleset.evaluate(connection, last.ref)
-            if (each.rule_id, each.fingerprint) not in known
-        ]
-        stages.alert_book.record(connection, last.ref, findings)
-    return Silence(snapshot=last.ref, findings=len(findings))
+        findings = _record_news(connection, last.ref, known, stages)
+    return Silence(snapshot=last.ref, findings=findings)
+
+
+def notice_refused(engine: Engine, host: str, refused: RulesRefused | None, stages: Stages, *, now: datetime) -> bool:
+    """Shows the rules the last snapshot of `host`, or of the first host that there is, once more, now that rule files
+    are `refused`; or notes that none is any more. Whatever was told already, by whichever worker, is not told again.
+
+    Returns:
+        Whether it is done; False: there is no snapshot to show yet.
+
+    Raises:
+        StoreError: the database is away; nothing is noted.
+    """
+    wanted = None if refused is None else (refused.files, refused.fault)
+    with reading(engine) as connection:
+        host_id = rule_faults.teller(connection, host)
+        if host_id is None:
+            return refused is None
+        if rule_faults.open_fault(connection, host_id) == wanted:
+            return True
+    with writing(engine) as connection:
+        ref = rule_faults.take(connection, host_id)
+        if refused is not None and ref is None:
+            return False
+        rule_faults.end(connection, host_id, now)
+        if refused is not None and ref is not None:
+            known = stages.ruleset.evaluate(connection, ref)
+            rule_faults.note(connection, ref, refused.files, refused.fault, now)
+            _record_news(connection, ref, known, stages)
+    return True
+
+
+def _record_news(connection: Connection, snapshot: SnapshotRef, known: Sequence[Finding], stages: Stages) -> int:
+    """Records what the rules find in a snapshot now, and did not before; returns how much that is."""
+    before = {(each.rule_id, each.fingerprint) for each in known}
+    found = stages.ruleset.evaluate(connection, snapshot)
+    news = [each for each in found if (each.rule_id, each.fingerprint) not in before]
+    stages.alert_book.record(connection, snapshot, news, stages.scorer.learning(connection, snapshot.host_id))
+    return len(news)
 
 
 def hosts_behind(engine: Engine) -> list[int]:

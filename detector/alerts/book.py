@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
 
-from detector.alerts import capture, evidence, standing
+from detector.alerts import capture, evidence, held, standing
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Decision, Incident, decide, incidents
 from detector.domain import NotificationState, Severity
 from detector.store.tables import findings, notifications
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from detector.alerts.standing import Standing
-    from detector.domain import Finding, SnapshotRef
+    from detector.domain import Finding, Learning, SnapshotRef
 
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,22 +41,40 @@ class AlertBook:
 
     Args:
         channels: where alerts go.
-        cooldown: findings with one fingerprint that follow one another within this time are one alert.
+        cooldown: findings with one fingerprint that follow one another within this time are one alert, unless their
+            rule has a cooldown of its own.
     """
 
     def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta) -> None:
         self._channels = tuple(channels)
         self._cooldown = cooldown
 
-    def record(self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding]) -> None:
+    def record(
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        findings: Sequence[Finding],
+        learning: Learning | None = None,
+    ) -> None:
         """Stores findings with what became of them, alerts with their rows and totals, and notifications.
 
         Neither the order of `findings` nor a second call with the same findings changes what is stored.
+
+        Args:
+            connection: within the detection's transaction.
+            snapshot: what they were found in.
+            findings: of all rules.
+            learning: for how long the host was watched; None: for long enough for every rule.
         """
-        arrived = incidents(_unrecorded(connection, snapshot, findings))
+        told = findings
+        if learning is not None:
+            told = [finding for finding in findings if learning.covers(finding.telling.burn_in)]
+            held.write(connection, snapshot, [finding for finding in findings if finding not in told])
+        arrived = incidents(_unrecorded(connection, snapshot, told))
         if not arrived:
             return
-        known = standing.find(connection, snapshot, arrived, self._cooldown)
+        cooldowns = {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
+        known = standing.find(connection, snapshot, cooldowns)
         opened = standing.open_all(connection, snapshot, [each for each in arrived if each.fingerprint not in known])
         before = {**known, **opened}
         by_alert = {before[each.fingerprint][0]: each for each in arrived}
@@ -76,6 +94,7 @@ class AlertBook:
             grown, magnitude = standing.grown(
                 state,
                 incident,
+                host=snapshot.host,
                 totals=added.totals.get(alert_id, Totals()),
                 explanations=added.explanations.get(alert_id, ()),
                 values=values.get(alert_id, {}),
@@ -87,24 +106,33 @@ class AlertBook:
                 told_magnitude=state.notified_magnitude,
                 magnitude=magnitude,
             )
-            after[alert_id] = self._told(grown, magnitude, snapshot) if decisions[alert_id].sends else grown
+            sends = decisions[alert_id].sends
+            after[alert_id] = self._told(grown, magnitude, snapshot, incident) if sends else grown
 
         standing.write(connection, after)
         _write_findings(connection, snapshot, by_alert, decisions)
-        self._notify(connection, snapshot, after, decisions)
+        self._notify(connection, snapshot, by_alert, after, decisions)
 
-    def _told(self, state: Standing, magnitude: int, snapshot: SnapshotRef) -> Standing:
-        heard = any(channel.accepts(state.severity) for channel in self._channels)
+    def _told(self, state: Standing, magnitude: int, snapshot: SnapshotRef, incident: Incident) -> Standing:
+        heard = any(self._hearing(incident, state.severity))
         return replace(
             state,
             notified_magnitude=magnitude,
             notified_at=snapshot.end if heard else state.notified_at,
         )
 
+    def _hearing(self, incident: Incident, severity: Severity) -> Iterator[ChannelPolicy]:
+        """The channels that are told: those that the rule names, else those that accept so severe an alert."""
+        named = incident.lead.telling.channels
+        for channel in self._channels:
+            if channel.accepts(severity) if named is None else channel.name in named:
+                yield channel
+
     def _notify(
         self,
         connection: Connection,
         snapshot: SnapshotRef,
+        by_alert: Mapping[int, Incident],
         after: Mapping[int, Standing],
         decisions: Mapping[int, Decision],
     ) -> None:
@@ -121,8 +149,7 @@ class AlertBook:
             }
             for alert_id, state in after.items()
             if decisions[alert_id].sends
-            for channel in self._channels
-            if channel.accepts(state.severity)
+            for channel in self._hearing(by_alert[alert_id], state.severity)
         ]
         if rows:
             connection.execute(insert(notifications), rows)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from detector.alerts.facts import CaptureFacts, Distinct
 from detector.alerts.grouping import WHOLE
 from detector.domain import Losses
-from detector.store.tables import evidence, silences, snapshots
+from detector.store.tables import evidence, rule_faults, silences, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,10 +42,15 @@ def read(
     if not alert_ids:
         return {}
     present = connection.execute(
-        select(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen, silences.c.silent_seconds)
+        select(
+            *(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen, silences.c.silent_seconds),
+            *(rule_faults.c.files, rule_faults.c.fault),
+        )
         .select_from(
             snapshots.outerjoin(
                 silences, and_(silences.c.host_id == _SNAPSHOT.host_id, silences.c.seq == _SNAPSHOT.seq)
+            ).outerjoin(
+                rule_faults, and_(rule_faults.c.host_id == _SNAPSHOT.host_id, rule_faults.c.seq == _SNAPSHOT.seq)
             )
         )
         .where(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq, _SNAPSHOT.end == snapshot.end)
@@ -60,6 +65,8 @@ def read(
             self_test_failed=present.self_test_passed is False,
             unseen=present.unseen,
             silent_seconds=present.silent_seconds,
+            rules_refused=present.files or 0,
+            rule_fault=present.fault or "",
             # Postgres adds BIGINTs up to a NUMERIC.
             losses=Losses(**{kind: int(sums[kind]) for kind in _KINDS}),
             **{name: sums[name] for name in _MEASURES},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from detector.alerts.facts import CaptureFacts
 
 _UNSEEN_LIMIT = 200
+_FAULT_LIMIT = 300
 # Timers are seldom exact: as in the field Complete of rules.
 _LATE_SECONDS = 1.0
 
@@ -40,21 +41,31 @@ def summary(capture: CaptureFacts, duration: timedelta) -> str:
     return " ".join(_said(capture, duration)) or _nothing_else(capture)
 
 
+def lost(capture: CaptureFacts) -> int:
+    """How many events were lost."""
+    return sum(number for kind, number in capture.losses.nonzero().items() if kind in _KINDS)
+
+
 def _said(capture: CaptureFacts, duration: timedelta) -> Iterator[str]:
     host = named(capture.host)
     if capture.silent_seconds is not None:
         how_long = humanised(timedelta(seconds=capture.silent_seconds))
         ended = f"{capture.end:%Y-%m-%d %H:%M:%S}"
         yield f"{host} has sent nothing for {how_long}; its last snapshot ended at {ended} UTC."
+    if capture.rules_refused:
+        files = numbered(capture.rules_refused, "rule file")
+        verb = "is" if capture.rules_refused == 1 else "are"
+        fault = visible(capture.rule_fault, _FAULT_LIMIT)
+        yield f"{files} {verb} refused; what was good of them stays in force. {fault}"
     if capture.blind_since is not None:
         since = _moment(capture.blind_since, capture.end)
         how_long = humanised(timedelta(seconds=capture.blind_seconds))
         yield f"Capture on {host} is blind since {since} UTC ({how_long}): connects are not counted."
     elif capture.self_test_failed:
         yield f"Capture on {host} failed its self-test: connects may not be counted."
-    if lost := {kind: number for kind, number in capture.losses.nonzero().items() if kind in _KINDS}:
-        kinds = ", ".join(numbered(number, *_KINDS[kind]) for kind, number in lost.items())
-        yield f"Capture on {host} lost {numbered(sum(lost.values()), 'event')} in {humanised(duration)} ({kinds})."
+    if gone := {kind: number for kind, number in capture.losses.nonzero().items() if kind in _KINDS}:
+        kinds = ", ".join(numbered(number, *_KINDS[kind]) for kind, number in gone.items())
+        yield f"Capture on {host} lost {numbered(lost(capture), 'event')} in {humanised(duration)} ({kinds})."
     if capture.losses.folded:
         events = numbered(capture.losses.folded, "event") + _of_programs(capture)
         yield f"{host}: {events} counted without address and port: there were too many at once."

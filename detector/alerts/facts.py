@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+    from detector.domain import Scalar
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
@@ -77,6 +79,10 @@ class CaptureFacts:
     """The most of all."""
     silent_seconds: float | None = None
     """Nothing came for so long after the last of them."""
+    rules_refused: int = 0
+    """So many rule files are refused."""
+    rule_fault: str = ""
+    """The first fault in them."""
     set_aside: str | None = None
     """Where a damaged database is whose place another one took; of several the last."""
     programs: Distinct = field(default_factory=Distinct)
@@ -109,6 +115,11 @@ class Facts:
     """Of the strangest row."""
     capture: CaptureFacts | None = None
     """Of an alert about capture, which has no rows."""
+    host: str = ""
+    group: Mapping[str, Scalar] = field(default_factory=dict)
+    """What the rows have in common."""
+    explain: str | None = None
+    """The rule's own sentence (see `sentence`)."""
 
     @property
     def magnitude(self) -> int:

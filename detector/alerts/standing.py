@@ -59,25 +59,32 @@ class Standing:
 
 
 def find(
-    connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident], cooldown: timedelta
+    connection: Connection, snapshot: SnapshotRef, cooldowns: Mapping[str, timedelta]
 ) -> dict[str, tuple[int, Standing]]:
-    """The alerts that the incidents belong to, with their numbers, by fingerprint."""
+    """The alerts that incidents belong to, with their numbers, by fingerprint.
+
+    Args:
+        connection: within the detection's transaction.
+        snapshot: what the incidents were found in.
+        cooldowns: by their fingerprints, how long an alert may have been quiet to go on.
+    """
     found: dict[str, tuple[int, Standing]] = {}
+    arrived, longest = list(cooldowns), max(cooldowns.values())
     for start in range(0, len(arrived), _FINGERPRINTS_PER_QUERY):
-        fingerprints = [each.lead.fingerprint for each in arrived[start : start + _FINGERPRINTS_PER_QUERY]]
+        fingerprints = arrived[start : start + _FINGERPRINTS_PER_QUERY]
         rows = connection.execute(
             select(alerts)
             .where(
                 alerts.c.host_id == snapshot.host_id,
                 alerts.c.fingerprint.in_(fingerprints),
                 # Leaves most of a long history out; `continues` decides.
-                alerts.c.end.between(snapshot.end - cooldown, snapshot.end + cooldown),
+                alerts.c.end.between(snapshot.end - longest, snapshot.end + longest),
             )
             .order_by(alerts.c.end, alerts.c.alert_id)
         ).mappings()
         for row in rows:
             state = _from_row(row)
-            if continues(state.end, now=snapshot.end, cooldown=cooldown):
+            if continues(state.end, now=snapshot.end, cooldown=cooldowns[state.fingerprint]):
                 found[state.fingerprint] = (row["alert_id"], state)
     return found
 
@@ -98,6 +105,7 @@ def grown(
     state: Standing,
     incident: Incident,
     *,
+    host: str,
     totals: Totals,
     explanations: Iterable[tuple[float, str]],
     values: Mapping[str, Distinct],
@@ -106,6 +114,7 @@ def grown(
     """`state` with an incident added, and how large it is now (see `Facts.magnitude`).
 
     Args:
+        host: its name.
         totals, explanations: of the rows that the incident adds.
         values: of all rows, these included.
         capture: of an alert about capture, what all of its snapshots say.
@@ -127,6 +136,10 @@ def grown(
         values=values,
         explanation=ranked[0][0] if ranked else None,
         capture=capture,
+        host=host,
+        group=state.group,
+        # The finding is of the rule that the alert is of: both have the same fingerprint.
+        explain=lead.telling.explain,
     )
     after = replace(
         state,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detector.alerts import capture_wording
+from detector.alerts.own_words import told
 from detector.alerts.phrases import humanised, named, numbered
 from detector.domain import Direction, Protocol
 from detector.visible import visible
@@ -25,15 +26,17 @@ _LABELS = {
 
 def summary(facts: Facts) -> str:
     """A few sentences on one line of printable text; names are quoted where they could be taken for prose."""
+    if own := told(facts):
+        return own if facts.capture is not None else f"{own} {_unusual(facts)}".rstrip()
     if facts.capture is not None:
         return capture_wording.summary(facts.capture, facts.duration)
     # Inbound connections are counted when established: to say how they ended adds nothing.
     inbound = facts.of("direction").sole == Direction.INBOUND
-    told = _inbound(facts) if inbound else f"{_actor(facts)} {_outbound(facts)}"
-    told += f" in {humanised(facts.duration)}"
+    said = _inbound(facts) if inbound else f"{_actor(facts)} {_outbound(facts)}"
+    said += f" in {humanised(facts.duration)}"
     if not inbound and (outcomes := _outcomes(facts.totals)):
-        told += f", {outcomes}"
-    return f"{told}. {_unusual(facts)}".rstrip()
+        said += f", {outcomes}"
+    return f"{said}. {_unusual(facts)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ def _spool(settings: Settings) -> Iterator[Check]:
 def _rules(settings: Settings) -> Iterator[Check]:
     from detector.ruleset.load import load_rules
 
-    loaded = load_rules(settings.rule_folders)
+    loaded = load_rules(settings.rule_folders, channels=settings.channel_names)
     for fault in loaded.faults:
         yield Check("rules", Verdict.BAD, str(fault), "detector rules check")
     if loaded.ruleset.rules:

@@ -46,6 +46,10 @@ class HostScorer:
         self._settings = settings
         self._forests: dict[bytes, Forest] = {}
 
+    def learning(self, connection: Connection, host_id: int) -> Learning:
+        """How far the host's burn-in has come."""
+        return learning(connection, host_id, self._settings)
+
     def score(
         self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]
     ) -> tuple[list[Observation], Learning]:

@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from detector.ruleset.events import ANY, END, Category, Join, Rows
 from detector.ruleset.fields import MOST, Field, Kind
-from detector.store.tables import hosts, silences, snapshots
+from detector.store.tables import hosts, rule_faults, silences, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -200,6 +200,24 @@ _ALL = (
         stored={True: 1, False: 0},
     ),
     Field(
+        name="RulesRefused",
+        word="rules_refused",
+        kind=Kind.INTEGER,
+        expression=rule_faults.c.files,
+        meaning="so many rule files are refused: said of one host's last snapshot when it is noticed; missing of any "
+        "other",
+        example="1",
+    ),
+    Field(
+        name="RuleFault",
+        word="rule_fault",
+        kind=Kind.TEXT,
+        expression=rule_faults.c.fault,
+        meaning="the first fault in them, as `detector rules check` says it",
+        example="/etc/detector/rules/mine.yml:4: level is never 'lwo'; did you mean low?",
+        groups=True,
+    ),
+    Field(
         name="SetAside",
         word="set_aside",
         kind=Kind.TEXT,
@@ -229,6 +247,11 @@ CAPTURE = Category(
             Join(
                 table=silences,
                 on=and_(silences.c.host_id == _SNAPSHOT.host_id, silences.c.seq == _SNAPSHOT.seq),
+                outer=True,
+            ),
+            Join(
+                table=rule_faults,
+                on=and_(rule_faults.c.host_id == _SNAPSHOT.host_id, rule_faults.c.seq == _SNAPSHOT.seq),
                 outer=True,
             ),
         ),

@@ -34,11 +34,12 @@ MAX_COMPARISONS = 400
 # A value is bound up to ten times (five countable columns, in the condition and in the weight), and SQLite takes
 # 32,766 bound values.
 MAX_VALUES = 2000
-_MAX_DEPTH = 20
-_TOO_DEEP = f"the condition is nested more than {_MAX_DEPTH} deep; write it flatter"
+MAX_DEPTH = 20
+_TOO_DEEP = f"the condition is nested more than {MAX_DEPTH} deep; write it flatter"
 _LONGEST_CONDITION = 1000
 _HOW_TO_JOIN = "join selections with and, or, not, parentheses, '1 of name*' or 'all of them'"
-_CONDITION: Place = ("detection", "condition")
+_DETECTION = "detection"
+_CONDITION: Place = (_DETECTION, "condition")
 
 
 def compile_detection(detection: Any, category: Category, faults: Faults) -> Matching | None:
@@ -46,30 +47,41 @@ def compile_detection(detection: Any, category: Category, faults: Faults) -> Mat
     if detection is None:
         return None
     if not isinstance(detection, dict):
-        faults.add("detection is no mapping; write named selections and a condition below it", "detection")
+        faults.add("detection is no mapping; write named selections and a condition below it", _DETECTION)
         return None
+    condition = read_section(detection, _DETECTION, category, faults)
+    return None if condition is None else _checked(condition, category, faults)
+
+
+def read_section(section: Mapping[str, Any], name: str, category: Category, faults: Faults) -> Condition | None:
+    """The selections and the condition of the section `name` of a document; None when anything in it is refused."""
     before = len(faults.found)
+    at: Place = (name, "condition")
     selections = {
-        name: read_selection(definition, ("detection", name), category, faults)
-        for name, definition in detection.items()
-        if name not in ("condition", "timeframe")
+        key: read_selection(definition, (name, key), category, faults)
+        for key, definition in section.items()
+        if key not in ("condition", "timeframe")
     }
-    if "timeframe" in detection:
-        faults.add("timeframe is no part of Sigma 2; write a correlation with a timespan", "detection", "timeframe")
-    if "condition" not in detection:
-        faults.add("detection has no condition; add one, such as 'condition: selection'", "detection")
+    if "timeframe" in section:
+        faults.add("timeframe is no part of Sigma 2; write a correlation with a timespan", name, "timeframe")
+    if "condition" not in section:
+        example = "condition: selection" if name == _DETECTION else "condition: not selection"
+        faults.add(f"{name} has no condition; add one, such as '{example}'", name)
         return None
-    written = detection["condition"]
-    placed = [(each, (*_CONDITION, index)) for index, each in enumerate(written)] if isinstance(written, list) else None
+    written = section["condition"]
+    placed = [(each, (*at, index)) for index, each in enumerate(written)] if isinstance(written, list) else None
     reader = _ConditionReader(selections, faults)
-    conditions = [reader.read(text, place) for text, place in placed or [(written, _CONDITION)] if text is not None]
+    conditions = [reader.read(text, place) for text, place in placed or [(written, at)] if text is not None]
     if not reader.lost:
-        for name in selections.keys() - reader.used:
-            faults.add(f"no condition uses {shown(name)}; use it or remove it", "detection", name)
+        for key in selections.keys() - reader.used:
+            faults.add(f"no condition uses {shown(key)}; use it or remove it", name, key)
     known = tuple(condition for condition in conditions if condition is not None)
     if len(faults.found) > before or not known:
         return None
-    return _checked(known[0] if len(known) == 1 else AnyOf(known), category, faults)
+    condition = known[0] if len(known) == 1 else AnyOf(known)
+    if depth(condition) > MAX_DEPTH:
+        faults.add(_TOO_DEEP, *at)
+    return condition
 
 
 def _checked(condition: Condition, category: Category, faults: Faults) -> Matching | None:
@@ -83,8 +95,6 @@ def _checked(condition: Condition, category: Category, faults: Faults) -> Matchi
         faults.add("the condition never holds: a connect has one outcome; join the outcomes with or", *_CONDITION)
     if fault := too_large(matching):
         faults.add(fault, *_CONDITION)
-    if depth(condition) > _MAX_DEPTH:
-        faults.add(_TOO_DEEP, *_CONDITION)
     return matching if len(faults.found) == before else None
 
 
@@ -103,7 +113,7 @@ def _parsed(text: Any) -> ConditionItem | str:
         return f"the condition is text, not {shown(text)}; {_HOW_TO_JOIN}"
     if len(text) > _LONGEST_CONDITION:
         return f"the condition is longer than {_LONGEST_CONDITION} characters; split the rule"
-    if _nesting(text) > _MAX_DEPTH:
+    if _nesting(text) > MAX_DEPTH:
         return _TOO_DEEP
     if "|" in text:
         return "'|' in a condition is no part of Sigma 2; write a correlation instead"

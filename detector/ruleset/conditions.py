@@ -78,16 +78,23 @@ def leaves(condition: Condition, *, negated: bool = False) -> Iterator[tuple[Com
 
 def depth(condition: Condition) -> int:
     """How deeply and, or and not are nested."""
-    if isinstance(condition, Comparison | OutcomeIs):
-        return 0
-    parts = (condition.part,) if isinstance(condition, Not) else condition.parts
-    return 1 + max(depth(part) for part in parts)
+    parts = parts_of(condition)
+    return 1 + max(depth(part) for part in parts) if parts else 0
+
+
+def parts_of(condition: Condition) -> tuple[Condition, ...]:
+    """What a condition is joined of; nothing of a comparison."""
+    if isinstance(condition, AllOf | AnyOf):
+        return condition.parts
+    return (condition.part,) if isinstance(condition, Not) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matching:
     """Which rows match, by what is counted of them: the SQL condition for each kind of event that may be."""
 
+    condition: Condition
+    """What it was made of."""
     ways: tuple[tuple[str, ColumnElement[bool]], ...]
     weights: Mapping[str, ColumnElement[Any]]
     """How many events of each kind a row stands for."""
@@ -110,6 +117,7 @@ class Matching:
         counted = (ANY, *(each for each in weights if each in named and each != ANY))
         rendered = ((each, _render(condition, each, weights)) for each in counted)
         return cls(
+            condition=condition,
             ways=tuple((each, expression) for each, expression in rendered if expression is not None),
             weights=weights,
             comparisons=len(found),
@@ -124,6 +132,7 @@ class Matching:
             for counted, expression in matching.ways:
                 found.setdefault(counted, []).append(expression)
         return cls(
+            condition=AnyOf(tuple(matching.condition for matching in several)),
             ways=tuple((counted, or_(*expressions)) for counted, expressions in found.items()),
             weights=several[0].weights if several else {},
             comparisons=sum(matching.comparisons for matching in several),

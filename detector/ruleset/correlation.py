@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sigma.correlations import SigmaCorrelationTimespan
-
 from detector.ruleset import compare
 from detector.ruleset.categories import unknown
 from detector.ruleset.fields import MOST
 from detector.ruleset.lint import mapping_of
+from detector.ruleset.times import read_span
 from detector.ruleset.wording import listed, nearest, shown
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def read_correlation(section: Any, category: Category, faults: Faults) -> Correl
     kind = _type(section.get("type"), faults)
     _check_rules(section.get("rules"), faults)
     group_by = read_group_by(section.get("group-by"), category, faults, _SECTION, "group-by")
-    timespan = _timespan(section.get("timespan"), faults)
+    timespan = read_span(section.get("timespan"), "timespan", _LONGEST, faults, _SECTION, "timespan")
     comparison, threshold, counted = _condition(section.get("condition"), kind, category, faults)
     generate = section.get("generate", False)
     if not isinstance(generate, bool) and generate is not None:
@@ -151,22 +150,6 @@ def _check_rules(value: Any, faults: Faults) -> None:
     fits = isinstance(value, list) and all(each is None or isinstance(each, str) for each in value)
     if not fits and not isinstance(value, str | None):
         faults.add("rules is not a list of names; write the name or id of each rule after a dash", _SECTION, "rules")
-
-
-def _timespan(value: Any, faults: Faults) -> timedelta | None:
-    if value is None:
-        return None
-    fault = "is not understood; write one such as 30s, 5m or 2h"
-    try:
-        seconds = SigmaCorrelationTimespan(value).seconds
-        if seconds <= _LONGEST.total_seconds():
-            return timedelta(seconds=seconds)
-        fault = f"is longer than {_LONGEST.days} days; shorten it"
-    except ValueError:
-        # Sigma's own error is one, and so is that of a number of thousands of digits.
-        pass
-    faults.add(f"the timespan {shown(value)} {fault}", _SECTION, "timespan")
-    return None
 
 
 def _condition(value: Any, kind: CountType | None, category: Category, faults: Faults) -> tuple[str, int, Field | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from detector.errors import RuleFault
+from detector.ruleset.folders import is_hidden
 from detector.ruleset.wording import shown
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ class Faults:
 
 
 def rule_files(folder: Path) -> tuple[list[Path], list[RuleFault]]:
-    """All *.yml below `folder` (or the one file that it is), sorted, and a fault for what cannot be read as one."""
+    """All *.yml below `folder` (or the one file that it is), sorted, and a fault for what cannot be read as one.
+
+    What is hidden (its name begins with a dot) is passed over.
+    """
     try:
         if folder.suffix == ".yml" and folder.is_file():
             return [folder], []
@@ -77,8 +81,11 @@ def rule_files(folder: Path) -> tuple[list[Path], list[RuleFault]]:
     def unreadable(fault: OSError) -> None:
         faults.append(RuleFault(str(fault.filename), 0, f"{fault.strerror}; let the detector's user read it"))
 
-    for parent, _, names in os.walk(folder, onerror=unreadable):
+    for parent, below, names in os.walk(folder, onerror=unreadable):
+        below[:] = [name for name in below if not is_hidden(name)]
         for name in names:
+            if is_hidden(name):
+                continue
             path = Path(parent, name)
             if path.suffix == ".yaml":
                 faults.append(RuleFault(str(path), 0, "is not read; rule files end in .yml: rename it"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
-from detector.domain import Finding
+from detector.domain import Finding, Telling
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
 from detector.ruleset.screen import read_window
 from detector.ruleset.sieve import Sieve
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector.domain import Scalar, Severity, SnapshotRef
+    from detector.ruleset.disabled import Disabled
+    from detector.ruleset.filters import Filter
     from detector.ruleset.matchers import Match
 
 
@@ -35,8 +37,12 @@ class Rule:
     path: str
     line: int
     produces_findings: bool
-    """False for a rule that only feeds correlations (their `generate` is false)."""
+    """False for a rule that is disabled, or only feeds correlations (their `generate` is false)."""
     matcher: EventMatcher | CorrelationMatcher
+    telling: Telling = field(default_factory=Telling)
+    disabled: Disabled | None = None
+    filters: tuple[Filter, ...] = ()
+    """What it passes over; those that have ended or are disabled are left out."""
 
     @property
     def kind(self) -> Literal["event", "correlation"]:
@@ -55,7 +61,7 @@ class RuleSet:
     @property
     def looks_back(self) -> timedelta:
         """How far before a snapshot's end the rows are that rules look at."""
-        spans = [rule.matcher.timespan for rule in self.rules if isinstance(rule.matcher, CorrelationMatcher)]
+        spans = [rule.matcher.timespan for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
         return max(spans, default=timedelta(0))
 
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
@@ -89,6 +95,7 @@ def finding(rule: Rule, host: str, match: Match) -> Finding:
         start=match.start,
         end=match.end,
         evidence=match.evidence,
+        telling=rule.telling,
     )
 
 

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
+from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
 from detector.domain import Severity
 from detector.ruleset.categories import category_of
 from detector.ruleset.compile import compile_detection, too_large
 from detector.ruleset.conditions import Matching
-from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, read_group_by
-from detector.ruleset.documents import Document, Faults, read_documents, rule_files
+from detector.ruleset.correlation import Correlation, counted_rules, read_correlation
+from detector.ruleset.disabled import lists_disabled, read_disabled
+from detector.ruleset.documents import Document, Faults
+from detector.ruleset.drafts import Draft, by_name, find, unreplaced
+from detector.ruleset.entries import entries_of
 from detector.ruleset.evaluate import Rule, RuleSet
-from detector.ruleset.lint import check_top, is_correlation, mapping_of
+from detector.ruleset.extension import check_explain, read_extension
+from detector.ruleset.filters import narrowed, read_exclusion
+from detector.ruleset.lint import check_top, is_correlation, is_filter
 from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+from detector.ruleset.sources import RuleFile, read_files
+from detector.ruleset.tuning import disable, filter_out
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from detector.errors import RuleFault
-    from detector.ruleset.events import Category
-    from detector.ruleset.fields import Field
-
-_EXTENSION = "x-detector"
+    from detector.ruleset.catalogue import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,92 +43,166 @@ class LoadedRules:
 
     ruleset: RuleSet
     faults: tuple[RuleFault, ...]
+    """Of the files as they are now."""
+    entries: tuple[Entry, ...]
+    """All that stands in them, by path and line."""
+    files: Mapping[str, RuleFile]
+    """What the rules are made of, by path: what is good, should a file be broken later."""
+    changes_at: datetime | None
+    """When a filter ends, or a rule is no longer disabled: then the files are to be loaded again."""
 
 
-def load_rules(folders: Sequence[Path]) -> LoadedRules:
+def load_rules(
+    folders: Sequence[Path],
+    *,
+    checked: Sequence[Path] = (),
+    good: Mapping[str, RuleFile] | None = None,
+    channels: Collection[str] | None = None,
+    now: datetime | None = None,
+) -> LoadedRules:
     """Reads all *.yml below `folders` (or the single files among them).
 
-    Faults come back as values, by path and line; nothing is raised for them.
+    Rules take the place of those of the same id in folders that are named before. Faults come back as values, by path
+    and line; nothing is raised for them. In the place of a file with a fault stands what is `good` of it, else what it
+    would have replaced.
+
+    Args:
+        folders: a later one goes before an earlier one.
+        checked: folders and files that go before all of them, as one.
+        good: what an earlier call has made rules of.
+        channels: the names of all channels; None: rules may name any.
+        now: decides what has ended.
     """
-    faults: list[RuleFault] = []
-    files: dict[str, Path] = {}
-    for folder in folders:
-        found, unreadable = rule_files(folder)
-        faults += unreadable
-        for path in found:
-            # A file that is reached by two ways is one file.
-            files.setdefault(os.path.realpath(path), path)
-    drafts: list[_Draft] = []
-    for path in files.values():
-        documents, broken = read_documents(path)
-        faults += broken
-        drafts += [_drafted(document) for document in documents]
-    _check_names(drafts)
-    _read_correlations(drafts)
-    unread = {fault.path for fault in faults}
-    for draft in drafts:
-        if draft.path not in unread and not draft.faults.found:
-            _ask_sigma(draft)
-    refused = unread | {draft.path for draft in drafts if draft.faults.found}
-    _resolve(drafts, refused)
-    faults += [fault for draft in drafts for fault in draft.faults.found]
-    sound = [draft for draft in drafts if draft.path not in refused]
-    return LoadedRules(ruleset=RuleSet(_rules(sound)), faults=tuple(sorted(set(faults))))
+    now = now or datetime.now(UTC)
+    good = good or {}
+    files, unreadable = read_files(folders, checked)
+    chosen = {file.path: file for file in files}
+    # What nobody can look for is not gone.
+    lost = tuple(f"{fault.path}/" for fault in unreadable)
+    chosen |= {path: file for path, file in good.items() if path not in chosen and path.startswith(lost)}
+    linker = _Linker([*chosen.values(), *good.values()], channels, now)
+    first = linked = linker.link(chosen)
+    # A file that is refused matters to others only if something can stand in for it, or if it reaches beyond itself.
+    while any(path in good or path in linked.reaching for path in linked.refused):
+        for path in linked.at_fault:
+            before = good.get(path)
+            if before is None or chosen[path] is before:
+                del chosen[path]
+            else:
+                chosen[path] = before
+        linked = linker.link(chosen)
+    sound = [draft for draft in linked.drafts if draft.path not in linked.refused]
+    rules = list(_rules([draft for draft in sound if draft.replaced_by is None]))
+    ends = [each.until for draft in sound for each in (draft.filter, *draft.entries) if each is not None and each.until]
+    used = {path: file for path, file in chosen.items() if path not in linked.refused}
+    # What waits for a refused rule in whose place another one stands need not wait.
+    waiting = {fault for fault in first.waiting if not any(used.get(fault.path) is file for file in files)}
+    return LoadedRules(
+        ruleset=RuleSet(rules),
+        faults=tuple(sorted({*unreadable, *first.faults, *waiting})),
+        entries=entries_of(sound, first.drafts, rules, now),
+        files=used,
+        changes_at=min((end for end in ends if end > now), default=None),
+    )
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Draft:
-    """One document on its way to a rule."""
+@dataclass(slots=True, kw_only=True)
+class _Linked:
+    """What some files amount to together."""
 
-    document: Document
-    faults: Faults
-    category: Category
-    """What it looks at; of a correlation, what the rules that it counts look at."""
-    matching: Matching | None = None
-    """Of a single-event rule, or of all rules that a correlation counts; None when refused."""
-    group_by: tuple[Field, ...] | None = None
-    correlation: Correlation | None = None
-    bases: list[_Draft] = field(default_factory=list)
-
-    @property
-    def path(self) -> str:
-        return self.document.path
-
-    @property
-    def names(self) -> Iterator[tuple[str, str]]:
-        """What a correlation may call the rule: the key, "id" or "name", and the id in lower case or the name."""
-        for key in ("id", "name"):
-            if isinstance(value := self.document.content.get(key), str):
-                yield key, value.lower() if key == "id" else value
+    drafts: list[Draft]
+    faults: set[RuleFault]
+    waiting: set[RuleFault]
+    """Those of correlations that only count rules of refused files."""
+    refused: set[str]
+    at_fault: set[str]
+    """Those of `refused` in which something is to be corrected: the others only count rules of refused ones."""
+    reaching: set[str]
+    """Files that change what others contribute: by taking the place of rules, or by filters."""
 
 
-def _drafted(document: Document) -> _Draft:
+class _Linker:
+    """Puts documents of many files together, each of which is compiled once."""
+
+    def __init__(self, files: Iterable[RuleFile], channels: Collection[str] | None, now: datetime) -> None:
+        self._now = now
+        self._drafts = {
+            id(file): [_drafted(document, file.layer, channels) for document in file.documents] for file in files
+        }
+        self._channels = channels
+        self._mentioned = {name for drafts in self._drafts.values() for draft in drafts for _, name in draft.names}
+
+    def link(self, files: Mapping[str, RuleFile]) -> _Linked:
+        drafts = [draft.anew() for file in files.values() for draft in self._drafts[id(file)]]
+        current = unreplaced(drafts)
+        _check_names(current)
+        self._read_correlations(current)
+        unread = {path for path, file in files.items() if file.faults}
+        for draft in current:
+            if draft.path not in unread and not draft.faults.found:
+                _ask_sigma(draft)
+        disable(current, self._mentioned, unread, self._now)
+        filter_out(current, self._mentioned, unread | _at_fault(drafts), self._now)
+        at_fault = unread | _at_fault(drafts)
+        refused = set(at_fault)
+        _resolve(current, refused)
+        at_fault |= {draft.path for draft in drafts if draft.faults.found and not draft.waits}
+        return _Linked(
+            drafts=drafts,
+            faults={fault for file in files.values() for fault in file.faults}
+            | {fault for draft in drafts for fault in draft.faults.found if not draft.waits},
+            waiting={fault for draft in drafts for fault in draft.faults.found if draft.waits},
+            refused=refused,
+            at_fault=at_fault or refused,
+            reaching={draft.replaced_by.path for draft in drafts if draft.replaced_by is not None}
+            | {draft.path for draft in drafts if draft.filter is not None},
+        )
+
+    def _read_correlations(self, drafts: Sequence[Draft]) -> None:
+        """Reads what waits for the category of the rules that it counts."""
+        known = by_name(drafts)
+        for draft in drafts:
+            if is_correlation(draft.document.content):
+                section = draft.document.content["correlation"]
+                names = counted_rules(section)
+                bases = [base for name in names if (base := find(name, known)) is not None]
+                if bases:
+                    draft.category = bases[0].category
+                draft.correlation = read_correlation(section, draft.category, draft.faults)
+                draft.extension = read_extension(draft.category, draft.faults, self._channels)
+                if draft.correlation is not None:
+                    grouped = draft.correlation.group_by
+                    check_explain(draft.extension.telling, grouped, draft.category, draft.faults)
+
+
+def _at_fault(drafts: Iterable[Draft]) -> set[str]:
+    return {draft.path for draft in drafts if draft.faults.found}
+
+
+def _drafted(document: Document, layer: int, channels: Collection[str] | None) -> Draft:
     faults = Faults(document)
     content = document.content
-    draft = _Draft(document=document, faults=faults, category=category_of(content))
+    draft = Draft(document=document, layer=layer, faults=faults, category=category_of(content))
+    if lists_disabled(document.path):
+        draft.entries = read_disabled(faults)
+        return draft
     check_top(faults)
-    if "detection" in content and not is_correlation(content):
+    if is_filter(content):
+        draft.exclusion = read_exclusion(content["filter"], draft.category, faults)
+        draft.extension = read_extension(draft.category, faults, channels)
+    elif "detection" in content and not is_correlation(content):
         draft.matching = compile_detection(content["detection"], draft.category, faults)
-        draft.group_by = _extension(draft.category, faults)
+        draft.extension = read_extension(draft.category, faults, channels)
+        actors = [field for fields in draft.category.actors.values() for field in fields]
+        check_explain(draft.extension.telling, draft.extension.group_by or actors, draft.category, faults)
     return draft
 
 
-def _read_correlations(drafts: Sequence[_Draft]) -> None:
-    """Reads what waits for the category of the rules that it counts."""
-    known = _by_name(drafts)
-    for draft in drafts:
-        if is_correlation(draft.document.content):
-            section = draft.document.content["correlation"]
-            names = counted_rules(section)
-            bases = [base for name in names if (base := _find(name, known)) is not None]
-            if bases:
-                draft.category = bases[0].category
-            draft.correlation = read_correlation(section, draft.category, draft.faults)
-
-
-def _ask_sigma(draft: _Draft) -> None:
+def _ask_sigma(draft: Draft) -> None:
     """Notes what pySigma itself has against a rule that is sound so far."""
-    kind = SigmaRule if draft.correlation is None else SigmaCorrelationRule
+    if not draft.is_rule and draft.exclusion is None:
+        return
+    kind = SigmaFilter if draft.exclusion else SigmaRule if draft.correlation is None else SigmaCorrelationRule
     try:
         errors = kind.from_dict(dict(draft.document.content), collect_errors=True).errors
     except SigmaError as fault:
@@ -132,23 +211,8 @@ def _ask_sigma(draft: _Draft) -> None:
         draft.faults.add(f"Sigma refuses the rule: {error}; correct it")
 
 
-def _extension(category: Category, faults: Faults) -> tuple[Field, ...] | None:
-    extension = mapping_of(faults.document.content.get(_EXTENSION), ("group_by",), faults, _EXTENSION)
-    if not extension:
-        return None
-    return read_group_by(extension.get("group_by"), category, faults, _EXTENSION, "group_by") or None
-
-
-def _by_name(drafts: Sequence[_Draft]) -> dict[str, _Draft]:
-    return {name: draft for draft in reversed(drafts) for _, name in draft.names}
-
-
-def _find(name: str, known: dict[str, _Draft]) -> _Draft | None:
-    return known.get(name) or known.get(name.lower())
-
-
-def _check_names(drafts: Iterable[_Draft]) -> None:
-    first: dict[str, _Draft] = {}
+def _check_names(drafts: Iterable[Draft]) -> None:
+    first: dict[str, Draft] = {}
     for draft in drafts:
         for key, name in draft.names:
             if (other := first.setdefault(name, draft)) is not draft:
@@ -157,12 +221,12 @@ def _check_names(drafts: Iterable[_Draft]) -> None:
                 draft.faults.add(f"the {key} {shown(name)} belongs to the rule at {where}; {advice}", key)
 
 
-def _resolve(drafts: Sequence[_Draft], refused: set[str]) -> None:
+def _resolve(drafts: Sequence[Draft], refused: set[str]) -> None:
     """Gives each correlation the rules that it counts; refuses the files of those that miss one.
 
     A refused file takes its other rules with it, and so correlations elsewhere that count them.
     """
-    known = _by_name(drafts)
+    known = by_name(drafts)
     waiting = [(draft, draft.correlation) for draft in drafts if draft.correlation is not None]
     lost = True
     while lost:
@@ -175,29 +239,40 @@ def _resolve(drafts: Sequence[_Draft], refused: set[str]) -> None:
                 lost = True
 
 
-def _find_bases(draft: _Draft, correlation: Correlation, known: dict[str, _Draft], refused: set[str]) -> None:
+def _find_bases(draft: Draft, correlation: Correlation, known: dict[str, Draft], refused: set[str]) -> None:
     draft.bases.clear()
+    waits = not draft.faults.found
+    before = len(draft.faults.found)
     for index, name in enumerate(correlation.rules):
-        base = _find(name, known)
+        base = find(name, known)
         place = ("correlation", "rules", index)
+        if base is not None and base.path in refused and base.path != draft.path:
+            draft.faults.add(f"the rule {shown(name)} is refused; correct {base.path} first", *place)
+            continue
         if base is None:
             hint = nearest(name, known) if known else "write it"
             draft.faults.add(f"no rule has the name or id {shown(name)}; {hint}", *place)
-        elif is_correlation(base.document.content):
-            draft.faults.add(f"{shown(name)} is itself a correlation; name single-event rules", *place)
+        elif not base.is_rule or is_correlation(base.document.content):
+            what = "itself a correlation" if base.is_rule else "a filter"
+            draft.faults.add(f"{shown(name)} is {what}; name single-event rules", *place)
         elif base.category is not draft.category:
             what = f"{shown(name)} looks at {base.category.name}, what stands before it at {draft.category.name}"
             draft.faults.add(f"{what}; count rules of one category", *place)
-        elif base.path in refused and base.path != draft.path:
-            draft.faults.add(f"the rule {shown(name)} is refused; correct {base.path} first", *place)
         else:
             draft.bases.append(base)
-    draft.matching = Matching.any_of([base.matching for base in draft.bases if base.matching is not None])
+            continue
+        waits = False
+    draft.waits = waits and len(draft.faults.found) > before
+    exclusions = [exclusion for _, exclusion in draft.filters]
+    draft.matching = Matching.any_of(
+        [narrowed(base.matching, exclusions) for base in draft.bases if base.matching is not None]
+    )
     if fault := too_large(draft.matching):
         draft.faults.add(f"with all its rules the correlation {fault}", "correlation", "rules")
+        draft.waits = False
 
 
-def _rules(drafts: Sequence[_Draft]) -> Iterator[Rule]:
+def _rules(drafts: Sequence[Draft]) -> Iterator[Rule]:
     silent = {
         id(base)
         for draft in drafts
@@ -214,8 +289,11 @@ def _rules(drafts: Sequence[_Draft]) -> Iterator[Rule]:
             false_positives=tuple(content.get("falsepositives", ())),
             path=draft.path,
             line=draft.document.line(),
-            produces_findings=id(draft) not in silent,
-            matcher=EventMatcher(draft.category, matching, draft.group_by)
+            produces_findings=id(draft) not in silent and draft.disabled is None,
+            matcher=EventMatcher(draft.category, matching, draft.extension.group_by)
             if draft.correlation is None
             else CorrelationMatcher(draft.category, draft.correlation, matching),
+            telling=draft.extension.telling,
+            disabled=draft.disabled,
+            filters=tuple(each for each, _ in draft.filters),
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
-from detector.errors import DeliveryError, RuleError, StoreDamagedError, StoreError
+from detector.errors import DeliveryError, StoreDamagedError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.notify.outbox import Notifier
-    from detector.pipeline import Detected
+    from detector.pipeline import Detected, RulesRefused
+    from detector.ruleset.evaluate import RuleSet
+    from detector.service.rule_files import RuleFiles
 
 # How soon detection notices a new snapshot, and delivery a new notification.
 _POLL_SECONDS = 0.25
@@ -50,13 +53,14 @@ class Reporter(Protocol):
         """Something that is stored was deleted."""
 
     def fault(self, message: str) -> None:
-        """Something is wrong, or right again; the role goes on."""
+        """Something is wrong, right again, or changed; the role goes on."""
 
 
 def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     """Takes each stored snapshot through models, rules and alerts, oldest first, and delivers what is to be sent.
 
-    Starts where it stopped. Rule files with faults are left out, and named.
+    Starts where it stopped. Rule files are read again when they change; those with faults are named, and what was good
+    of them stays in force.
 
     Raises:
         ConfigError: a channel cannot be used.
@@ -71,7 +75,12 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         report.fault(renew(settings.database_url, fault))
         engine.dispose()
         check_current(engine)
-    stages = build_stages(settings, report)
+    # Here, since pySigma takes its time.
+    from detector.service.rule_files import RuleFiles
+
+    rules = RuleFiles(settings, report)
+    stages = build_stages(settings, rules.ruleset)
+    refused = _Refused(engine, settings.host_name, rules)
     delivery = Thread(
         target=_deliver,
         name="delivery",
@@ -97,6 +106,9 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             if not keeping.is_alive():
                 raise StoreError("the database is not looked after any more", hint="see what was said before")
             try:
+                if (ruleset := rules.renewed()) is not None:
+                    stages = replace(stages, ruleset=ruleset)
+                refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
                 for host_id, seconds in watch.silent(engine):
                     pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
@@ -105,7 +117,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
-                stages = build_stages(settings, report)
+                stages = build_stages(settings, rules.anew())
+                refused.forget()
                 watch.forget()
                 stop.wait(_STORE_RENEWED_SECONDS)
             except StoreError as fault:
@@ -120,28 +133,42 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         keeping.join(_LAST_DELIVERY_SECONDS)
 
 
-def build_stages(settings: Settings, report: Reporter) -> pipeline.Stages:
-    """The stages of detection as configured.
+class _Refused:
+    """Sees to it that what is wrong with rule files is told, once while it lasts."""
 
-    Raises:
-        RuleError: no rule is left to work with.
-    """
+    def __init__(self, engine: Engine, host: str, rules: RuleFiles) -> None:
+        self._engine, self._host, self._rules = engine, host, rules
+        self._told: RulesRefused | None = None
+        self._is_told = False
+
+    def forget(self) -> None:
+        """Begins anew, in another database."""
+        self._is_told = False
+
+    def notice(self, stages: pipeline.Stages) -> None:
+        """Tells what has changed, as soon as there is a snapshot to tell it with.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        refused = self._rules.refused
+        if self._rules.settled and (not self._is_told or refused != self._told):
+            self._is_told = pipeline.notice_refused(self._engine, self._host, refused, stages, now=datetime.now(UTC))
+            self._told = refused
+
+
+def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
+    """The stages of detection as configured."""
     from detector.alerts.book import AlertBook, ChannelPolicy
     from detector.domain import Severity
     from detector.models.scorer import HostScorer
-    from detector.ruleset.load import load_rules
 
-    loaded = load_rules(settings.rule_folders)
-    if loaded.faults and not loaded.ruleset.rules:
-        raise RuleError(loaded.faults)
-    for fault in loaded.faults:
-        report.fault(f"rule refused: {fault}")
     channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
     if settings.notify.console:
         channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
     return pipeline.Stages(
         scorer=HostScorer(settings.models),
-        ruleset=loaded.ruleset,
+        ruleset=ruleset,
         alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
     )
 

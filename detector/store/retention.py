@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from detector.store import expiry, old_alerts, old_parts, silence, summaries
+from detector.store import expiry, held, old_alerts, old_parts, rule_faults, silence, summaries
 from detector.store.engine import reading, relaxed, writing
 from detector.store.references import Unreferenced
 from detector.store.tables import daily_counts, hourly_counts
@@ -144,7 +144,8 @@ class Retention:
         for state in self.hosts():
             yield from self.unreferenced(state, done, names_too=True)
         with writing(self.engine) as connection:
-            silence.forget(connection, before=now - self.kept.alerts)
+            for kind in (silence, held, rule_faults):
+                kind.forget(connection, before=now - self.kept.alerts)
 
     def expire(self, state: HostState, before: datetime | None, upto: int, done: Done) -> int:
         """One step: see `expiry.expire`."""

@@ -47,10 +47,15 @@ class Host:
         observe(self.engine, ref, {row.key_id: observed for row in rows})
         return ref, tuple(EvidenceRef(seq=ref.seq, key_id=row.key_id, session=row.count.session) for row in rows)
 
+    @property
+    def book(self) -> AlertBook:
+        """A new one each time, as after a restart."""
+        return AlertBook(self.channels, self.cooldown)
+
     def record(self, ref: SnapshotRef, *found: Finding) -> None:
-        """What detection does with findings; a new book each time, as after a restart."""
+        """What detection does with findings, of a host that was watched for long."""
         with writing(self.engine) as connection:
-            AlertBook(self.channels, self.cooldown).record(connection, ref, found)
+            self.book.record(connection, ref, found)
 
     def alerts(self) -> list[Alert]:
         """All alerts, the newest first."""

@@ -4,8 +4,9 @@ A case holds `snapshots.jsonl`, one snapshot a line (`start`, `end`, and `counts
 with what the models said of a row among them; `losses`, `health` and `waited_seconds` if there are any), and
 `findings.json`, all findings expected of them: the number of the line, the title of the rule, the group and the number
 of rows. Between two lines nothing happened; with `unwatched` in the second, nobody watched. With `replaced` in the
-first, the database took the place of a damaged one of this name. The rules are those of the case's `rule.yml`, or all
-that ship: a case of one rule so proves as well that the others are silent.
+first, the database took the place of a damaged one of this name; with `rules_refused`, so many rule files are refused.
+The rules are those of the case's `rule.yml`, or all that ship: a case of one rule so proves as well that the others are
+silent.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy import delete, insert
 from detector import shipped
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.ruleset.load import load_rules
-from detector.store import silence
+from detector.store import rule_faults, silence
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import replacements
@@ -85,6 +86,8 @@ def _replayed(engine: Engine, case: str) -> list[dict[str, Any]]:
             numbers = {each.count.key: each.key_id for each in read_counts(connection, ref)}
             if "silent_seconds" in written:
                 silence.note(connection, ref, written["silent_seconds"], end)
+            if "rules_refused" in written:
+                rule_faults.note(connection, ref, written["rules_refused"], "mine.yml:4: level is never 'lwo'", end)
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})
         with reading(engine) as connection:
             for finding in loaded.ruleset.evaluate(connection, ref):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from detector import shipped
 from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.compare import MODIFIERS
 from detector.ruleset.fields import Field, Kind
@@ -66,6 +67,8 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
     """The rules on the page load as they stand."""
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)):
         (tmp_path / f"{number}.yml").write_text(text, encoding="utf-8")
-    loaded = load_rules([tmp_path])
+    (tmp_path / "0.yml").rename(tmp_path / "disabled.yml")
+    loaded = load_rules([shipped.folder("rules"), tmp_path])
     assert loaded.faults == ()
-    assert len(loaded.ruleset.rules) == 5
+    ours = [entry for entry in loaded.entries if entry.path.startswith(str(tmp_path))]
+    assert sorted(entry.kind for entry in ours) == ["correlation"] * 2 + ["event"] * 3 + ["filter"]

@@ -12,6 +12,7 @@ import pytest
 from detector import pipeline
 from detector.config import Settings
 from detector.domain import Losses
+from detector.ruleset.load import load_rules
 from detector.service.detecting import build_stages
 from detector.service.keeping import Keeping, kept_from
 from detector.store import sizes
@@ -36,7 +37,7 @@ def test_a_scan_stays_within_the_size(engine: Engine, detected: bool) -> None:
     said = Lines()
     kept = replace(kept_from(Settings(), engine), most_bytes=most)
     keeping = Keeping(engine, kept, Event(), said)
-    stages = build_stages(Settings(), said)
+    stages = build_stages(Settings(), load_rules(Settings().rule_folders).ruleset)
     # Long enough for what is remembered to become old.
     recorder = Recorder(engine, interval=timedelta(minutes=1), unpacked=False)
     largest = 0

@@ -267,7 +267,9 @@ def test_rules_see_what_came_before_a_crash(server: Postgres) -> None:
     titles: list[str] = []
 
     class Book:
-        def record(self, _connection: object, _snapshot: object, findings: Sequence[Finding]) -> None:
+        def record(
+            self, _connection: object, _snapshot: object, findings: Sequence[Finding], _learning: object
+        ) -> None:
             titles.extend(finding.rule_title for finding in findings)
 
     stages = Stages(scorer=HostScorer(Models(burn_in_hours=0)), ruleset=rules, alert_book=Book())

@@ -12,7 +12,14 @@ from detector.store.tables.captured import (
     replacements,
     snapshots,
 )
-from detector.store.tables.detected import connection_counts, detection_cursors, observations, silences
+from detector.store.tables.detected import (
+    connection_counts,
+    detection_cursors,
+    held_findings,
+    observations,
+    rule_faults,
+    silences,
+)
 from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
@@ -27,6 +34,7 @@ __all__ = [
     "detection_cursors",
     "evidence",
     "findings",
+    "held_findings",
     "hosts",
     "hourly_counts",
     "imports",
@@ -43,6 +51,7 @@ __all__ = [
     "packed_counts",
     "packed_observations",
     "replacements",
+    "rule_faults",
     "silences",
     "snapshots",
 ]

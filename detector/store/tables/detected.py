@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Integer, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, String, Table, Text
 
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import OUTCOMES, metadata
@@ -28,6 +28,37 @@ silences = Table(
     Column("noticed_at", UtcDateTime, nullable=False),
     # Since when nothing had come, by the clock of whoever noticed.
     Column("silent_seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# That rule files are refused: told with a snapshot of one host, once while it lasts.
+rule_faults = Table(
+    "rule_faults",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("noticed_at", UtcDateTime, nullable=False),
+    Column("files", Integer, nullable=False),
+    # The first fault, as `detector rules check` says it.
+    Column("fault", Text, nullable=False),
+    # NULL: it lasts.
+    Column("ended_at", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+
+# What rules have found on hosts of which nobody is to be told yet: one row for each incident.
+held_findings = Table(
+    "held_findings",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("rule_id", Text, primary_key=True),
+    Column("fingerprint", String(32), primary_key=True),
+    Column("group", JSON, nullable=False),
+    Column("findings", BigInteger, nullable=False),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    # The last snapshot whose finding is among them.
+    Column("seq", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,71 @@
+"""Where a user's changes go, and that a file there is old or new, and nothing in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from detector import config, shipped
+from detector.errors import RuleWriteError
+from detector.ruleset.documents import rule_files
+from detector.ruleset.folders import check_is_read, own_folder, replace_file
+
+_SHIPPED = shipped.folder("rules")
+
+
+def test_changes_go_to_the_last_folder_that_does_not_ship(tmp_path: Path) -> None:
+    """The shipped folder is never written to, however it is spelt, nor is a single file a folder."""
+    mine, more = tmp_path / "mine", tmp_path / "more"
+    assert own_folder([_SHIPPED, mine]) == mine
+    assert own_folder([mine, more, _SHIPPED / ".." / _SHIPPED.name, tmp_path / "one.yml"]) == more
+    assert own_folder([_SHIPPED]) == Path("/etc/detector/rules")
+
+
+def test_a_folder_that_is_not_read_is_not_written_to() -> None:
+    """Where the shipped rules alone are configured, the fault says what to write; by default the folder is made."""
+    system = config.SYSTEM_FILE.parent / "rules"
+    check_is_read(system, config.Settings())
+    with pytest.raises(RuleWriteError) as fault:
+        check_is_read(system, config.Settings(rules=config.Rules(folders=(str(_SHIPPED),))))
+    assert fault.value.hint.endswith(f'folders = ["{_SHIPPED}", "/etc/detector/rules"]')
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    """A file keeps mode and owner, a link stays a link, a new file can be read by all; nothing is left beside it."""
+    path = tmp_path / "deep" / "rule.yml"
+    replace_file(path, "one")
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o640)
+    link = tmp_path / "link.yml"
+    link.symlink_to(path)
+    replace_file(link, "two")
+    assert link.is_symlink()
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o640)
+    assert [each.name for each in path.parent.iterdir()] == ["rule.yml"]
+
+
+def test_what_cannot_be_written_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails in between leaves the old file and nothing else."""
+    path = tmp_path / "rule.yml"
+    replace_file(path, "old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RuleWriteError, match=r"rule\.yml: No space left on device"):
+        replace_file(path, "new")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("rule.yml", "old")]
+
+
+def test_what_is_hidden_is_not_read(tmp_path: Path) -> None:
+    """Neither earlier versions in `.versions` nor files that are being written are rules."""
+    for name in ("rule.yml", ".rule.yml", ".versions/rule.yml", "below/.old/rule.yml", "below/rule.yml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    found, faults = rule_files(tmp_path)
+    assert [str(each.relative_to(tmp_path)) for each in found] == ["below/rule.yml", "rule.yml"]
+    assert faults == []

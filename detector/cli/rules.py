@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.rules_edit import edit
+from detector.cli.rules_test import test
 from detector.cli.terminal import Column, note, print_json, print_table, say
 from detector.errors import RuleError
 
@@ -124,3 +126,7 @@ def check(settings: Settings, /, paths: tuple[Path, ...], as_json: bool) -> None
     if not as_json:
         number = len(loaded.ruleset.rules)
         say(f"{number} {'rule' if number == 1 else 'rules'}, no faults")
+
+
+for verb in (test, edit):
+    rules.add_command(verb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from detector.store.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from datetime import date, datetime, timedelta
 
     from sqlalchemy import Connection, Engine
 
@@ -74,7 +75,13 @@ class Result:
 
     tally: Tally
     looked: Looked = field(default_factory=Looked)
-    findings: int = 0
+    days: Counter[date] = field(default_factory=Counter)
+    """Findings by the day, of UTC, on which their snapshots ended."""
+
+    @property
+    def findings(self) -> int:
+        """How many there are."""
+        return self.days.total()
 
 
 def backtest(engine: Engine, rule: Rule, wanted: Wanted, cooldown: timedelta, told: Callable[[float], None]) -> Result:
@@ -92,7 +99,7 @@ def backtest(engine: Engine, rule: Rule, wanted: Wanted, cooldown: timedelta, to
     """
     result = Result(tally=Tally(cooldown))
     for snapshot, findings in found(engine, rule, wanted, result.looked, told):
-        result.findings += len(findings)
+        result.days[snapshot.end.date()] += len(findings)
         result.tally.add(snapshot, findings)
     return result
 

@@ -2,6 +2,7 @@
 
 SHELL := /bin/bash
 VENV := .venv
+SIGMA := build/sigma
 BIN := $(VENV)/bin
 # The lock files name every package. Without --no-deps pip may want a newer release than the one they pin, where a package
 # asks for another one's extra (`coverage[toml]`), and then refuses it for having no hash.
@@ -35,7 +36,7 @@ run: machine-run $(VENV)/runtime.stamp
 # which one worker has all that look at what is counted; and, alone, what connects by the thousand. What all of them
 # covered is put together at the end.
 COVERED := --cov --cov-report= --cov-fail-under=0
-test: machine-test lint
+test: machine-test lint $(SIGMA)/stamp
 	@code=0; \
 	$(BIN)/pytest -m 'not kernel' -n logical --maxprocesses 4 --dist worksteal $(COVERED) || code=$$?; \
 	$(BIN)/pytest -m 'kernel and not alone' -n logical --maxprocesses 3 --dist loadfile $(COVERED) --cov-append \
@@ -67,9 +68,10 @@ lock: $(VENV)/dev.stamp
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --group build -o requirements/build.txt
 	$(LOCK) pyproject.toml --group build --group dev -o requirements/dev.txt
+	$(LOCK) --group sigma -o requirements/sigma.txt
 
 clean:
-	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SIGMA) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 MACHINES := machine-run machine-test machine-bench
 .PHONY: $(MACHINES)
@@ -90,4 +92,11 @@ $(VENV)/runtime.stamp: $(VENV)/bin/python requirements/runtime.txt requirements/
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
 	@echo 'preparing the tools for development (once) …'
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Of the same Python, and of nothing else.
+$(SIGMA)/stamp: requirements/sigma.txt
+	@echo 'preparing sigma-cli (once) …'
+	@$(PYTHON) -m venv $(SIGMA)
+	@$(SIGMA)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/sigma.txt
 	@touch $@

@@ -46,7 +46,7 @@ class Program(click.Group):
         "alerts": Verb("detector.cli.alerts:alerts", "List alerts, and show one with all that is behind it."),
         "import": Verb("detector.cli.importing:import_", "Store what logs tell, as snapshots of a host."),
         "export": Verb("detector.cli.export:export", "Write rows or alerts as OCSF events, one JSON object a line."),
-        "rules": Verb("detector.cli.rules:rules", "List the rules in force, and check rule files."),
+        "rules": Verb("detector.cli.rules:rules", "List, check and tune the rules."),
         "notify": Verb("detector.cli.notify:notify", "Try the channels that alerts are sent to."),
         "db": Verb("detector.cli.db:db", "Look after the database."),
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from detector.domain import Severity
     from detector.ruleset.evaluate import Rule
     from detector.ruleset.filters import Filter
@@ -41,6 +43,8 @@ class Entry:
     state: State
     path: str
     line: int
+    content: Mapping[str, Any]
+    """What stands there; of a refused one anything may."""
     why: str = ""
     """Why it is not in force, and until when."""
     rule: Rule | None = None

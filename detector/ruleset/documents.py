@@ -112,7 +112,12 @@ def read_documents(path: Path) -> tuple[list[Document], list[RuleFault]]:
     except UnicodeDecodeError as fault:
         line = raw.count(b"\n", 0, fault.start) + 1
         return [], [RuleFault(name, line, "is not UTF-8 text; save the file as UTF-8")]
-    return _Reader(name).documents(text)
+    return parse_documents(name, text)
+
+
+def parse_documents(path: str, text: str) -> tuple[list[Document], list[RuleFault]]:
+    """The documents of a text that stands, or is to stand, at `path`, and all faults of its YAML."""
+    return _Reader(path).documents(text)
 
 
 class _Refused(yaml.MarkedYAMLError):

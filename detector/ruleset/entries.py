@@ -73,6 +73,7 @@ def _entry(draft: Draft, state: State, why: str, rule: Rule | None = None) -> En
         state=state,
         path=draft.path,
         line=draft.document.line(),
+        content=content,
         why=why,
         rule=rule,
         filter=draft.filter,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
+from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
 from detector import config, shipped
@@ -60,7 +60,7 @@ def replace_file(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A link stays one.
         target = path.resolve()
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        descriptor, name = mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, case, func, select
 
+from detector.domain import SnapshotRef
 from detector.store.filters import known_hosts
-from detector.store.tables import findings, snapshots
+from detector.store.tables import alerts, detection_cursors, findings, hosts, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ class RuleHits:
     """In the last 24 hours."""
     month: int = 0
     """In the last 30 days."""
+    last: datetime | None = None
+    """End of the snapshot of the last one, however long ago; None: there is none, or it has expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +40,11 @@ class Decision:
 
 
 def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits]:
-    """The findings of each rule, by its id, over all hosts; rules without any in 30 days are missing."""
+    """The findings of each rule, by its id, over all hosts; rules without any are missing."""
     day, month = now - timedelta(hours=24), now - timedelta(days=30)
-    hits: dict[str, RuleHits] = {}
+    # Of many findings there are few alerts.
+    last = select(alerts.c.rule_id, func.max(alerts.c.end)).group_by(alerts.c.rule_id)
+    hits = {rule_id: RuleHits(last=end) for rule_id, end in connection.execute(last)}
     for host_id in known_hosts(connection):
         first = (
             select(func.min(snapshots.c.seq))
@@ -53,8 +58,21 @@ def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits
         )
         for rule_id, in_day, in_month in rows:
             other = hits.get(rule_id, RuleHits())
-            hits[rule_id] = RuleHits(day=other.day + in_day, month=other.month + in_month)
+            hits[rule_id] = replace(other, day=other.day + in_day, month=other.month + in_month)
     return hits
+
+
+def newest_detected(connection: Connection) -> SnapshotRef | None:
+    """The newest snapshot of any host that detection has seen."""
+    cursor, columns = detection_cursors.c, snapshots.c
+    row = connection.execute(
+        select(columns.host_id, hosts.c.host, columns.seq, columns.start, columns.end)
+        .join(hosts, hosts.c.host_id == columns.host_id)
+        .join(detection_cursors, (cursor.host_id == columns.host_id) & (cursor.seq == columns.seq))
+        .order_by(columns.end.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else SnapshotRef(**row._mapping)
 
 
 def decisions(connection: Connection, alert_id: int) -> list[Decision]:

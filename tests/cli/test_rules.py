@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector.alerts.book import AlertBook
+from detector.cli.terminal import as_json, local
 from detector.domain import EvidenceRef, Finding, Severity
 from detector.store.engine import open_store, writing
 from tests.builders import Recorder, count
@@ -51,8 +52,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def _record(url: str, *, rule: int, ages: list[timedelta]) -> None:
-    """Findings of a rule, each so long ago."""
+def _record(url: str, *, rule: int, ages: list[timedelta]) -> datetime:
+    """Findings of a rule, each so long ago; gives the end of the last one's snapshot."""
     engine = open_store(url)
     recorder = Recorder(engine, host=f"host of rule {rule}")
     book = AlertBook([], timedelta())
@@ -72,6 +73,7 @@ def _record(url: str, *, rule: int, ages: list[timedelta]) -> None:
         with writing(engine) as connection:
             book.record(connection, ref, [finding])
     engine.dispose()
+    return ref.end
 
 
 def test_rules_are_listed_with_their_hits(call: Call, store: str, folder: Path) -> None:
@@ -79,52 +81,57 @@ def test_rules_are_listed_with_their_hits(call: Call, store: str, folder: Path) 
     (folder / "one.yml").write_text(_rule(1, level="low", title="Low"))
     (folder / "two.yml").write_text(_rule(2, title="Burst"))
     (folder / "three.yml").write_text(_rule(3, title="Arrow"))
-    _record(store, rule=2, ages=[timedelta(hours=1), timedelta(days=2), timedelta(days=40)])
-    _record(store, rule=1, ages=[timedelta(days=29)])
+    hour = _record(store, rule=2, ages=[timedelta(days=40), timedelta(days=2), timedelta(hours=1)])
+    days = _record(store, rule=1, ages=[timedelta(days=29)])
 
     result = call("rules", "list")
 
     assert result.code == 0
     assert result.err == ""
     assert [re.split(r" {2,}", line) for line in result.lines] == [
-        ["severity", "rule", "kind", "24 h", "30 d", "file"],
-        ["high", "Arrow", "event", "0", "0", f"{folder}/three.yml:1"],
-        ["high", "Burst", "event", "1", "2", f"{folder}/two.yml:1"],
-        ["low", "Low", "event", "0", "1", f"{folder}/one.yml:1"],
+        ["severity", "rule", "kind", "state", "24 h", "30 d", "last", "file"],
+        ["high", "Arrow", "event", "active", "0", "0", "-", f"{folder}/three.yml:1"],
+        ["high", "Burst", "event", "active", "1", "2", local(hour)[:16], f"{folder}/two.yml:1"],
+        ["low", "Low", "event", "active", "0", "1", local(days)[:16], f"{folder}/one.yml:1"],
     ]
 
 
 def test_json_has_every_field_of_a_rule(call: Call, store: str, folder: Path) -> None:
     """An object for each rule."""
     (folder / "one.yml").write_text(_rule(1))
-    _record(store, rule=1, ages=[timedelta(hours=1), timedelta(hours=30)])
+    last = _record(store, rule=1, ages=[timedelta(hours=30), timedelta(hours=1)])
 
     assert json.loads(call("rules", "list", "--json").out) == [
         {
             "rule_id": _ID.format(1),
+            "name": None,
             "title": "Rule 1",
             "severity": "high",
             "kind": "event",
+            "state": "active",
+            "why": "",
             "produces_findings": True,
             "description": "A rule for a test.",
             "path": f"{folder}/one.yml",
             "line": 1,
             "hits_24h": 1,
             "hits_30d": 2,
+            "last_hit": as_json(last),
         }
     ]
 
 
 @pytest.mark.usefixtures("store")
 def test_refused_files_are_named_beside_the_list(call: Call, folder: Path) -> None:
-    """A file with a fault is not in the list; its faults are on standard error, and the others are listed."""
+    """A file with a fault is listed as refused; its faults are on standard error."""
     (folder / "good.yml").write_text(_rule(1))
     (folder / "bad.yml").write_text(_rule(2).replace("Image|endswith", "Imagine"))
 
     table, objects = call("rules", "list"), call("rules", "list", "--json")
 
-    assert len(table.lines) == 2
-    assert [each["title"] for each in json.loads(objects.out)] == ["Rule 1"]
+    assert len(table.lines) == 3
+    states = [(each["title"], each["state"]) for each in json.loads(objects.out)]
+    assert states == [("Rule 1", "active"), ("Rule 2", "refused")]
     for result in (table, objects):
         assert result.code == 0
         fault, summary = result.err.splitlines()

@@ -1,0 +1,132 @@
+"""`detector rules tune`: has a rule pass something over for good."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli.rule_changes import change_options, check, own_path, said_author, said_reason, write
+from detector.cli.rule_names import RuleName, find, load, short
+from detector.cli.terminal import note, say
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from detector.config import Settings
+    from detector.domain import Alert
+    from detector.ruleset.catalogue import Entry
+
+# What is behind a larger alert need not be read to its end to see what it has in common.
+_MOST_ROWS = 10_000
+
+
+@click.command()
+@click.argument("named", type=RuleName(), metavar="[RULE]", required=False)
+@click.option(
+    "--exclude",
+    "words",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="What to pass over: all of several fields, any of several values of one. Takes modifiers: FIELD|cidr=VALUE.",
+)
+@click.option(
+    "--from-alert", "alert_id", type=click.IntRange(1), metavar="ID", help="Pass over what this alert is about."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@change_options
+@click.pass_obj
+def tune(
+    settings: Settings,
+    /,
+    named: str | None,
+    words: tuple[str, ...],
+    alert_id: int | None,
+    yes: bool,
+    reason: str | None,
+    until: str,
+    author: str | None,
+) -> None:
+    """Have a rule pass something over, for good or until a day.
+
+    Writes a Sigma filter into your folder of rules, where it can be edited. From an alert it is the narrowest that
+    covers all of it: what its rows have in common, but for what changes from one login to the next. It is shown first.
+
+    \b
+    Examples:
+      detector rules tune horizontal_scan --exclude User=backup --exclude 'DestinationIp|cidr=10.0.0.0/8'
+      detector rules tune --from-alert 12 --reason 'the backup is meant to' --until 2026-12-31
+    """
+    from detector.ruleset import exclusions
+
+    if bool(words) == bool(alert_id):
+        raise click.UsageError("say what to pass over: either --exclude FIELD=VALUE, or --from-alert ID")
+    alert = None
+    if alert_id is not None:
+        alert, rows = _read(settings, alert_id)
+        named = named or alert.rule_id
+    if named is None:
+        raise click.UsageError("say which rule")
+    entry = find(load(settings), named)
+    if entry.kind == "filter":
+        raise DetectorError(f"{short(entry)} is a filter", hint=f"edit it: {entry.path}")
+    category = _category(entry)
+    if alert is None:
+        try:
+            selection = exclusions.from_words(words, category)
+        except ValueError as fault:
+            raise click.BadParameter(str(fault), param_hint="'--exclude'") from None
+    else:
+        selection = exclusions.from_rows(rows) if rows else exclusions.from_group(alert.group, category)
+        if not selection:
+            raise DetectorError(f"what is behind alert {alert_id} has nothing in common", hint="use --exclude")
+    text = exclusions.filter_text(
+        selection,
+        rule=(entry.rule_id, entry.title),
+        category=category,
+        author=said_author(author),
+        reason=said_reason(reason),
+        day=datetime.now(UTC).date(),
+        until=until,
+    )
+    path = _free_path(settings, entry)
+    check(settings, path, text)
+    for line in text.splitlines():
+        say(f"  {line}")
+    if not yes and os.isatty(0):
+        click.confirm(f"write it to {path}?", abort=True)
+    write(settings, path, text)
+    say(f"written: {path}")
+
+
+def _read(settings: Settings, alert_id: int) -> tuple[Alert, list[dict[str, object]]]:
+    from detector.cli.store import stored
+    from detector.store.alerts import alert_rows, read_alert
+
+    with stored(settings) as connection:
+        alert = read_alert(connection, alert_id)
+        if alert is None:
+            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        rows = [dict(row) for row in alert_rows(connection, alert_id, _MOST_ROWS + 1)]
+    if len(rows) > _MOST_ROWS:
+        note(f"more than {_MOST_ROWS:,} rows are behind it: the filter goes by the first of them")
+    return alert, rows[:_MOST_ROWS]
+
+
+def _category(entry: Entry) -> str:
+    if entry.rule is None:
+        raise DetectorError(f"{short(entry)} is {entry.state}", hint="correct its file first: detector rules check")
+    return entry.rule.matcher.wanted.category.name
+
+
+def _free_path(settings: Settings, entry: Entry) -> Path:
+    """A file of the user's folder that is not there yet, named after the rule."""
+    name = re.sub(r"[^a-z0-9]+", "_", entry.title.lower()).strip("_")[:60] or entry.rule_id
+    number = 1
+    while (path := own_path(settings, f"{name}.filter{number}.yml")).exists():
+        number += 1
+    return path

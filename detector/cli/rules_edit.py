@@ -53,14 +53,41 @@ def edit(settings: Settings, /, named: str, since: datetime | None, no_test: boo
     if place.path != source:
         say(f"{source} ships with detector: your copy of it will be {place.path}")
     with edited_alone(place):
-        draft = _Draft.begun(place, before)
-        tested_since = None if no_test else since or datetime.now(UTC) - _USUAL
-        try:
-            _edit(settings, place, draft, tested_since)
-        except (DetectorError, click.Abort, KeyboardInterrupt):
-            draft.leave()
-            raise
-        draft.remove()
+        edit_text(settings, place, before, since=since, compared=not no_test)
+
+
+def edit_text(
+    settings: Settings,
+    place: Place,
+    text: str,
+    *,
+    since: datetime | None = None,
+    compared: bool = True,
+    new: bool = False,
+) -> None:
+    """Lets the user edit `text` until it is put in its place, or given up.
+
+    Args:
+        settings: the configuration.
+        place: where it goes; nobody else edits it meanwhile.
+        text: where the user begins.
+        since: how far back what it finds is looked at; None: as usual.
+        compared: whether it is.
+        new: whether `text` may stay as it is.
+
+    Raises:
+        Abort: it is given up.
+        RuleError: it is given up with faults.
+        DetectorError: the editor fails, or the file cannot be written; what the user wrote is kept.
+    """
+    draft = _Draft.begun(place, text)
+    tested_since = (since or datetime.now(UTC) - _USUAL) if compared else None
+    try:
+        _edit(settings, place, draft, tested_since, new=new)
+    except (DetectorError, click.Abort, KeyboardInterrupt):
+        draft.leave()
+        raise
+    draft.remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +134,14 @@ class _Draft:
             note("nothing was changed")
 
 
-def _edit(settings: Settings, place: Place, draft: _Draft, since: datetime | None) -> None:
-    """Edits until it is put in place, or given up.
-
-    Raises:
-        Abort: it is given up.
-        DetectorError: the editor fails, or the file cannot be written.
-    """
+def _edit(settings: Settings, place: Place, draft: _Draft, since: datetime | None, *, new: bool) -> None:
     from detector.cli.comparison import compare
 
     line: int | None = None
     while True:
         editor.edit(draft.path, line)
         text = draft.text()
-        if text == draft.before:
+        if text == draft.before and not new:
             say("nothing was changed")
             return
         if not text.strip():

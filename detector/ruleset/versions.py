@@ -53,7 +53,7 @@ def read(path: Path) -> str:
 def versions(folder: Path, path: Path) -> list[Version]:
     """The earlier versions of a file of the user's `folder`, the newest first."""
     found = _place(folder, path).glob("*.yml")
-    return [Version(name=each.stem, path=each) for each in sorted(found, key=lambda each: each.stem, reverse=True)]
+    return [Version(name=each.stem, path=each) for each in sorted(found, key=_age, reverse=True)]
 
 
 def keep(folder: Path, path: Path) -> Version:
@@ -62,17 +62,21 @@ def keep(folder: Path, path: Path) -> Version:
     Raises:
         RuleWriteError: it cannot be read, or written; nothing has changed then.
     """
-    text, place = read(path), _place(folder, path)
+    text, before = read(path), versions(folder, path)
     moment = datetime.now(UTC).strftime(_FORM)
-    name, number = moment, 1
-    while (place / f"{name}.yml").exists():
-        number += 1
-        name = f"{moment}-{number}"
-    version = Version(name=name, path=place / f"{name}.yml")
+    last, number = _age(before[0].path) if before else ("", 0)
+    # Never an older one's name, though that may be gone.
+    name = f"{moment}-{number + 1}" if last == moment else moment
+    version = Version(name=name, path=_place(folder, path) / f"{name}.yml")
     replace_file(version.path, text)
     for older in versions(folder, path)[KEPT:]:
         remove_file(older.path)
     return version
+
+
+def _age(path: Path) -> tuple[str, int]:
+    moment, _, number = path.stem.partition("-")
+    return moment, int(number) if number.isdecimal() else 1
 
 
 def _place(folder: Path, path: Path) -> Path:

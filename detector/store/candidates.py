@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import select
 
 from detector.store.chosen import one_of
-from detector.store.packed_arrays import CountArrays, KeySet
+from detector.store.packed_arrays import CountArrays, KeySet, keys_of
 from detector.store.packing import (
     COUNT_COLUMNS,
     PackedObservations,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Columns = CountArrays
     Rows = Mapping[int, Mapping[str, Any] | None]
-    # With seq, end and content.
+    # With seq, end and content, and counts also with how many rows there are.
     Packed = Any
 
 # Packed, some hundred kB.
@@ -129,23 +130,31 @@ class Reader:
 
     def _packed(self, table: Table, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
         here = table.c
-        statement = select(here.seq, here.end, here.content).where(here.host_id == self.host_id, *conditions)
+        columns = [here.seq, here.end, here.content, *([here.rows] if "rows" in here else [])]
+        statement = select(*columns).where(here.host_id == self.host_id, *conditions)
         return self.connection.execute(statement.order_by(here.seq).limit(_PAGE)).all()
 
     def _wanted(self, page: Sequence[Packed], wanted: KeySet) -> Iterator[tuple[int, datetime, Columns, Rows]]:
         """The rows of a page that have wanted keys, and of which detection says what is wanted."""
         found: list[tuple[int, datetime, Columns, list[int]]] = []
-        for packed in page:
+        keys, lengths = keys_of([packed.content for packed in page])
+        chosen = wanted.of(keys)
+        firsts = np.cumsum(lengths) - lengths
+        # Of most snapshots nothing else is read.
+        there = np.unique(np.searchsorted(firsts, np.flatnonzero(chosen), side="right") - 1)
+        self.damaged.update(page[number].seq for number in np.flatnonzero(lengths == 0).tolist() if page[number].rows)
+        for number in there.tolist():
+            packed = page[number]
+            first = firsts[number]
             try:
                 columns = CountArrays(packed.content)
-                rows = wanted.of(columns.column("key_id")).nonzero()[0].tolist()
                 # The last one says whether all are whole.
                 columns.column(COUNT_COLUMNS[-1])
             except PackingError:
                 self.damaged.add(packed.seq)
                 continue
-            if rows:
-                found.append((packed.seq, packed.end, columns, rows))
+            rows = np.flatnonzero(chosen[first : first + lengths[number]]).tolist()
+            found.append((packed.seq, packed.end, columns, rows))
         if not self.scores or not found:
             yield from ((seq, end, columns, dict.fromkeys(rows)) for seq, end, columns, rows in found)
             return

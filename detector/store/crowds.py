@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
-from detector.store.packed_arrays import CountArrays
+from detector.store.packed_arrays import CountArrays, keys_of
 from detector.store.packing import PackingError
 from detector.store.tables import packed_counts
 
@@ -70,32 +70,36 @@ class Crowds:
     def look(self, connection: Connection, host_id: int, spans: Sequence[Span]) -> bool:
         """Looks at snapshots; False: their times are out of order, and nothing can be said."""
         last = _EPOCH
-        for end, content in _packed(connection, host_id, spans):
-            if end < last:
-                return False
-            last = end
-            piece = (end - _EPOCH) // self._crowd.timespan
-            if piece != self._here[0]:
-                self._close()
-                self._before, self._here = self._here, (piece, self._none())
-            try:
-                self._add(CountArrays(content))
-            except PackingError:
-                # Who reads it says so.
-                continue
+        for page in _packed(connection, host_id, spans):
+            keys, lengths = keys_of([row.content for row in page])
+            after = 0
+            for row, length in zip(page, lengths.tolist(), strict=True):
+                if row.end < last:
+                    return False
+                last = row.end
+                piece = (last - _EPOCH) // self._crowd.timespan
+                if piece != self._here[0]:
+                    self._close()
+                    self._before, self._here = self._here, (piece, self._none())
+                first, after = after, after + length
+                # One that is damaged has none; who reads it says so.
+                if length and (self._distinct or self._count(row.content)):
+                    self._keys.append(keys[first:after])
         self._close()
         return True
 
     def _none(self) -> Numbers:
         return np.zeros(len(self._groups), dtype=np.int64)
 
-    def _add(self, columns: CountArrays) -> None:
-        self._keys.append(columns.column("key_id"))
-        if not self._distinct:
-            self._numbers.append(sum((columns.column(name) for name in self._crowd.sums[1:]), self._first(columns)))
-
-    def _first(self, columns: CountArrays) -> Numbers:
-        return columns.column(self._crowd.sums[0])
+    def _count(self, content: bytes) -> bool:
+        """Takes up how much the rows of a snapshot count; False: it is damaged."""
+        try:
+            columns = CountArrays(content)
+            first, *others = (columns.column(name) for name in self._crowd.sums)
+        except PackingError:
+            return False
+        self._numbers.append(sum(others, first))
+        return True
 
     def _close(self) -> None:
         """Sees what the piece at hand comes to, together with the one before."""
@@ -121,12 +125,12 @@ class Crowds:
             self.times.append((start - self._crowd.timespan - _MICROSECOND, start + self._crowd.timespan))
 
 
-def _packed(connection: Connection, host_id: int, spans: Sequence[Span]) -> Iterator[tuple[datetime, bytes]]:
+def _packed(connection: Connection, host_id: int, spans: Sequence[Span]) -> Iterator[Sequence[Any]]:
     here = packed_counts.c
     statement = select(here.seq, here.end, here.content).where(here.host_id == host_id).order_by(here.seq).limit(_PAGE)
     for first, last in spans:
         at = first
         while at <= last:
             page = connection.execute(statement.where(here.seq.between(at, last))).all()
-            yield from ((row.end, row.content) for row in page)
+            yield page
             at = page[-1].seq + 1 if len(page) == _PAGE else last + 1

@@ -13,7 +13,7 @@ import numpy as np
 from detector.store.packing import COUNT_COLUMNS, DIFFERENCES, HEAD_BYTES, PackingError, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
@@ -81,6 +81,50 @@ class CountArrays:
         code, at = self._places[-1]
         kind = _TYPES.get(code)
         return at if kind is None else at + kind.itemsize * self.rows
+
+
+def keys_of(contents: Sequence[bytes]) -> tuple[Numbers, Numbers]:
+    """The keys of many packed snapshots, one after another, and how many each has; none of one that is damaged.
+
+    Together, since what numpy does with each alone takes longer than all else.
+    """
+    lengths = np.zeros(len(contents), dtype=np.int64)
+    # Of neighbours that are stored alike, the differences are read at once.
+    kind: np.dtype[np.signedinteger] | None = None
+    alike: list[bytes] = []
+    differences: list[npt.NDArray[np.signedinteger]] = []
+    for number, content in enumerate(contents):
+        try:
+            found, written, rows = _key_differences(content)
+        except PackingError:
+            continue
+        if found is not kind and alike:
+            differences.append(np.frombuffer(b"".join(alike), dtype=kind))
+            alike = []
+        kind, lengths[number] = found, rows
+        alike.append(written)
+    if not alike:
+        return np.zeros(0, dtype=np.int64), lengths
+    differences.append(np.frombuffer(b"".join(alike), dtype=kind))
+    sums = np.cumsum(np.concatenate(differences), dtype=np.int64)
+    # Each begins anew.
+    firsts = np.cumsum(lengths) - lengths
+    before = np.where(firsts > 0, sums[np.maximum(firsts, 1) - 1], 0)
+    return sums - np.repeat(before, lengths), lengths
+
+
+def _key_differences(content: bytes) -> tuple[np.dtype[np.signedinteger], bytes, int]:
+    rows = rows_of(content)
+    try:
+        begin = zlib.decompressobj().decompress(memoryview(content)[HEAD_BYTES:], 1 + rows * _WIDEST_BYTES)
+    except zlib.error:
+        raise PackingError from None
+    kind = _TYPES.get(begin[0]) if begin else None
+    if begin[:1] == b"0":
+        return _TYPES[b"b"[0]], bytes(rows), rows
+    if kind is None or len(begin) <= kind.itemsize * rows:
+        raise PackingError
+    return kind, begin[1 : 1 + kind.itemsize * rows], rows
 
 
 class KeySet:

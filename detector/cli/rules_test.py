@@ -27,6 +27,12 @@ _USUAL = timedelta(days=30)
 @click.option("--since", type=Moment(), help="What ended after: 7d, 2h, 2026-11-20. Default: 30d.")
 @click.option("--until", type=Moment(), help="What ended by then.")
 @click.option("--host", metavar="NAME", help="Only this host, or those that match: 'web-*'.")
+@click.option(
+    "--snapshots",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Look at these rows, in place of the database: one object a line, as of query --json.",
+)
 @click.option("--limit", type=LIMIT, default=10, show_default=True, help="The largest alerts shown.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, an object for each rule, times in UTC.")
 @click.pass_obj
@@ -37,26 +43,30 @@ def test(
     since: datetime | None,
     until: datetime | None,
     host: str | None,
+    snapshots: Path | None,
     limit: int,
     as_json: bool,
 ) -> None:
     """Say what a rule would have found in what is stored: how many findings and alerts, when, who and where.
 
     RULE is an id or the beginning of one, a name, a title or a file; a FILE need not be among those in force. Scores
-    are those that were stored. A rule that only feeds correlations is tested by itself.
+    are those that were stored, or that stand in the file. A rule that only feeds correlations is tested by itself.
 
     \b
     Examples:
       detector rules test horizontal_scan
       detector rules test odd-port.yml --since 7d --host 'web-*'
+      detector rules test odd-port.yml --snapshots incident.jsonl
       detector rules test first_contact --since 2026-11-01 --until 2026-11-08 --json
     """
     from detector.cli import backtests
     from detector.service.backtesting import Wanted
+    from detector.service.recorded import recorded
 
     rules = chosen(settings, named)
-    wanted = Wanted(since=since or datetime.now(UTC) - _USUAL, until=until, host=host)
-    with backtests.opened(settings) as engine:
+    usual = None if snapshots else datetime.now(UTC) - _USUAL
+    wanted = Wanted(since=since or usual, until=until, host=host)
+    with recorded(snapshots) if snapshots else backtests.opened(settings) as engine:
         found = [(rule, backtests.run(engine, settings, rule, wanted)) for rule in rules]
     if as_json:
         print_json([backtests.as_object(rule, result, wanted, limit) for rule, result in found])

@@ -111,9 +111,33 @@ def test_nothing_stored_and_no_rule_are_said(call: Call) -> None:
 def test_ctrl_c_ends_it_quietly() -> None:
     """On a terminal, with progress, and without a word of Python."""
     with Terminal("rules", "test", "telnet") as terminal:
+        terminal.expect("looking back")
         terminal.press(b"\x03")
         code, out = terminal.end()
 
     # It may have been through already.
     assert code in (0, 130)
     assert "Traceback" not in out
+
+
+def test_rows_of_a_file_can_take_the_place_of_the_database(
+    call: Call, recorder: Recorder, tmp_path: Path, rule: Path
+) -> None:
+    """What `query --json` prints is found again, and its scores are those that stand there; bad lines are refused."""
+    rows = json.loads(call("query", "--since", "30d", "--json").out)
+    for row in rows:
+        row |= {"score": 0.99 if row["remote_address"] == "192.0.2.2" else 0.5, "channel": "novelty"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    rule.write_text(_RULE.replace("DestinationPort: 23", "DestinationPort: 23\n    AnomalyScore|gte: 0.9"))
+
+    nothing = call("rules", "test", "telnet")
+    (found,) = json.loads(call("rules", "test", "telnet", "--snapshots", path, "--json").out)
+    path.write_text("{}\n")
+    refused = call("rules", "test", "telnet", "--snapshots", path)
+
+    assert recorder.host == "bastion-1"
+    assert nothing.lines[-1] == "0 findings, 0 alerts"
+    assert (found["findings"], found["alerts"]) == (1, 1)
+    assert refused.code == 65
+    assert f"{path}:1: " in refused.err

@@ -14,8 +14,8 @@ from detector.ruleset.sought import Sought
 from detector.store import past, scratch
 from detector.store.candidates import Reader
 from detector.store.engine import reading
+from detector.store.extent import Asked, Crowded, extent, windows_begin
 from detector.store.filters import known_hosts
-from detector.store.past import Asked, Crowded
 from detector.store.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from detector.domain import Finding, SnapshotRef
     from detector.ruleset.evaluate import Rule
     from detector.store.candidates import Candidates
-    from detector.store.past import Extent, Part, Span
+    from detector.store.extent import Extent, Part, Span
 
 # Rows that are in the database in memory beside those of windows, some 10 MB.
 _ROWS_AT_ONCE = 50_000
@@ -59,13 +59,13 @@ class Looked:
     damaged: int = 0
     """Snapshots that cannot be read."""
 
-    def add(self, extent: Extent) -> None:
+    def add(self, host: Extent) -> None:
         """Counts a host in."""
         self.hosts += 1
-        self.snapshots += extent.snapshots
-        self.start = extent.start if self.start is None else min(self.start, extent.start)
-        self.end = extent.end if self.end is None else max(self.end, extent.end)
-        since = extent.created_at
+        self.snapshots += host.snapshots
+        self.start = host.start if self.start is None else min(self.start, host.start)
+        self.end = host.end if self.end is None else max(self.end, host.end)
+        since = host.created_at
         self.known_since = since if self.known_since is None else min(self.known_since, since)
 
 
@@ -141,12 +141,12 @@ class _OfHost:
 
     def findings(self, looked: Looked) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
         since, until = self.wanted.since, self.wanted.until
-        period = past.extent(self.past, self.host_id, since, until)
+        period = extent(self.past, self.host_id, since, until)
         if period is None:
             return
         looked.add(period)
         back = self.replay.looks_back
-        whole = period if since is None or not back else past.extent(self.past, self.host_id, since - back, until)
+        whole = period if since is None or not back else extent(self.past, self.host_id, since - back, until)
         assert whole is not None  # noqa: S101 - the period is part of it
         replayed = self._captured(period) if self._about_capture else self._counted(period, whole, looked)
         for snapshot, found_here in replayed:
@@ -162,7 +162,7 @@ class _OfHost:
         """Snapshots are plain rows: they are looked at where they are."""
         for first in range(period.first, period.last + 1, _CAPTURED_AT_ONCE):
             span = (first, min(first + _CAPTURED_AT_ONCE - 1, period.last))
-            ends = past.extent(self.past, self.host_id, None, None, span)
+            ends = extent(self.past, self.host_id, None, None, span)
             if ends is not None:
                 yield from self._found(self.past, None, self._since(span, ends.earliest, ends.end), span)
             self.told((span[1] - period.first + 1) / (period.last - period.first + 1))
@@ -214,7 +214,7 @@ class _OfHost:
     def _since(self, span: Span, earliest: datetime, latest: datetime) -> int:
         """The first snapshot of the windows that end in a span."""
         back = self.replay.looks_back
-        return past.windows_begin(self.past, self.host_id, span, earliest - back, latest) if back else span[0]
+        return windows_begin(self.past, self.host_id, span, earliest - back, latest) if back else span[0]
 
     def _again(self, reader: Reader, parts: Sequence[Part], span: Span) -> Iterator[Candidates]:
         for part in parts:

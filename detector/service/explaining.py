@@ -16,7 +16,7 @@ from detector.store import scratch
 from detector.store.alerts import places_behind
 from detector.store.candidates import Reader
 from detector.store.chosen import one_of
-from detector.store.past import Part
+from detector.store.extent import Part
 from detector.store.scratch import Scratch
 from detector.store.tables import metadata, snapshots
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Table
 
-    from detector.store.past import Part, Span
+    from detector.store.extent import Part, Span
 
     Columns = CountArrays
     Rows = Mapping[int, Mapping[str, Any] | None]

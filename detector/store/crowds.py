@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from sqlalchemy import Connection
 
-    from detector.store.past import Crowded, Span, Time
+    from detector.store.extent import Crowded, Span, Time
 
     Numbers = npt.NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from detector.service import backtesting
 from detector.service.backtesting import Looked, Wanted, backtest, found
-from detector.store import past, rollups
+from detector.store import past, rollups, summed
 from detector.store.engine import reading, writing
 from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import packed_counts
@@ -71,7 +71,7 @@ def _check(engine: Engine, ruleset: RuleSet | None, refs: list[SnapshotRef], sma
     _roll(engine, refs, small["rolled"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backtesting, "_ROWS_AT_ONCE", small["rows_at_once"])
-        patch.setattr(past, "_FEW_KEYS", small["few_keys"])
+        patch.setattr(summed, "_FEW_KEYS", small["few_keys"])
         patch.setattr(past, "_FEW_SNAPSHOTS", small["few_snapshots"])
         assert _found(engine, ruleset, Wanted(host=refs[0].host)) == live
 

@@ -103,7 +103,7 @@ def keys_of(contents: Sequence[bytes]) -> tuple[Numbers, Numbers]:
             alike = []
         kind, lengths[number] = found, rows
         alike.append(written)
-    if not alike:
+    if not lengths.any():
         return np.zeros(0, dtype=np.int64), lengths
     differences.append(np.frombuffer(b"".join(alike), dtype=kind))
     sums = np.cumsum(np.concatenate(differences), dtype=np.int64)

@@ -47,7 +47,7 @@ _SMALL = st.fixed_dictionaries(
         "few_keys": st.sampled_from((0, 2, 2_000)),
         "few_snapshots": st.sampled_from((-1, 2_000)),
         # How many of the snapshots are added up.
-        "rolled": st.integers(0, 5),
+        "rolled": st.sampled_from((0, 2, 5, 5)),
     }
 )
 
@@ -178,3 +178,24 @@ def test_it_is_told_how_far_it_looked(engine: Engine, tmp_path: Path) -> None:
     assert result.findings == 2
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("condition", [{"gte": 20}, {"gte": 20, "field": "DestinationPort"}])
+@pytest.mark.parametrize("rolled", [0, 2, 3])
+def test_what_just_passes_is_found_across_the_ends_of_sums(
+    engine: Engine, tmp_path: Path, condition: dict[str, Any], rolled: int
+) -> None:
+    """Half of the threshold at the end of a day, half at the beginning of the next, whatever of it is added up."""
+    recorder = Recorder(engine, now=START.replace(hour=23, minute=59, second=40))
+    halves = [[count("192.0.2.1", 20 * half + each) for each in range(10)] for half in range(2)]
+    refs = [recorder.snapshot(*halves[0])]
+    recorder.pass_time(seconds=20)
+    refs += [recorder.snapshot(*halves[1]), recorder.snapshot()]
+    rules = loaded(tmp_path, event({"Initiated": True}), correlation(["User"], condition))
+    _roll(engine, refs, rolled)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(past, "_FEW_SNAPSHOTS", -1)
+        (found_in,) = _found(engine, rules, Wanted())
+
+    assert found_in == refs[1].seq

@@ -58,6 +58,9 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
         program.chmod(0o755)
         monkeypatch.setenv("EDITOR", str(program))
         monkeypatch.delenv("VISUAL", raising=False)
+        # Where texts are kept that would be lost.
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "kept"))
 
     return make
 

@@ -40,9 +40,13 @@ COUNTS = 250
 INTERVAL = timedelta(seconds=10)
 USERS = 150
 ADDRESSES = 4_000
+SCANNER = "mallory"
+"""Who scans the ports of one address in some hours, if that is asked for."""
 _HOUR_SNAPSHOTS = 360
 # Within an hour much is the same: so many snapshots of it differ.
 _DISTINCT = 36
+_SCANNED_PORTS = 40
+_SCAN_EVERY = timedelta(days=5)
 _KEY_FIELDS = tuple(ConnectionKey.__dataclass_fields__)
 
 
@@ -57,11 +61,22 @@ class Past:
     addresses: Sequence[str]
 
 
-def write(path: Path, counts: int, *, end: datetime | None = None) -> Past:
-    """Fills a database with about so many counts, up to three quarters of an hour that is not rolled up yet."""
+def write(
+    path: Path, counts: int, *, end: datetime | None = None, size: int = COUNTS, novel: float = 1.0, scans: bool = False
+) -> Past:
+    """Fills a database with about so many counts, up to three quarters of an hour that is not rolled up yet.
+
+    Args:
+        path: the database.
+        counts: how many.
+        end: of the last snapshot; None: about now.
+        size: how many a snapshot has, on average over the day.
+        novel: which part of the counts detection calls new.
+        scans: whether SCANNER scans ports, in an hour of every fifth day.
+    """
     chance = random.Random(7)
     end = (end or datetime.now(UTC)).replace(minute=45, second=0, microsecond=0)
-    number = counts // COUNTS
+    number = counts // size
     begin = end - number * INTERVAL
     engine = open_store(f"sqlite:///{path}")
     upgrade(engine)
@@ -70,9 +85,9 @@ def write(path: Path, counts: int, *, end: datetime | None = None) -> Past:
         str(ip_address((10 << 24 if each % 8 else 192 << 24) + each % 7 * 65_536 + each * 37 % 65_536))
         for each in range(ADDRESSES)
     ]
-    keys = list(_keys(chance, users, addresses))
+    keys = [*_keys(chance, users, addresses), *(_scan(addresses[0]) if scans else ())]
     # Most are there from the beginning, the others come one by one.
-    comes = [begin if each % 3 else begin + (end - begin) * chance.random() for each in range(KEYS)]
+    comes = [begin if each % 3 else begin + (end - begin) * chance.random() for each in range(len(keys))]
     with writing(engine) as connection:
         connection.execute(insert(hosts).values(host_id=1, host="bastion-1", created_at=begin))
         connection.execute(insert(login_origins), list(_origins()))
@@ -93,16 +108,20 @@ def write(path: Path, counts: int, *, end: datetime | None = None) -> Past:
         )
         create_cursors(connection)
     written, seq, start = 0, 0, begin
-    scores: dict[int, list[bytes | None]] = {}
+    scores = _Scores(chance, novel)
+    scan = begin + _SCAN_EVERY / 2
     while seq < number:
-        distinct = list(_hour(chance, start, [each <= start for each in comes]))
         hour_end = rollups.floor(start, rollups.HOUR) + rollups.HOUR
+        scanned = scans and scan < hour_end
+        if scanned:
+            scan += _SCAN_EVERY
+        distinct = list(_hour(chance, start, size, [each <= start for each in comes[:KEYS]], scanned=scanned))
         rows = []
         while start < hour_end and seq < number:
             seq += 1
             rows.append((seq, start, *distinct[seq % len(distinct)]))
             start += INTERVAL
-        _store(engine, chance, rows, scores)
+        _store(engine, rows, scores)
         written += sum(row[2] for row in rows)
         while rollups.advance(engine, 1, now=start).more:
             pass
@@ -134,6 +153,22 @@ def _keys(chance: random.Random, users: Sequence[str], addresses: Sequence[str])
         yield values
 
 
+def _scan(address: str) -> Iterator[dict[str, Any]]:
+    """The keys of a port scan."""
+    for port in range(1, _SCANNED_PORTS + 1):
+        yield {
+            **dict.fromkeys(_KEY_FIELDS),
+            "direction": Direction.OUTBOUND.value,
+            "protocol": Protocol.TCP.value,
+            "executable": "/usr/bin/nmap",
+            "command": "nmap",
+            "user": SCANNER,
+            "login_user": SCANNER,
+            "remote_address": ip_address(address),
+            "remote_port": port,
+        }
+
+
 def _origins() -> Iterator[dict[str, Any]]:
     for number in range(1, USERS + 1):
         address = ip_address(f"203.0.113.{number}")
@@ -159,18 +194,22 @@ def _names(addresses: Sequence[str]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _hour(chance: random.Random, start: datetime, there: Sequence[bool]) -> Iterator[tuple[int, bytes]]:
+def _hour(
+    chance: random.Random, start: datetime, usual: int, there: Sequence[bool], *, scanned: bool
+) -> Iterator[tuple[int, bytes]]:
     """The snapshots of an hour, packed, with the numbers of their rows: at night a third of those at noon."""
-    size = round(COUNTS * (1 - 0.5 * cos(2 * pi * (start.hour - 2) / 24)))
+    size = round(usual * (1 - 0.5 * cos(2 * pi * (start.hour - 2) / 24)))
     # How often each key is: a few at all times, most now and then, some hardly ever.
     weights = [there[each] / (1 + each * 7919 % KEYS) for each in range(KEYS)]
     sums = list(accumulate(weights))
     numbers = range(1, KEYS + 1)
-    for _ in range(_DISTINCT):
+    for each in range(_DISTINCT):
         chosen: set[int] = set()
         while len(chosen) < size:
             chosen.update(chance.choices(numbers, cum_weights=sums, k=size))
         some = list(chosen)[:size]
+        if scanned and not each:
+            some += range(KEYS + 1, KEYS + 1 + _SCANNED_PORTS)
         rows = []
         for key_id in some:
             attempted = 1 + int(chance.expovariate(0.7))
@@ -190,15 +229,10 @@ def _hour(chance: random.Random, start: datetime, there: Sequence[bool]) -> Iter
                     "handshake_us_max": 1100,
                 }
             )
-        yield size, pack_counts(rows)
+        yield len(rows), pack_counts(rows)
 
 
-def _store(
-    engine: Any,
-    chance: random.Random,
-    rows: Sequence[tuple[int, datetime, int, bytes]],
-    scores: dict[int, list[bytes | None]],
-) -> None:
+def _store(engine: Any, rows: Sequence[tuple[int, datetime, int, bytes]], scores: _Scores) -> None:
     with writing(engine) as connection:
         places = [{"host_id": 1, "seq": seq, "end": start + INTERVAL} for seq, start, *_ in rows]
         described = {"unseen": ""}
@@ -215,33 +249,36 @@ def _store(
             [
                 place | {"content": content}
                 for place, row in zip(places, rows, strict=True)
-                if (content := chance.choice(_scores(chance, row[2], scores))) is not None
+                if (content := scores.of(row[2])) is not None
             ],
         )
         connection.execute(update(detection_cursors).values(seq=rows[-1][0]))
 
 
-def _scores(chance: random.Random, size: int, known: dict[int, list[bytes | None]]) -> list[bytes | None]:
-    """What detection says of so many counts, in some ways."""
-    if size not in known:
-        known[size] = []
-        for _ in range(5):
-            said = []
-            for _ in range(size):
-                p = min(chance.random() ** 3 + 1e-4, 0.999)
-                said.append(
-                    Observation(
-                        key_id=0,
-                        session=0,
-                        score=1 - p,
-                        surprise=-log10(p),
-                        channel="novelty",
-                        novelty="port",
-                        p_novelty=p,
-                        p_volume=0.5,
-                        p_forest=0.5,
-                        explanation=None,
-                    )
-                )
-            known[size].append(pack_observations(said))
-    return known[size]
+class _Scores:
+    """What detection says of snapshots: in a few ways for each number of counts."""
+
+    def __init__(self, chance: random.Random, novel: float) -> None:
+        self._chance, self._novel = chance, novel
+        self._known: dict[int, list[bytes | None]] = {}
+
+    def of(self, size: int) -> bytes | None:
+        """What it says of so many counts, packed."""
+        if size not in self._known:
+            self._known[size] = [pack_observations([self._one() for _ in range(size)]) for _ in range(5)]
+        return self._chance.choice(self._known[size])
+
+    def _one(self) -> Observation:
+        p = min(self._chance.random() ** 3 + 1e-4, 0.999)
+        return Observation(
+            key_id=0,
+            session=0,
+            score=1 - p,
+            surprise=-log10(p),
+            channel="novelty",
+            novelty="port" if self._chance.random() < self._novel else None,
+            p_novelty=p,
+            p_volume=0.5,
+            p_forest=0.5,
+            explanation=None,
+        )

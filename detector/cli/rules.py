@@ -5,10 +5,16 @@ from __future__ import annotations
 import click
 
 from detector.cli.rules_check import check
+from detector.cli.rules_convert import convert
+from detector.cli.rules_edit import edit
+from detector.cli.rules_explain import explain
 from detector.cli.rules_list import list_
+from detector.cli.rules_new import new
 from detector.cli.rules_show import show
 from detector.cli.rules_switch import disable, enable
+from detector.cli.rules_test import test
 from detector.cli.rules_tune import tune
+from detector.cli.rules_versions import diff, rollback
 
 
 @click.group()
@@ -25,5 +31,5 @@ def rules() -> None:
     """
 
 
-for verb in (list_, show, check, enable, disable, tune):
+for verb in (list_, show, check, enable, disable, tune, test, edit, new, diff, rollback, explain, convert):
     rules.add_command(verb)

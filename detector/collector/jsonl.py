@@ -143,7 +143,7 @@ class RowLog:
         if given is not None and row.start < given:
             self._tally.left_out[LATE] += 1
         else:
-            count = _count(row)
+            count = count_of(row)
             counts = self._waiting.at((row.start, row.end, row.host))
             if (count.key, count.session) in counts:
                 raise LineError("the same key stands in this snapshot before; leave one of the two lines out")
@@ -195,7 +195,12 @@ class RowLog:
         yield LoggedSnapshot(Snapshot(host=name, start=start, end=end, counts=tuple(counts.values())), len(counts))
 
 
-def _count(row: Row) -> ConnectionCount:
+def count_of(row: Row) -> ConnectionCount:
+    """What the row counts.
+
+    Raises:
+        LineError: an address is none.
+    """
     addresses = {name: _address(name, getattr(row, name)) for name in _ADDRESSES}
     values = {name: getattr(row, name) for name in _KEY_TEXTS}
     key = ConnectionKey(

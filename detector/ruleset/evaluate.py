@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from detector.domain import Scalar, Severity, SnapshotRef
     from detector.ruleset.disabled import Disabled
     from detector.ruleset.filters import Filter
+    from detector.ruleset.matchers import Match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +86,7 @@ class RuleSet:
         back = self.looks_back
         window = read_window(connection, snapshot, back) if back else []
         findings = [
-            Finding(
-                rule_id=rule.rule_id,
-                rule_title=rule.title,
-                severity=rule.severity,
-                fingerprint=fingerprint(rule.rule_id, snapshot.host, match.group),
-                group=match.group,
-                start=match.start,
-                end=match.end,
-                evidence=match.evidence,
-                telling=rule.telling,
-            )
+            finding(rule, snapshot.host, match)
             for rule, rows in zip(self._finding, self._sieve.rows(connection, snapshot), strict=True)
             for match in (
                 rule.matcher.matches(snapshot, rows)
@@ -103,7 +94,22 @@ class RuleSet:
                 else rule.matcher.matches(connection, snapshot, rows, window)
             )
         ]
-        return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
+        return sorted(findings, key=lambda each: (each.rule_id, each.fingerprint))
+
+
+def finding(rule: Rule, host: str, match: Match) -> Finding:
+    """What a rule says of a match on a host."""
+    return Finding(
+        rule_id=rule.rule_id,
+        rule_title=rule.title,
+        severity=rule.severity,
+        fingerprint=fingerprint(rule.rule_id, host, match.group),
+        group=match.group,
+        start=match.start,
+        end=match.end,
+        evidence=match.evidence,
+        telling=rule.telling,
+    )
 
 
 def fingerprint(rule_id: str, host: str, group: Mapping[str, Scalar]) -> str:

@@ -14,7 +14,7 @@ from detector.ruleset.quoting import quoted
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
 Selection = dict[str, Any]
@@ -121,15 +121,20 @@ def filter_text(
         f"    - {rule_id}  # {visible(title)}",
         "  selection:",
     ]
-    for key, value in selection.items():
-        if isinstance(value, list):
-            lines += [f"    {_key(key)}:", *(f"      - {_value(each)}" for each in value)]
-        else:
-            lines.append(f"    {_key(key)}: {_value(value)}")
-    lines.append("  condition: not selection")
+    lines += [*lines_of(selection), "  condition: not selection"]
     if until:
         lines += ["x-detector:", f"  until: {quoted(until)}"]
     return "\n".join(lines) + "\n"
+
+
+def lines_of(selection: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a selection below its name, in YAML."""
+    for key, value in selection.items():
+        if isinstance(value, list):
+            yield f"    {_key(key)}:"
+            yield from (f"      - {_value(each)}" for each in value)
+        else:
+            yield f"    {_key(key)}: {_value(value)}"
 
 
 def _key(key: str) -> str:

@@ -78,6 +78,7 @@ class CorrelationMatcher:
     """A correlation: groups whose count over a window passes a threshold and that the current snapshot adds to."""
 
     def __init__(self, category: Category, correlation: Correlation, matching: Matching) -> None:
+        self.correlation = correlation
         self._fields = correlation.group_by
         self.timespan: timedelta = correlation.timespan
         """How far back the window goes."""

@@ -66,6 +66,20 @@ def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[Ma
     return rows
 
 
+def places_behind(connection: Connection, alert_id: int, limit: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """The host of an alert, and where the first `limit` rows behind it are: snapshot, key (0: all of it), session."""
+    host_id = connection.scalar(select(alerts.c.host_id).where(alerts.c.alert_id == alert_id))
+    places = evidence.c.seq, evidence.c.key_id, evidence.c.session
+    found = connection.execute(select(*places).where(evidence.c.alert_id == alert_id).order_by(*places).limit(limit))
+    return host_id or 0, [(seq, key_id, session) for seq, key_id, session in found]
+
+
+def is_about_capture(connection: Connection, alert_id: int) -> bool:
+    """Whether what is behind an alert is snapshots, and not rows of them."""
+    _, places = places_behind(connection, alert_id, 1)
+    return any(not key_id for _, key_id, _ in places)
+
+
 def notifications_of(connection: Connection, alert_id: int) -> list[Notification]:
     """What was sent of an alert, or is to be, in the order in which it was written."""
     rows = connection.execute(

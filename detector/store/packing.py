@@ -41,7 +41,10 @@ COUNT_COLUMNS = (
 )
 """Of packed counts, in this order. 0 stands for None in `origin_id` and `name_id`, whose numbers begin with 1."""
 
-_DIFFERENCES = {"established": "attempted", "handshake_us_total": "handshake_us_max"}
+DIFFERENCES = {"established": "attempted", "handshake_us_total": "handshake_us_max"}
+"""What is kept as the difference to another column."""
+HEAD_BYTES = 5
+"""The version, and how many rows there are."""
 _VERSION = b"\x01"
 _NOTHING = b"0"
 # The smallest that holds all values of a column is taken.
@@ -49,7 +52,6 @@ _WHOLE = "bhiq"
 # The length of the rows is told before they are unpacked: what was written by a stranger must not fill the memory.
 _MOST_ROWS = 4_000_000
 _WIDEST_BYTES = 8
-_HEAD_BYTES = 4
 _LEVEL = 6
 
 
@@ -123,7 +125,7 @@ def pack_columns(columns: Mapping[str, Sequence[int]]) -> bytes:
     ordered = {name: list(map(columns[name].__getitem__, order)) for name in COUNT_COLUMNS}
     keys = ordered["key_id"]
     differences = {"key_id": keys[:1] + [after - before for before, after in pairwise(keys)]}
-    for name, usual in _DIFFERENCES.items():
+    for name, usual in DIFFERENCES.items():
         differences[name] = list(map(sub, ordered[name], ordered[usual]))
     return _packed(len(order), b"".join(map(_whole, (ordered | differences).values())))
 
@@ -137,7 +139,7 @@ def unpack_counts(content: bytes) -> dict[str, Sequence[int]]:
     reader = _Reader(content, len(COUNT_COLUMNS) * _WIDEST_BYTES)
     columns: dict[str, Sequence[int]] = {name: reader.column(_WHOLE) for name in COUNT_COLUMNS}
     columns["key_id"] = list(accumulate(columns["key_id"]))
-    for name, usual in _DIFFERENCES.items():
+    for name, usual in DIFFERENCES.items():
         columns[name] = list(map(add, columns[name], columns[usual]))
     return columns
 
@@ -148,11 +150,11 @@ def unpack_keys(content: bytes) -> Sequence[int]:
     Raises:
         PackingError: it is not what `pack_counts` makes.
     """
-    rows = _rows_of(content)
+    rows = rows_of(content)
     unpacker = zlib.decompressobj()
     try:
         # What follows, six times as long, is not unpacked.
-        code = unpacker.decompress(content[1 + _HEAD_BYTES :], 1).decode("latin-1")
+        code = unpacker.decompress(content[HEAD_BYTES:], 1).decode("latin-1")
         if code == _NOTHING.decode():
             return bytes(rows)
         if code not in _WHOLE or not code:
@@ -167,6 +169,35 @@ def unpack_keys(content: bytes) -> Sequence[int]:
     differences = array(code)
     differences.frombytes(packed)
     return list(accumulate(_little_endian(differences)))
+
+
+def unpack_said(content: bytes) -> bytes:
+    """The words and sentences alone of what `pack_observations` makes; see `words_of`.
+
+    Raises:
+        PackingError: it is not what `pack_observations` makes.
+    """
+    rows_of(content)
+    unpacker = zlib.decompressobj()
+    try:
+        head = unpacker.decompress(content[HEAD_BYTES:], struct.calcsize("<I"))
+        length: int = struct.unpack("<I", head)[0]
+        return unpacker.decompress(unpacker.unconsumed_tail, length) if length else b""
+    except (zlib.error, struct.error):
+        raise PackingError from None
+
+
+def words_of(said: bytes) -> Sequence[str | None]:
+    """The channels and novelties of `unpack_said`, and None, which stands for neither.
+
+    Raises:
+        PackingError: it is not what `pack_observations` makes.
+    """
+    try:
+        words, _ = json.loads(said)
+        return [None if word is None else str(word) for word in words]
+    except (ValueError, TypeError):
+        raise PackingError from None
 
 
 def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
@@ -246,9 +277,9 @@ def _little_endian(values: array[Any]) -> array[Any]:
     return values
 
 
-def _rows_of(content: bytes) -> int:
+def rows_of(content: bytes) -> int:
     """How many rows there are, as the head says."""
-    if content[:1] != _VERSION or len(content) < 1 + _HEAD_BYTES:
+    if content[:1] != _VERSION or len(content) < HEAD_BYTES:
         raise PackingError
     rows: int = struct.unpack_from("<I", content, 1)[0]
     if rows > _MOST_ROWS:
@@ -260,11 +291,11 @@ class _Reader:
     """Reads columns one after another."""
 
     def __init__(self, content: bytes, row_bytes: int) -> None:
-        self.rows = _rows_of(content)
-        most = _HEAD_BYTES + 1024 + self.rows * row_bytes
+        self.rows = rows_of(content)
+        most = HEAD_BYTES + 1024 + self.rows * row_bytes
         unpacker = zlib.decompressobj()
         try:
-            self._body = unpacker.decompress(content[1 + _HEAD_BYTES :], most)
+            self._body = unpacker.decompress(content[HEAD_BYTES:], most)
         except zlib.error:
             raise PackingError from None
         if not unpacker.eof:

@@ -1,0 +1,146 @@
+"""What of a stored past can matter to a rule, by what tells of it without unpacking: keys, sums of hours, words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Text, literal, select, true
+from sqlalchemy.sql import visitors
+
+from detector.ruleset.matchers import CorrelationMatcher
+from detector.ruleset.upper_bound import Known, columns_of, possible
+from detector.store.tables import (
+    connection_counts,
+    connection_keys,
+    destination_names,
+    hosts,
+    hourly_counts,
+    login_origins,
+    observations,
+)
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from sqlalchemy import Column, ColumnElement, Connection, FromClause
+
+    from detector.ruleset.evaluate import Rule
+
+_SUMMED = ("attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
+_OF_KEY: frozenset[FromClause] = frozenset({connection_keys, hosts})
+_OF_HOUR = _OF_KEY | {login_origins, destination_names}
+_WORDS = (observations.c.channel, observations.c.novelty)
+_BOUNDS: dict[Any, Any] = {
+    **{connection_counts.c[name]: hourly_counts.c[name] for name in _SUMMED},
+    observations.c.score: hourly_counts.c.peak_score,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crowd:
+    """What a correlation that asks for a threshold or more needs at least, somewhere in its window."""
+
+    threshold: int
+    timespan: timedelta
+    group: tuple[ColumnElement[Any], ...]
+    """As much of what it groups by as `connection_keys` tells."""
+    value: ColumnElement[Any] | None
+    """What is counted distinctly, of `connection_keys`; None: connects are added up."""
+    sums: tuple[str, ...]
+    """The columns of sums that its connects are at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sought:
+    """What of a host's past may matter to a rule about connections. Whatever is left out cannot."""
+
+    of_key: ColumnElement[bool]
+    """A condition on `connection_keys`, beside `hosts`."""
+    of_hour: ColumnElement[bool]
+    """A condition on `hourly_counts`, beside `connection_keys`, `login_origins`, `destination_names` and `hosts`."""
+    hours_say_more: bool
+    """Whether the second asks for more than the first."""
+    of_words: ColumnElement[bool] | None
+    """A condition on the channel and the novelty of an observation; None: it asks nothing of them."""
+    tables: frozenset[FromClause]
+    """Where the rule's statements read beside `connection_counts` and `connection_keys`."""
+    crowd: Crowd | None
+    _said: dict[tuple[str | None, str | None], bool] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, rule: Rule) -> Sought:
+        """What a rule of the category network_connection seeks."""
+        wanted = rule.matcher.wanted
+        condition = wanted.matching.rows
+        read = columns_of(condition).union(*map(columns_of, wanted.columns), columns_of(wanted.matching.weight))
+        of_words = possible(condition, Known(columns=frozenset(_WORDS)))
+        more = columns_of(condition) & {*_BOUNDS, *login_origins.c, *destination_names.c}
+        return cls(
+            of_key=possible(condition, Known(tables=_OF_KEY)),
+            of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
+            hours_say_more=bool(more - {connection_counts.c.attempted}),
+            of_words=of_words if columns_of(of_words) else None,
+            tables=frozenset(column.table for column in read),
+            crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
+        )
+
+    @property
+    def scores(self) -> bool:
+        """Whether what detection says matters."""
+        return observations in self.tables
+
+    def may_say(self, connection: Connection, channel: str | None, novelty: str | None) -> bool:
+        """Whether an observation with these words may matter; any database can tell."""
+        if self.of_words is None:
+            return True
+        known = self._said.get((channel, novelty))
+        if known is None:
+            values = dict(zip(_WORDS, (literal(channel, Text), literal(novelty, Text)), strict=True))
+
+            def replaced(element: Any, **_: Any) -> Any:
+                return values.get(element)
+
+            condition = visitors.replacement_traverse(self.of_words, {}, replaced)
+            known = bool(connection.scalar(select(true()).where(condition)))
+            self._said[channel, novelty] = known
+        return known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """What the groups of a correlation come to at least that pass."""
+
+    number: int
+    distinct: bool
+    """Of distinct values, and not of connects."""
+
+
+def least(matcher: CorrelationMatcher) -> Least | None:
+    """What passes at least; None: nothing is known of it."""
+    correlation = matcher.correlation
+    if correlation.operator not in ("gt", "gte"):
+        return None
+    return Least(number=correlation.threshold, distinct=correlation.counted is not None)
+
+
+def _crowd(matcher: CorrelationMatcher) -> Crowd | None:
+    if (enough := least(matcher)) is None:
+        return None
+    counted = matcher.correlation.counted
+    value = None if counted is None else counted.expression
+    if value is not None and not _is_of_key(value):
+        return None
+    group = (each.expression for each in matcher.correlation.group_by)
+    return Crowd(
+        threshold=enough.number,
+        timespan=matcher.timespan,
+        group=tuple(each for each in group if _is_of_key(each)),
+        value=value,
+        sums=tuple(counted for counted, _ in matcher.wanted.matching.ways),
+    )
+
+
+def _is_of_key(expression: ColumnElement[Any]) -> bool:
+    columns: set[Column[Any]] = columns_of(expression)
+    return all(column.table is connection_keys for column in columns)

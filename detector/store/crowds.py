@@ -1,0 +1,136 @@
+"""Narrows a past down to where so much comes together as a correlation asks for, by keys and counts alone.
+
+Time is cut into pieces of the window's length: a window reaches into two of them, so that what passes in it is in the
+sum of both.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import select
+
+from detector.store.packed_arrays import CountArrays, keys_of
+from detector.store.packing import PackingError
+from detector.store.tables import packed_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+    from sqlalchemy import Connection
+
+    from detector.store.extent import Crowded, Span, Time
+
+    Numbers = npt.NDArray[np.int64]
+
+_PAGE = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Crowds:
+    """Looks for what comes together among some keys.
+
+    Args:
+        groups: by key what it is grouped by.
+        values: by key the value that is counted; None: connects are added up.
+        crowd: how much is enough, and in which time.
+    """
+
+    def __init__(self, groups: Mapping[int, tuple[Any, ...]], values: Mapping[int, Any] | None, crowd: Crowded) -> None:
+        self._of, self._crowd, self._distinct = groups, crowd, values is not None
+        self._groups: dict[tuple[Any, ...], int] = {}
+        numbers: dict[Any, int] = {}
+        largest = max(groups, default=0)
+        # One more, for keys that are not among them.
+        self._group = np.full(largest + 2, -1, dtype=np.int64)
+        self._value = np.zeros(largest + 2, dtype=np.int64)
+        for key_id, group in groups.items():
+            value = None if values is None else values[key_id]
+            if values is None or value is not None:
+                self._group[key_id] = self._groups.setdefault(group, len(self._groups))
+                self._value[key_id] = numbers.setdefault(value, len(numbers))
+        self._values = len(numbers) or 1
+        # Of the piece of time before, and of the one at hand.
+        self._before, self._here = (-1, self._none()), (-1, self._none())
+        self._keys: list[Numbers] = []
+        self._numbers: list[Numbers] = []
+        self._passing: set[int] = set()
+        self.times: list[Time] = []
+        """When the rows are that they may pass with."""
+
+    @property
+    def keys(self) -> frozenset[int]:
+        """Those of groups that pass somewhere."""
+        return frozenset(key_id for key_id, group in self._of.items() if self._groups.get(group) in self._passing)
+
+    def look(self, connection: Connection, host_id: int, spans: Sequence[Span]) -> bool:
+        """Looks at snapshots; False: their times are out of order, and nothing can be said."""
+        last = _EPOCH
+        for page in _packed(connection, host_id, spans):
+            keys, lengths = keys_of([row.content for row in page])
+            after = 0
+            for row, length in zip(page, lengths.tolist(), strict=True):
+                if row.end < last:
+                    return False
+                last = row.end
+                piece = (last - _EPOCH) // self._crowd.timespan
+                if piece != self._here[0]:
+                    self._close()
+                    self._before, self._here = self._here, (piece, self._none())
+                first, after = after, after + length
+                # One that is damaged has none; who reads it says so.
+                if length and (self._distinct or self._count(row.content)):
+                    self._keys.append(keys[first:after])
+        self._close()
+        return True
+
+    def _none(self) -> Numbers:
+        return np.zeros(len(self._groups), dtype=np.int64)
+
+    def _count(self, content: bytes) -> bool:
+        """Takes up how much the rows of a snapshot count; False: it is damaged."""
+        try:
+            columns = CountArrays(content)
+            first, *others = (columns.column(name) for name in self._crowd.sums)
+        except PackingError:
+            return False
+        self._numbers.append(sum(others, first))
+        return True
+
+    def _close(self) -> None:
+        """Sees what the piece at hand comes to, together with the one before."""
+        piece, counts = self._here
+        if self._keys:
+            keys = np.minimum(np.concatenate(self._keys), len(self._group) - 1)
+            groups = self._group[keys]
+            wanted = groups >= 0
+            groups = groups[wanted]
+            if self._distinct:
+                codes = np.unique(groups * self._values + self._value[keys[wanted]])
+                counts += np.bincount(codes // self._values, minlength=len(counts))
+            else:
+                weights = np.concatenate(self._numbers)[wanted]
+                counts += np.bincount(groups, weights, len(counts)).astype(np.int64)
+            self._keys.clear()
+            self._numbers.clear()
+        before = self._before[1] if self._before[0] == piece - 1 else 0
+        passing = np.flatnonzero(counts + before >= self._crowd.threshold)
+        if len(passing) and piece >= 0:
+            self._passing.update(passing.tolist())
+            start = _EPOCH + piece * self._crowd.timespan
+            self.times.append((start - self._crowd.timespan - _MICROSECOND, start + self._crowd.timespan))
+
+
+def _packed(connection: Connection, host_id: int, spans: Sequence[Span]) -> Iterator[Sequence[Any]]:
+    here = packed_counts.c
+    statement = select(here.seq, here.end, here.content).where(here.host_id == host_id).order_by(here.seq).limit(_PAGE)
+    for first, last in spans:
+        at = first
+        while at <= last:
+            page = connection.execute(statement.where(here.seq.between(at, last))).all()
+            yield page
+            at = page[-1].seq + 1 if len(page) == _PAGE else last + 1

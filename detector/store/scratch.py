@@ -1,0 +1,117 @@
+"""A database of its own for rows of the past, in which rules look at them with the statements of live detection."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import StaticPool, create_engine, delete, insert, select
+
+from detector.store import bulk
+from detector.store.tables import (
+    connection_counts,
+    connection_keys,
+    destination_names,
+    hosts,
+    login_origins,
+    metadata,
+    observations,
+    snapshots,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import timedelta
+
+    from sqlalchemy import Connection, FromClause, Table
+
+    from detector.domain import SnapshotRef
+    from detector.store.candidates import Candidates
+
+# What is in memory of it at most; the rest is in a file without a name, which is gone with the process.
+_CACHE_KILOBYTES = 131_072
+_LOOKUP_BATCH = 1000
+# By the name of the column that refers to them; and where that is among the columns of a count, less `host_id`.
+_REFERRED = ((connection_keys, "key_id", 1), (login_origins, "origin_id", 3), (destination_names, "name_id", 4))
+
+
+@contextmanager
+def opened() -> Iterator[Connection]:
+    """An empty database with the tables that rules about connections read."""
+    # An empty name is SQLite's for a database that is deleted when it is closed.
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=StaticPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=OFF")
+            connection.exec_driver_sql("PRAGMA synchronous=OFF")
+            connection.exec_driver_sql(f"PRAGMA cache_size=-{_CACHE_KILOBYTES}")
+            metadata.create_all(connection)
+            yield connection
+    finally:
+        engine.dispose()
+
+
+class Scratch:
+    """Rows of one host, beside what their numbers stand for."""
+
+    def __init__(self, past: Connection, scratch: Connection, host_id: int, tables: frozenset[FromClause]) -> None:
+        """Args:
+        past: the database that the rows are of.
+        scratch: see `opened`; what is there of the host is replaced.
+        host_id: whose rows.
+        tables: which tables are read, of those that numbers refer to.
+        """
+        self._past, self.connection, self._host_id = past, scratch, host_id
+        self._referred = [each for each in _REFERRED if each[0] in tables]
+        self._shown: set[int] = set()
+        self._known: dict[str, set[int]] = {name: {0} for _, name, _ in self._referred}
+        for table in (*(table for table, *_ in _REFERRED), connection_counts, observations, snapshots, hosts):
+            scratch.execute(delete(table).where(table.c.host_id == host_id))
+        self._copy(hosts, select(hosts).where(hosts.c.host_id == host_id))
+
+    def add(self, rows: Candidates) -> None:
+        """Adds rows."""
+        for table, name, place in self._referred:
+            self._look_up(table, name, {row[place] for row in rows.counts})
+        self._insert(connection_counts, rows.counts)
+        self._insert(observations, rows.said)
+
+    def show(self, snapshot: SnapshotRef, back: timedelta) -> None:
+        """Adds what is known of the snapshots of the window that ends with one."""
+        columns = snapshots.c
+        # "+ 0" leaves SQLite the index over ends.
+        window = select(columns.seq, columns.start, columns.end).where(
+            columns.host_id == self._host_id,
+            columns.seq + 0 <= snapshot.seq,
+            columns.end > snapshot.end - back,
+            columns.end <= snapshot.end,
+        )
+        new = [dict(row) for row in self._past.execute(window).mappings() if row["seq"] not in self._shown]
+        if new:
+            self.connection.execute(insert(snapshots), [{"host_id": self._host_id, **row} for row in new])
+            self._shown.update(row["seq"] for row in new)
+
+    def forget(self, before: int) -> None:
+        """Deletes the rows of snapshots before a number."""
+        for table in (connection_counts, observations, snapshots):
+            self.connection.execute(delete(table).where(table.c.host_id == self._host_id, table.c.seq < before))
+        self._shown = {seq for seq in self._shown if seq >= before}
+
+    def _look_up(self, table: Table, name: str, numbers: set[int]) -> None:
+        unknown = sorted(numbers - self._known[name])
+        for start in range(0, len(unknown), _LOOKUP_BATCH):
+            batch = unknown[start : start + _LOOKUP_BATCH]
+            among = bulk.among(self._past, table.c[name], batch)
+            self._copy(table, select(table).where(table.c.host_id == self._host_id, among))
+        self._known[name].update(unknown)
+
+    def _copy(self, table: Table, statement: Any) -> None:
+        if rows := [dict(row) for row in self._past.execute(statement).mappings()]:
+            self.connection.execute(insert(table), rows)
+
+    def _insert(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
+        # The driver's own, which is several times as fast: they are many, and numbers and text.
+        raw: Any = self.connection.connection.driver_connection
+        places = ", ".join("?" * (len(table.c) - 1))
+        raw.executemany(f"INSERT INTO {table.name} VALUES ({self._host_id}, {places})", rows)

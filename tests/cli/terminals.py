@@ -1,0 +1,81 @@
+"""Runs the program on a terminal, as a person does: types, and looks at what is there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+_PATIENCE_SECONDS = 60.0
+_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+class Terminal:
+    """The program with these arguments, on a terminal of its own; ended with the block."""
+
+    def __init__(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        self._master, slave = pty.openpty()
+        program = [Path(sys.executable).with_name("detector"), *arguments]
+        # Its terminal is the one that Ctrl-C comes from.
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *map(str, program)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "200", **(environment or {})},
+        )
+        os.close(slave)
+        self._seen = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def expect(self, text: str) -> str:
+        """Waits until a text appears; gives all that came up to it since the last time."""
+        wanted = text.encode()
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while wanted not in self._seen:
+            assert self._read(until), f"{text!r} did not come; there is: {self._seen.decode(errors='replace')}"
+        before, self._seen = self._seen.split(wanted, 1)
+        return (before + wanted).decode()
+
+    def type(self, text: str) -> None:
+        """Types a line."""
+        os.write(self._master, text.encode() + b"\n")
+
+    def press(self, key: bytes) -> None:
+        """Presses a key: b"\\x03" is Ctrl-C."""
+        os.write(self._master, key)
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end; gives the exit code and the rest of what came."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while self._read(until):
+            pass
+        return self._process.wait(_PATIENCE_SECONDS), self._seen.decode()
+
+    def _read(self, until: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, until - time.monotonic()))
+        assert ready, f"nothing came; there is: {self._seen.decode(errors='replace')}"
+        try:
+            read = os.read(self._master, 65_536)
+        except OSError:
+            # EIO: the other end was closed.
+            return False
+        self._seen += _CONTROL.sub(b"", read)
+        return bool(read)

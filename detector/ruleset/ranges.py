@@ -170,7 +170,7 @@ def _write(connection: Connection, ranges: Ranges, now: datetime) -> None:
     insert = (postgresql if connection.dialect.name == _POSTGRES else sqlite).insert
     new = insert(named_lists).values(digest=ranges.digest, used_at=now).on_conflict_do_nothing()
     # Whoever wrote it meanwhile has written all of it, since that is one transaction.
-    if connection.execute(new).rowcount == 0:
+    if connection.execute(new.returning(named_lists.c.digest)).first() is None:
         return
     rows: list[tuple[bytes, bytes, bytes]] = []
     for low, high in ranges.make():

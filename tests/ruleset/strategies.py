@@ -64,6 +64,9 @@ _HARMLESS = regexes.REGEXES.filter(_is_harmless)
 def _references(draw: st.DrawFn) -> tuple[str, Any]:
     family = draw(st.sampled_from((_NAMES, _MEASURES, ("DestinationIp", "LoginIp"), ("SourceIp", "LoginIp"))))
     one, *others = draw(st.permutations(family))
+    # A connection has one or the other, never both.
+    opposite = {"D": "Source", "S": "Destination"}.get(one[0], "none")
+    others = [each for each in others if not each.startswith(opposite)]
     cased, how = (draw(st.sampled_from(("", "|cased"))), draw(_LIKE)) if family is _NAMES else ("", "")
     return f"{one}{cased}|fieldref{how}{draw(_NEQ)}", draw(_lists(st.sampled_from(others)))
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
+from detector.alerts.book import AlertBook
+from detector.config import Models
+from detector.models.scorer import HostScorer
+from detector.pipeline import Stages, detect_next, hosts_behind
 from detector.ruleset.load import load_rules
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
@@ -167,6 +172,48 @@ def test_what_no_rule_has_wanted_for_a_month_is_forgotten(engine: Engine, tmp_pa
     with pytest.raises(RuntimeError, match="prepare it first"):
         evaluated(engine, old, ref)
     assert len(evaluated(engine, _prepared(engine, old), ref)) == 1
+
+
+def test_detection_brings_the_lists_along(engine: Engine, tmp_path: Path) -> None:
+    """A snapshot's transaction writes what is missing, so that a new list and a new database are not without."""
+    write_list(tmp_path, "feed", "10.0.0.0/8")
+    rules = loaded(tmp_path, event({"DestinationIp|expand": "%feed%"}))
+    stages = Stages(scorer=HostScorer(Models()), ruleset=rules, alert_book=AlertBook([], timedelta(hours=1)))
+    recorder = Recorder(engine, unpacked=False)
+    for _ in range(2):
+        recorder.snapshot(count("10.0.0.1"), count("192.0.2.1"))
+        (host_id,) = hosts_behind(engine)
+        detected = detect_next(engine, host_id, stages)
+        assert detected is not None
+        assert detected.findings == 1
+        # As if the database had been replaced by an empty one.
+        with writing(engine) as connection:
+            for table in (list_ranges, named_lists):
+                connection.execute(delete(table))
+
+
+@pytest.mark.postgres
+def test_of_two_workers_one_writes_a_list(postgres_engine: Engine, tmp_path: Path) -> None:
+    """The other waits until it is there, and goes on with it; if the first one fails, it writes it itself."""
+    write_list(tmp_path, "feed", "10.0.0.0/8")
+    rules = loaded(tmp_path, event({"DestinationIp|expand": "%feed%"}))
+    with ThreadPoolExecutor() as pool:
+        for fails in (True, False):
+            with postgres_engine.connect() as connection:
+                transaction = connection.begin()
+                rules.prepare(connection)
+                second = pool.submit(_prepared, postgres_engine, rules)
+                with pytest.raises(TimeoutError):
+                    second.result(timeout=0.2)
+                if fails:
+                    transaction.rollback()
+                else:
+                    transaction.commit()
+            second.result(timeout=10)
+            assert _digests(postgres_engine) == 1
+            with writing(postgres_engine) as connection:
+                for table in (list_ranges, named_lists):
+                    connection.execute(delete(table))
 
 
 def test_rules_can_be_evaluated_elsewhere(tmp_path: Path) -> None:

@@ -93,8 +93,9 @@ def _loaded(folder: Path, *documents: dict[str, Any]) -> RuleSet | None:
     """The rules, or None for the one fault that random rules may have: they never hold."""
     path = folder / "rule.yml"
     path.write_text(yaml.safe_dump_all(documents, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    for name, lines in naive.LISTS.items():
-        write_list(folder, name, *lines)
+    if not (folder / "lists").exists():
+        for name, lines in naive.LISTS.items():
+            write_list(folder, name, *lines)
     loaded = load_rules([folder])
     if loaded.faults:
         assert all("never holds" in fault.message for fault in loaded.faults), loaded.faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,3 +185,13 @@ def test_the_largest_rules_run(engine: Engine, tmp_path: Path, selection: object
     rules = loaded(tmp_path, event(selection), correlation(["User"], {"gte": 1}, generate=True))
     ref = Recorder(engine).snapshot(count("10.7.0.1", executable="/bin/x7", attempted=3, refused=2, session=3))
     assert [len(finding.evidence) for finding in evaluated(engine, rules, ref)] == [1, 1]
+
+
+@pytest.mark.parametrize("modifier", ["", "|cased", "|contains"])
+def test_a_hostile_text_cannot_hang_a_wildcard(engine: Engine, tmp_path: Path, modifier: str) -> None:
+    """Many wildcards against a text that makes them try for long are done in no time."""
+    rules = loaded(tmp_path, event({f"Image{modifier}": "*a" * 200 + "*b?"}))
+    ref = Recorder(engine).snapshot(*(count(executable="a" * (4096 - n), port=n + 1) for n in range(10)))
+    before = time.perf_counter()
+    assert evaluated(engine, rules, ref) == []
+    assert time.perf_counter() - before < 5

@@ -102,7 +102,7 @@ def _completions(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
     settings = config.load(ctx.find_root().params.get("config_file"))
     found: dict[str, str] = {}
-    for file in read_files(settings.rule_folders)[0]:
+    for file in read_files(settings.rule_folders, (), {})[0]:
         for document in file.documents:
             content = document.content
             title = visible(str(content.get("title", "")))

@@ -72,16 +72,21 @@ class Draft:
 
     @property
     def names(self) -> Iterator[tuple[str, str]]:
-        """What a correlation may call the rule: the key, "id" or "name", and the id in lower case or the name."""
-        for key in ("id", "name"):
-            if isinstance(value := self.document.content.get(key), str):
-                yield key, value.lower() if key == "id" else value
+        """See `names_of`."""
+        return names_of(self.document)
 
     def anew(self) -> Draft:
         """The same, as it was before it met others."""
         return replace(
             self, faults=Faults(self.document, list(self.faults.found)), bases=[], filters=[], replaced_by=None
         )
+
+
+def names_of(document: Document) -> Iterator[tuple[str, str]]:
+    """What others may call a rule: the key, "id" or "name", and the id in lower case or the name."""
+    for key in ("id", "name"):
+        if isinstance(value := document.content.get(key), str):
+            yield key, value.lower() if key == "id" else value
 
 
 def by_name(drafts: Sequence[Draft]) -> dict[str, Draft]:

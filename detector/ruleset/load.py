@@ -18,7 +18,7 @@ from detector.ruleset.conditions import Matching
 from detector.ruleset.correlation import Correlation, counted_rules, read_correlation
 from detector.ruleset.disabled import lists_disabled, read_disabled
 from detector.ruleset.documents import Document, Faults
-from detector.ruleset.drafts import Draft, by_name, find, unreplaced
+from detector.ruleset.drafts import Draft, by_name, find, names_of, unreplaced
 from detector.ruleset.entries import entries_of
 from detector.ruleset.evaluate import Rule, RuleSet
 from detector.ruleset.extension import check_explain, read_extension
@@ -75,7 +75,7 @@ def load_rules(
     """
     now = now or datetime.now(UTC)
     good = good or {}
-    files, unreadable = read_files(folders, checked)
+    files, unreadable = read_files(folders, checked, good)
     chosen = {file.path: file for file in files}
     # What nobody can look for is not gone.
     lost = tuple(f"{fault.path}/" for fault in unreadable)
@@ -125,15 +125,12 @@ class _Linker:
     """Puts documents of many files together, each of which is compiled once."""
 
     def __init__(self, files: Iterable[RuleFile], channels: Collection[str] | None, now: datetime) -> None:
-        self._now = now
-        self._drafts = {
-            id(file): [_drafted(document, file.layer, channels) for document in file.documents] for file in files
-        }
-        self._channels = channels
-        self._mentioned = {name for drafts in self._drafts.values() for draft in drafts for _, name in draft.names}
+        self._now, self._channels = now, channels
+        self._drafts: dict[int, list[Draft]] = {}
+        self._mentioned = {name for file in files for document in file.documents for _, name in names_of(document)}
 
     def link(self, files: Mapping[str, RuleFile]) -> _Linked:
-        drafts = [draft.anew() for file in files.values() for draft in self._drafts[id(file)]]
+        drafts = [draft.anew() for file in files.values() for draft in self._drafts_of(file)]
         current = unreplaced(drafts)
         _check_names(current)
         self._read_correlations(current)
@@ -158,6 +155,11 @@ class _Linker:
             reaching={draft.replaced_by.path for draft in drafts if draft.replaced_by is not None}
             | {draft.path for draft in drafts if draft.filter is not None},
         )
+
+    def _drafts_of(self, file: RuleFile) -> list[Draft]:
+        if id(file) not in self._drafts:
+            self._drafts[id(file)] = [_drafted(each, file.layer, self._channels) for each in file.documents]
+        return self._drafts[id(file)]
 
     def _read_correlations(self, drafts: Sequence[Draft]) -> None:
         """Reads what waits for the category of the rules that it counts."""

@@ -186,6 +186,23 @@ def test_what_was_good_stays_in_force(shipped_folder: Path, mine: Path) -> None:
     assert [rule.title for rule in away.ruleset.rules] == ["rule 1", "rule 2"]
 
 
+def test_what_has_not_changed_is_not_read_again(mine: Path) -> None:
+    """A file is the same until its inode, size or times are others, however it was changed."""
+    path = _write(mine / "rule.yml", _RULE)
+    _write(mine / "other.yml", event({"User": "root"}, number=3))
+    before = load_rules([mine])
+    mode = path.stat().st_mode
+    for text in (path.read_text().replace("rule 1", "rule A"), path.read_text().replace("rule 1", "rule B")):
+        (mine / "new").write_text(text)
+        (mine / "new").rename(path)
+        after = load_rules([mine], good=before.files)
+        assert [rule.title for rule in after.ruleset.rules] == [text.splitlines()[0].removeprefix("title: "), "rule 3"]
+        assert after.files[str(mine / "other.yml")] is before.files[str(mine / "other.yml")]
+        before = after
+    path.chmod(mode)
+    assert load_rules([mine], good=before.files).files[str(path)] is not before.files[str(path)]
+
+
 def test_a_base_that_has_become_bad_keeps_its_correlation(mine: Path) -> None:
     """What counts rules of a file that became bad counts those of its last good version, as it stands now itself."""
     base = _write(mine / "base.yml", _RULE)

@@ -55,7 +55,7 @@ def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> 
         if (entry.rule.matcher.wanted.category.name == "capture") != about_capture:
             what = "connections" if about_capture else "how well snapshots were taken"
             raise DetectorError(f"{short(entry)} looks at {what}, and alert {alert_id} does not")
-        found = explained(connection, entry, _bases(entry, loaded.entries), alert_id)
+        found = explained(connection, entry, _bases(entry, loaded.entries), loaded.lists, alert_id)
     if as_json:
         print_json(_as_object(entry, alert_id, found))
         return

@@ -63,6 +63,10 @@ class Replay:
         """How far before a snapshot's end the rows are that the rule looks at."""
         return self._ruleset.looks_back
 
+    def prepare(self, rows: Connection) -> None:
+        """Sees to it that the database that the rows are in has the lists that the rule names."""
+        self._ruleset.prepare(rows)
+
     def findings(self, rows: Connection, span: tuple[int, int]) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
         """What a rule that looks at single snapshots finds in those of a span, in order.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from detector.ruleset.documents import Document, Place
     from detector.ruleset.events import Category
     from detector.ruleset.fields import Field
+    from detector.ruleset.lists import Lists
     from detector.ruleset.matchers import CorrelationMatcher
 
 _ONE, _ZERO = literal_column("1", Integer), literal_column("0", Integer)
@@ -63,7 +64,12 @@ class _Item:
 
 
 def explained(
-    connection: Connection, host_id: int, document: Document, category: Category, places: Collection[RowPlace]
+    connection: Connection,
+    host_id: int,
+    document: Document,
+    category: Category,
+    lists: Lists,
+    places: Collection[RowPlace],
 ) -> tuple[Selection, ...]:
     """What each selection of a sound rule of `category` has to do with some rows of a host.
 
@@ -72,6 +78,7 @@ def explained(
         host_id: whose.
         document: the rule's.
         category: what the rule looks at.
+        lists: those that it can name.
         places: of the rows.
     """
     section = document.content["detection"]
@@ -79,8 +86,8 @@ def explained(
     for name, definition in section.items():
         if name in ("condition", "timeframe"):
             continue
-        items = list(_items(document, name, definition, category))
-        holds = _condition(definition, ("detection", name), category, document)
+        items = list(_items(document, name, definition, category, lists))
+        holds = _condition(definition, ("detection", name), category, lists, document)
         rows = list(_read(connection, host_id, category, [holds, *(each for item in items for each in _asked(item))]))
         rows = [row for row in rows if tuple(row[:3]) in places]
         found.append(
@@ -94,7 +101,7 @@ def explained(
     return tuple(found)
 
 
-def _items(document: Document, name: str, definition: Any, category: Category) -> Iterator[_Item]:
+def _items(document: Document, name: str, definition: Any, category: Category, lists: Lists) -> Iterator[_Item]:
     """The lines of a selection, each by itself."""
     several = [((), definition)] if isinstance(definition, dict) else [((n,), e) for n, e in enumerate(definition)]
     for where, each in several:
@@ -104,13 +111,15 @@ def _items(document: Document, name: str, definition: Any, category: Category) -
             yield _Item(
                 place=place,
                 text=f"{key}: {_written(value)}",
-                condition=_condition({key: value}, place, category, document),
+                condition=_condition({key: value}, place, category, lists, document),
                 value=field.expression if field.kind is not Kind.OUTCOME else literal_column("NULL"),
             )
 
 
-def _condition(definition: Any, place: Place, category: Category, document: Document) -> ColumnElement[bool]:
-    condition = read_selection(definition, place, category, Faults(document))
+def _condition(
+    definition: Any, place: Place, category: Category, lists: Lists, document: Document
+) -> ColumnElement[bool]:
+    condition = read_selection(definition, place, category, Faults(document), lists)
     assert condition is not None  # noqa: S101 - the rule is sound
     return Matching.of(condition, category.weights).rows
 

@@ -122,6 +122,7 @@ def found(
                 told((number + done) / len(hosts))
 
             replay = Replay(rule, host_id, host, connection)
+            replay.prepare(memory)
             of_host = _OfHost(connection, memory, rule, replay, host_id, wanted, told_of_host)
             yield from of_host.findings(looked)
     told(1.0)

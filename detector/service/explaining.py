@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from detector.ruleset import ranges
 from detector.ruleset.documents import read_documents
 from detector.ruleset.explain import Count, Selection, counted, explained
 from detector.ruleset.matchers import EventMatcher
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from detector.ruleset.catalogue import Entry
     from detector.ruleset.documents import Document
     from detector.ruleset.explain import RowPlace
+    from detector.ruleset.lists import Lists
 
 MOST_ROWS = 20_000
 """So many of the rows behind an alert are looked at: the first."""
@@ -48,13 +50,14 @@ class Explanation:
     """Of a correlation."""
 
 
-def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], alert_id: int) -> Explanation:
+def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists: Lists, alert_id: int) -> Explanation:
     """Why a rule made an alert.
 
     Args:
         connection: the transaction.
         entry: the rule, which is sound.
         bases: the rules that it counts; of a single-event rule, itself.
+        lists: those that rules can name.
         alert_id: number of the alert.
 
     Raises:
@@ -65,10 +68,14 @@ def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], alert_
     host_id, behind = places_behind(connection, alert_id, MOST_ROWS)
     ends = _ends(connection, host_id, {seq for seq, _, _ in behind})
     with _rows(connection, host_id, behind) as (rows, there):
+        if rows is not connection:
+            ranges.keep(
+                rows, (each for base in bases if base.rule for each in base.rule.matcher.wanted.matching.ranges)
+            )
         selections = []
         for base in bases:
             document = _document(base)
-            of_base = explained(rows, host_id, document, category, there)
+            of_base = explained(rows, host_id, document, category, lists, there)
             selections.append((base.title, str(document.content["detection"]["condition"]), of_base))
         matcher = entry.rule.matcher
         count = None

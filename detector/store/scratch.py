@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import StaticPool, create_engine, delete, insert, select
 
-from detector.store import bulk
+from detector.store import bulk, functions
 from detector.store.tables import (
     connection_counts,
     connection_keys,
@@ -39,8 +39,7 @@ _REFERRED = ((connection_keys, "key_id", 1), (login_origins, "origin_id", 3), (d
 @contextmanager
 def opened() -> Iterator[Connection]:
     """An empty database with the tables that rules about connections read."""
-    # An empty name is SQLite's for a database that is deleted when it is closed.
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=StaticPool)
+    engine = create_engine("sqlite://", creator=_connected, poolclass=StaticPool)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=OFF")
@@ -50,6 +49,13 @@ def opened() -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def _connected() -> sqlite3.Connection:
+    # An empty name is SQLite's for a database that is deleted when it is closed.
+    raw = sqlite3.connect("")
+    functions.register(raw)
+    return raw
 
 
 class Scratch:

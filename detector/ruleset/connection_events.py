@@ -272,4 +272,5 @@ CONNECTIONS = Category(
     },
     example_group="[User, DestinationIp]",
     example_counted="DestinationPort",
+    example_summed="Attempted",
 )

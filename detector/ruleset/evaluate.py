@@ -6,19 +6,20 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from detector.domain import Finding
-from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
-from detector.ruleset.screen import read_window
+from detector.ruleset.correlating import CorrelationMatcher
 from detector.ruleset.sieve import Sieve
+from detector.ruleset.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from detector.domain import Scalar, Severity, SnapshotRef
+    from detector.ruleset.matchers import EventMatcher, Match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,9 @@ class RuleSet:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
         self._finding = [rule for rule in self.rules if rule.produces_findings]
         self._sieve = Sieve([rule.matcher.wanted for rule in self._finding])
+        self._windows = Windows(
+            [rule.matcher for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
+        )
 
     @property
     def looks_back(self) -> timedelta:
@@ -63,8 +67,7 @@ class RuleSet:
         Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
         gives what looking at once would have given.
         """
-        back = self.looks_back
-        window = read_window(connection, snapshot, back) if back else []
+        rows = self._sieve.rows(connection, snapshot)
         findings = [
             Finding(
                 rule_id=rule.rule_id,
@@ -76,14 +79,23 @@ class RuleSet:
                 end=match.end,
                 evidence=match.evidence,
             )
-            for rule, rows in zip(self._finding, self._sieve.rows(connection, snapshot), strict=True)
-            for match in (
-                rule.matcher.matches(snapshot, rows)
-                if isinstance(rule.matcher, EventMatcher)
-                else rule.matcher.matches(connection, snapshot, rows, window)
-            )
+            for rule, match in self._matches(connection, snapshot, rows)
         ]
         return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
+
+    def _matches(
+        self, connection: Connection, snapshot: SnapshotRef, rows: Sequence[Sequence[tuple[Any, ...]]]
+    ) -> Iterator[tuple[Rule, Match]]:
+        of_rules = list(zip(self._finding, rows, strict=True))
+        of_correlations = [found for rule, found in of_rules if rule.kind == "correlation"]
+        passing = iter(self._windows.passing(connection, snapshot, of_correlations))
+        for rule, found in of_rules:
+            if isinstance(rule.matcher, CorrelationMatcher):
+                matches = rule.matcher.matches(connection, snapshot, found, *next(passing))
+            else:
+                matches = rule.matcher.matches(snapshot, found)
+            for match in matches:
+                yield rule, match
 
 
 def fingerprint(rule_id: str, host: str, group: Mapping[str, Scalar]) -> str:

@@ -14,11 +14,12 @@ from detector.domain import Severity
 from detector.ruleset.categories import category_of
 from detector.ruleset.compile import compile_detection, too_large
 from detector.ruleset.conditions import Matching
-from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, read_group_by
+from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, read_group_by, without_range
 from detector.ruleset.documents import Document, Faults, read_documents, rule_files
 from detector.ruleset.evaluate import Rule, RuleSet
 from detector.ruleset.lint import check_top, is_correlation, mapping_of
-from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _ask_sigma(draft: _Draft) -> None:
     """Notes what pySigma itself has against a rule that is sound so far."""
     kind = SigmaRule if draft.correlation is None else SigmaCorrelationRule
     try:
-        errors = kind.from_dict(dict(draft.document.content), collect_errors=True).errors
+        errors = kind.from_dict(without_range(draft.document.content), collect_errors=True).errors
     except SigmaError as fault:
         errors = [fault]
     for error in errors:
@@ -217,5 +218,7 @@ def _rules(drafts: Sequence[_Draft]) -> Iterator[Rule]:
             produces_findings=id(draft) not in silent,
             matcher=EventMatcher(draft.category, matching, draft.group_by)
             if draft.correlation is None
-            else CorrelationMatcher(draft.category, draft.correlation, matching),
+            else CorrelationMatcher(
+                draft.category, draft.correlation, [base.matching for base in draft.bases if base.matching is not None]
+            ),
         )

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sigma.correlations import SigmaCorrelationTimespan
-
 from detector.ruleset.bounds import OPERATORS, Bounds, Rules, names_in, read_bounds, read_number_of_rules, read_rules
 from detector.ruleset.categories import unknown
 from detector.ruleset.lint import mapping_of
+from detector.ruleset.times import read_span
 from detector.ruleset.wording import listed, nearest, shown
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def read_correlation(section: Any, category: Category, faults: Faults) -> Correl
             faults.add(f"the correlation has no {key}; add '{key}: {example or category.example_group}'", _SECTION)
     _check_rules(section.get("rules"), faults)
     group_by = read_group_by(section.get("group-by"), category, faults, _SECTION, "group-by")
-    timespan = _timespan(section.get("timespan"), faults)
+    timespan = read_span(section.get("timespan"), "timespan", LONGEST, faults, _SECTION, "timespan")
     rules = counted_rules(section)
     passes, counted = _condition(section.get("condition"), kind, rules, category, faults)
     generate = section.get("generate", False)
@@ -200,25 +199,6 @@ def _check_rules(value: Any, faults: Faults) -> None:
         for index, each in enumerate(value):
             if each is not None and each in value[:index]:
                 faults.add(f"{shown(each)} stands there twice; keep one", _SECTION, "rules", index)
-
-
-def _timespan(value: Any, faults: Faults) -> timedelta | None:
-    return None if value is None else read_span("timespan", value, faults, _SECTION, "timespan")
-
-
-def read_span(name: str, value: Any, faults: Faults, *place: str) -> timedelta | None:
-    """A length of time as Sigma writes it, at most `LONGEST`; None when it is refused."""
-    fault = "is not understood; write one such as 30s, 5m or 2h"
-    try:
-        seconds = SigmaCorrelationTimespan(value).seconds
-        if seconds <= LONGEST.total_seconds():
-            return timedelta(seconds=seconds)
-        fault = f"is longer than {LONGEST.days} days; shorten it"
-    except ValueError:
-        # Sigma's own error is one, and so is that of a number of thousands of digits.
-        pass
-    faults.add(f"the {name} {shown(value)} {fault}", *place)
-    return None
 
 
 def _condition(

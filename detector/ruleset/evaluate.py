@@ -9,7 +9,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from detector.domain import Finding
+from detector.ruleset.baselines import Hours
 from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.matchers import EventMatcher
+from detector.ruleset.new_terms import Terms
 from detector.ruleset.sieve import Sieve
 from detector.ruleset.windows import Windows
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector.domain import Scalar, Severity, SnapshotRef
-    from detector.ruleset.matchers import EventMatcher, Match
+    from detector.ruleset.matchers import Match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,11 @@ class RuleSet:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
         self._finding = [rule for rule in self.rules if rule.produces_findings]
-        self._sieve = Sieve([rule.matcher.wanted for rule in self._finding])
+        events = [rule.matcher for rule in self._finding if isinstance(rule.matcher, EventMatcher)]
+        self._terms = Terms(each.new_terms for each in events if each.new_terms is not None)
+        self._hours = Hours()
+        self._longest_usual = max((each.baseline.window for each in events if each.baseline), default=None)
+        self._sieve = Sieve([*(rule.matcher.wanted for rule in self._finding), *self._terms.wanted])
         self._windows = Windows(
             [rule.matcher for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
         )
@@ -65,7 +72,8 @@ class RuleSet:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
 
         Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
-        gives what looking at once would have given.
+        gives what looking at once would have given. What rules have to know of the past beyond that (`new_terms`,
+        `baseline`) is in the database too, and is advanced by each snapshot; the last one may be looked at again.
         """
         rows = self._sieve.rows(connection, snapshot)
         findings = [
@@ -86,14 +94,23 @@ class RuleSet:
     def _matches(
         self, connection: Connection, snapshot: SnapshotRef, rows: Sequence[Sequence[tuple[Any, ...]]]
     ) -> Iterator[tuple[Rule, Match]]:
-        of_rules = list(zip(self._finding, rows, strict=True))
+        number = len(self._finding)
+        of_rules = list(zip(self._finding, rows[:number], strict=True))
         of_correlations = [found for rule, found in of_rules if rule.kind == "correlation"]
         passing = iter(self._windows.passing(connection, snapshot, of_correlations))
+        noted = self._terms.noted(connection, snapshot, rows[number:])
+        if self._longest_usual is not None:
+            self._hours.forget(connection, snapshot, self._longest_usual)
         for rule, found in of_rules:
-            if isinstance(rule.matcher, CorrelationMatcher):
-                matches = rule.matcher.matches(connection, snapshot, found, *next(passing))
+            matcher = rule.matcher
+            if isinstance(matcher, CorrelationMatcher):
+                matches = matcher.matches(connection, snapshot, found, *next(passing))
+            elif matcher.baseline is None:
+                matches = matcher.matches(snapshot, found, noted)
             else:
-                matches = rule.matcher.matches(snapshot, found)
+                matches = self._hours.unusual(
+                    connection, snapshot, matcher.baseline, matcher.matches(snapshot, found, noted)
+                )
             for match in matches:
                 yield rule, match
 

@@ -127,6 +127,8 @@ class Category:
     """A field for a value_count that faults suggest."""
     example_summed: str
     """The same for a value_sum."""
+    days: Rows | None = None
+    """What rows add up to by day; None where nothing is kept of them."""
 
     @property
     def grouping(self) -> dict[str, Field]:

@@ -207,6 +207,49 @@ def _said(tree: Tree, held: Mapping[str, bool]) -> bool:
     return {"and": all(parts), "or": any(parts), "not": not parts[0]}[kind]
 
 
+def rows_new(
+    fields: Sequence[str], window: timedelta, rows: Sequence[Row], starts: Mapping[int, datetime], seq: int
+) -> set[tuple[int, ...]]:
+    """The rows of a snapshot whose values of `fields` no earlier one had since the day that `window` reaches to."""
+    since = (starts[seq] - window).date()
+    before = {
+        tuple(row[name] for name in fields)
+        for row in rows
+        if row["_id"][0] < seq and starts[row["_id"][0]].date() >= since
+    }
+    here = [(row["_id"], tuple(row[name] for name in fields)) for row in rows if row["_id"][0] == seq]
+    return {place for place, values in here if None not in values and values not in before}
+
+
+@dataclass(frozen=True)
+class Usually:
+    """A baseline in plain values, of rows that all match."""
+
+    group_by: Sequence[str]
+    field: str
+    factor: float
+    minimum: int
+    window: timedelta
+
+
+def groups_unusual(
+    usually: Usually, rows: Sequence[Row], starts: Mapping[int, datetime], seq: int
+) -> set[tuple[Any, ...]]:
+    """The groups of snapshot `seq` that did more in its hour so far than they usually do in an hour."""
+    this = starts[seq].replace(minute=0, second=0)
+    hours: dict[tuple[Any, ...], dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
+    for row in rows:
+        hour = starts[row["_id"][0]].replace(minute=0, second=0)
+        if row["_id"][0] <= seq and hour >= this - usually.window:
+            hours[tuple(row[name] for name in usually.group_by)][hour] += row[usually.field]
+    found = set()
+    for group in {tuple(row[name] for name in usually.group_by) for row in rows if row["_id"][0] == seq}:
+        before = [amount for hour, amount in hours[group].items() if hour < this]
+        if len(before) >= 3 and hours[group][this] >= max(usually.minimum, usually.factor * sum(before) / len(before)):
+            found.add(group)
+    return found
+
+
 def _outcomes(definition: Any) -> Iterable[tuple[str, str]]:
     if isinstance(definition, dict):
         for key, value in definition.items():

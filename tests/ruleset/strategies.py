@@ -138,6 +138,12 @@ def _histories(counts: st.SearchStrategy[ConnectionCount]) -> st.SearchStrategy[
 VARIED = _histories(_counts((None, *STORED), (None, *ADDRESSES)))
 # Few names, so that snapshots share groups.
 ALIKE = _histories(_counts((None, "a"), (None, *ADDRESSES[:2])))
+_HOURS = st.sampled_from((0, 0, 0.3, 0.7, 1, 6, 20, 25, 49, 80))
+_FEW_ROWS = st.lists(_counts(("a", "b", None), (None, *ADDRESSES[:2])), max_size=4)
+LONG = st.lists(st.tuples(_HOURS, _FEW_ROWS), min_size=4, max_size=12)
+"""Snapshots after pauses of hours and days."""
+ALIKE_ROWS = st.lists(_counts(("a",), (None, *ADDRESSES[:1])), min_size=1, max_size=3)
+
 BROAD = st.sampled_from(
     [
         ({"a1": {"Attempted|gte": 0}}, ("name", "a1")),

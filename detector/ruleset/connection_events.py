@@ -269,6 +269,7 @@ CONNECTIONS = Category(
             Join(table=snapshots, on=_OF_SNAPSHOT),
         ),
         place=(_COUNTS.seq, _COUNTS.key_id, _COUNTS.session),
+        keys=connection_keys,
     ),
     weights={outcome: _COUNTS[outcome] for outcome in OUTCOMES},
     direction=_KEYS.direction,

@@ -68,6 +68,10 @@ class RuleSet:
         spans = [rule.matcher.timespan for rule in self.rules if isinstance(rule.matcher, CorrelationMatcher)]
         return max(spans, default=timedelta(0))
 
+    def take_over(self, before: RuleSet) -> None:
+        """Goes on where `before` was, which is not used any more: what both count need not be read again."""
+        self._windows.take_over(before._windows)
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
 
@@ -104,7 +108,7 @@ class RuleSet:
         for rule, found in of_rules:
             matcher = rule.matcher
             if isinstance(matcher, CorrelationMatcher):
-                matches = matcher.matches(connection, snapshot, found, *next(passing))
+                matches = matcher.matches(connection, snapshot, found, next(passing))
             elif matcher.baseline is None:
                 matches = matcher.matches(snapshot, found, noted)
             else:

@@ -13,12 +13,11 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, delete, func, select, true
-from sqlalchemy.sql import visitors
+from sqlalchemy import delete, func, select, true
 
 from detector.ruleset.conditions import Matching
 from detector.ruleset.correlation import read_group_by
-from detector.ruleset.events import ANY, HOST_ID, SEQ
+from detector.ruleset.events import ANY, HOST_ID, SEQ, tables_of
 from detector.ruleset.lint import mapping_of
 from detector.ruleset.sieve import Wanted, plain
 from detector.ruleset.times import read_span
@@ -106,11 +105,7 @@ def _remembered(category: Category) -> list[str]:
     """The names of the fields whose values are kept of each day."""
     days = category.days
     tables = {join.table for join in (*days.joined, *days.others)} if days is not None else set()
-    return [
-        name
-        for name, field in category.grouping.items()
-        if {each.table for each in visitors.iterate(field.expression) if isinstance(each, Column)} <= tables
-    ]
+    return [name for name, field in category.grouping.items() if tables_of(field.expression) <= tables]
 
 
 class Terms:

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, LargeBinary, case, literal_column, type_coerc
 from detector.store.columns import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -75,8 +75,8 @@ class _Batch:
             for bit, condition in enumerate(self.conditions)
         )
         rows = self.category.rows
-        within, number = (rows.in_span, [rows.table.c.seq]) if span else (rows.in_snapshot, [])
-        return rows.select([reduce(add, bits), *number, *map(plain, self.columns)], within).order_by(*rows.order)
+        within = rows.in_span if span else rows.in_snapshot
+        return rows.select([reduce(add, bits), *map(plain, self.columns)], within).order_by(*rows.order)
 
 
 class Sieve:
@@ -97,22 +97,18 @@ class Sieve:
 
     def rows(self, connection: Connection, snapshot: SnapshotRef) -> list[list[tuple[Any, ...]]]:
         """For each rule the columns that it wants of each row of `snapshot` that concerns it, in the rows' order."""
-        place = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
+        return self._rows(connection, {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end})
+
+    def rows_of_span(self, connection: Connection, host_id: int, span: tuple[int, int]) -> list[list[tuple[Any, ...]]]:
+        """The same of the snapshots from one number to another."""
+        return self._rows(connection, {"host_id": host_id, "first_seq": span[0], "seq": span[1]})
+
+    def _rows(self, connection: Connection, place: Mapping[str, Any]) -> list[list[tuple[Any, ...]]]:
         found: list[list[tuple[Any, ...]]] = [[] for _ in range(self._number)]
         for statement, batch in self._statements:
             for bits, *values in connection.execute(statement, place):
                 for which in _set_bits(bits):
                     found[batch.rules[which]].append(tuple(values[each] for each in batch.places[which]))
-        return found
-
-    def rows_of_span(self, connection: Connection, host_id: int, span: tuple[int, int]) -> list[list[tuple[Any, ...]]]:
-        """The same of the snapshots from one number to another, each row after the number of its snapshot."""
-        place = {"host_id": host_id, "first_seq": span[0], "seq": span[1]}
-        found: list[list[tuple[Any, ...]]] = [[] for _ in range(self._number)]
-        for statement, batch in self._statements:
-            for bits, seq, *values in connection.execute(statement, place):
-                for which in _set_bits(bits):
-                    found[batch.rules[which]].append((seq, *(values[each] for each in batch.places[which])))
         return found
 
 

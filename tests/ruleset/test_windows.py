@@ -58,6 +58,40 @@ def test_a_window_is_read_once(engine: Engine, tmp_path: Path) -> None:
     assert sum("GROUP BY" in statement for statement in asked) == 3
 
 
+def test_the_rows_behind_a_group_are_read_once(engine: Engine, tmp_path: Path) -> None:
+    """While a group goes on to pass, the rows that it had are remembered, and those that leave are left out."""
+    rules = loaded(tmp_path, event({"Initiated": True}), correlation(["User"], {"gte": 3}, timespan="1m"))
+    recorder = Recorder(engine, unpacked=False)
+    asked: list[str] = []
+    sql_event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_r: asked.append(statement))
+    for number in range(1, 20):
+        findings = _detected(engine, rules, recorder.snapshot(count(port=number)))
+        named = [each.seq for finding in findings for each in finding.evidence]
+        assert named == ([] if number < 3 else list(range(max(1, number - 5), number + 1)))
+    assert sum("connection_counts.seq DESC" in statement for statement in asked) == 1
+
+
+def test_rules_that_are_read_anew_go_on_where_the_old_ones_were(engine: Engine, tmp_path: Path) -> None:
+    """Of correlations that did not change no window is read again; of others it is."""
+    rules = loaded(tmp_path, *_documents())
+    recorder = Recorder(engine, unpacked=False)
+    for number in range(8):
+        _detected(engine, rules, recorder.snapshot(count(port=_port(number))))
+    asked: list[str] = []
+    sql_event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_r: asked.append(statement))
+    first, _, *others = _documents()
+    changed = correlation(["User"], {"gte": 4}, number=2, timespan="1m")
+    after = loaded(tmp_path, *others, changed, first)
+    after.take_over(rules)
+    for number in range(8, 20):
+        ref = recorder.snapshot(count(port=_port(number)))
+        findings = _detected(engine, after, ref)
+        assert findings
+        assert sum("GROUP BY" in statement for statement in asked) == 1
+    with writing(engine) as connection:
+        assert load_rules([tmp_path]).ruleset.evaluate(connection, ref) == findings
+
+
 def test_what_is_remembered_is_what_is_stored(engine: Engine, tmp_path: Path) -> None:
     """A rule set that has seen all snapshots finds the same as one that begins with each, through a pause as well."""
     loaded(tmp_path, *_documents())

@@ -18,6 +18,7 @@ from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.passing import may_pass
 from detector.ruleset.sieve import plain
 from detector.ruleset.sought import least
+from detector.ruleset.windows import PLACE
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Replay:
         refs = self._refs({row[0] for row in found})
         for seq, of_seq in groupby(found, key=itemgetter(0)):
             if (ref := refs.get(seq)) is not None:
-                matches = matcher.matches(ref, [tuple(row[1:]) for row in of_seq])
+                matches = matcher.matches(ref, [tuple(row[1:]) for row in of_seq], {})
                 findings = [finding(self._rule, ref.host, match) for match in matches]
                 yield ref, sorted(findings, key=lambda each: each.fingerprint)
 
@@ -100,6 +101,8 @@ class Replay:
 
     def evaluate(self, rows: Connection, snapshot: SnapshotRef) -> list[Finding]:
         """What live detection would find; `rows` has those of the window, and what is known of its snapshots."""
+        # What was looked at before may have been deleted since.
+        self._ruleset.forget()
         return self._ruleset.evaluate(rows, snapshot)
 
     def _may_pass(self, found: Sequence[Any], refs: dict[int, SnapshotRef]) -> Any:
@@ -108,10 +111,12 @@ class Replay:
         if enough is None:
             return np.ones(len(found), dtype=np.bool_)
         # A value that is missing is not counted, but its row may add to a group that passes.
-        numbers = [0 if row[1] is None else hash(row[1]) if enough.distinct else int(row[1]) for row in found]
+        # A row is the number of its snapshot, its place, what it counts, and its group.
+        values = [row[1 + PLACE] for row in found]
+        numbers = [0 if each is None else hash(each) if enough.distinct else int(each) for each in values]
         return may_pass(
             np.array([_microseconds(refs[row[0]]) for row in found], dtype=np.int64),
-            np.array([hash(tuple(row[2:])) for row in found], dtype=np.int64),
+            np.array([hash(tuple(row[2 + PLACE :])) for row in found], dtype=np.int64),
             np.array(numbers, dtype=np.int64),
             timespan=self.looks_back // _MICROSECOND,
             threshold=enough.number,

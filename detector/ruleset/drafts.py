@@ -39,6 +39,8 @@ class Draft:
     entries: tuple[Disabled, ...] = ()
     """Of a list of disabled rules, which is no rule."""
     bases: list[Draft] = field(default_factory=list)
+    counted: list[Matching] = field(default_factory=list)
+    """Of a correlation: what each of the rules that it counts matches, less what it passes over."""
     filters: list[tuple[Filter, Exclusion]] = field(default_factory=list)
     """What it passes over."""
     filter: Filter | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Column, Integer, Table, and_, bindparam, select, true
 from sqlalchemy.sql import visitors
 
+from detector.ruleset.fields import Kind
 from detector.store.columns import UtcDateTime
 from detector.store.tables import snapshots
 
@@ -27,6 +28,16 @@ UNTIL = bindparam("until", type_=UtcDateTime)
 
 ANY = "attempted"
 """The word for an event whatever became of it. Every connect is attempted."""
+
+
+def tables_of(*expressions: ColumnElement[Any]) -> set[FromClause]:
+    """The tables whose columns stand in some expressions."""
+    return {
+        element.table
+        for expression in expressions
+        for element in visitors.iterate(expression)
+        if isinstance(element, Column)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +60,8 @@ class Rows:
         others: what is joined by statements that name it.
         place: `seq`, key and session of an `EvidenceRef` to a row.
         of_end: where the rows have the end of the snapshot, by which Postgres finds their part of the table.
+        change: whether something may be said of them later: that a host fell silent, is said of its last snapshot.
+        keys: holds what is the same of many rows, numbered by `host_id` and `key_id`.
     """
 
     table: Table
@@ -56,6 +69,8 @@ class Rows:
     others: tuple[Join, ...] = ()
     place: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]
     of_end: ColumnElement[bool] = field(default_factory=true)
+    change: bool = False
+    keys: Table | None = None
 
     @property
     def order(self) -> list[ColumnElement[Any]]:
@@ -81,6 +96,20 @@ class Rows:
         """
         return and_(self.in_span, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL)
 
+    def of_keys(self, conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool] | None:
+        """The rows whose keys meet those of some conditions that are about keys alone; None if none of them is.
+
+        It says nothing new, but is known before the first row is read: of a whole window it leaves few rows to look at.
+        """
+        keys = self.keys
+        if keys is None:
+            return None
+        about = [each for each in conditions if tables_of(each) == {keys}]
+        if not about:
+            return None
+        known = select(keys.c.key_id).where(keys.c.host_id == HOST_ID, *about).correlate(None)
+        return self.table.c.key_id.in_(known)
+
     def select(
         self,
         columns: Sequence[ColumnElement[Any]],
@@ -92,12 +121,7 @@ class Rows:
         Other tables are joined if `columns`, `conditions` or what else the statement `reads` name them: in statements
         that aggregate, SQLite would look up for every row even what is not used.
         """
-        read = {
-            element.table
-            for expression in (*columns, *conditions, *(() if reads is None else (reads,)))
-            for element in visitors.iterate(expression)
-            if isinstance(element, Column)
-        }
+        read = tables_of(*columns, *conditions, *(() if reads is None else (reads,)))
         rows: FromClause = self.table
         for join in (*self.joined, *(other for other in self.others if other.table in read)):
             rows = rows.join(join.table, join.on, isouter=join.outer)
@@ -122,8 +146,17 @@ class Category:
     """A group-by that faults suggest."""
     example_counted: str
     """A field for a value_count that faults suggest."""
+    example_summed: str
+    """The same for a value_sum."""
+    days: Rows | None = None
+    """What rows add up to by day; None where nothing is kept of them."""
 
     @property
     def grouping(self) -> dict[str, Field]:
         """The fields that say who or what."""
         return {name: field for name, field in self.fields.items() if field.groups}
+
+    @property
+    def measures(self) -> dict[str, Field]:
+        """The fields whose values add up, and to the same whatever the order: whole numbers that say how much."""
+        return {name: field for name, field in self.fields.items() if field.kind is Kind.INTEGER and not field.groups}

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Integer, case, literal_column
 
 from detector.ruleset.conditions import Matching
+from detector.ruleset.correlation import TEMPORAL
 from detector.ruleset.documents import Faults
 from detector.ruleset.events import HOST_ID
 from detector.ruleset.fields import Kind
 from detector.ruleset.selections import read_selection
+from detector.ruleset.windows import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from detector.ruleset.correlating import CorrelationMatcher
     from detector.ruleset.documents import Document, Place
     from detector.ruleset.events import Category
     from detector.ruleset.fields import Field
     from detector.ruleset.lists import Lists
-    from detector.ruleset.matchers import CorrelationMatcher
 
 _ONE, _ZERO = literal_column("1", Integer), literal_column("0", Integer)
 
@@ -160,7 +162,7 @@ class Count:
     type: str
     field: str | None
     most: int
-    """Within one window, at most."""
+    """Within one window, at most; of rules that are to match together, how many did."""
     condition: str
     """What was asked for."""
     timespan: timedelta
@@ -186,24 +188,31 @@ def counted(
     """
     wanted, rows = matcher.wanted, matcher.wanted.category.rows
     statement = rows.select(
-        [*rows.place, wanted.columns[0].label("number")], rows.table.c.host_id == HOST_ID, wanted.matching.rows
+        [*rows.place, wanted.columns[PLACE].label("number")], rows.table.c.host_id == HOST_ID, wanted.matching.rows
     )
+    section = document.content["correlation"]
+    of_rules = section["type"] in TEMPORAL
     found = [
-        (ends[seq], number)
+        (ends[seq], each)
         for seq, key_id, session, number in connection.execute(statement, {"host_id": host_id})
         if (seq, key_id, session) in places and number is not None
+        for each in (_set_bits(number) if of_rules else (number,))
     ]
-    section = document.content["correlation"]
-    condition = section["condition"]
+    condition = section.get("condition", f"all {len(section['rules'])} rules")
     field = condition.get("field") if isinstance(condition, dict) else None
     asked = {key: value for key, value in condition.items() if key != "field"} if isinstance(condition, dict) else {}
     return Count(
         type=section["type"],
         field=field,
-        most=_most_within(found, matcher.timespan, distinct=section["type"] == "value_count"),
+        most=_most_within(found, matcher.timespan, distinct=of_rules or section["type"] == "value_count"),
         condition=", ".join(f"{key} {value}" for key, value in asked.items()) or str(condition),
         timespan=matcher.timespan,
     )
+
+
+def _set_bits(number: int) -> Iterator[int]:
+    """Which rules a row matches, of those that `temporal` names."""
+    return (bit for bit in range(number.bit_length()) if number >> bit & 1)
 
 
 def _most_within(found: Sequence[tuple[datetime, Any]], timespan: timedelta, *, distinct: bool) -> int:

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from detector.domain import Telling
+from detector.ruleset.baselines import Baseline, read_baseline
 from detector.ruleset.correlation import read_group_by
 from detector.ruleset.lint import is_correlation, is_filter, mapping_of
+from detector.ruleset.new_terms import NewTerms, read_new_terms
 from detector.ruleset.times import read_span, read_until
 from detector.ruleset.wording import nearest, shown
 from detector.sentence import ALWAYS, NUMBERS, OF_CAPTURE, THINGS, SentenceError, fill_in, names_in
@@ -43,11 +45,18 @@ class Extension:
     """What the section says; a key that is not there, or is refused, is None."""
 
     group_by: tuple[Field, ...] | None = None
+    new_terms: NewTerms | None = None
+    baseline: Baseline | None = None
     cooldown: timedelta | None = None
     channels: tuple[str, ...] | None = None
     burn_in: timedelta | bool | None = None
     explain: str | None = None
     until: datetime | None = None
+
+    @property
+    def remembers(self) -> str | None:
+        """The key by which what a rule finds depends on more than the snapshot at hand."""
+        return "new_terms" if self.new_terms else "baseline" if self.baseline else None
 
     @property
     def telling(self) -> Telling:
@@ -65,6 +74,8 @@ def read_extension(category: Category, faults: Faults, channels: Collection[str]
     reading = Reading(category=category, faults=faults, channels=channels)
     # What is None is refused already.
     known = {key: value for key, value in (section or {}).items() if key in readers and value is not None}
+    if {"new_terms", "baseline"} <= known.keys():
+        faults.add("new_terms and baseline exclude each other; keep one, and write a second rule", SECTION, "baseline")
     return Extension(**{key: readers[key](value, reading) for key, value in known.items()})
 
 
@@ -101,11 +112,21 @@ def _readers(content: Any) -> dict[str, Callable[[Any, Reading], Any]]:
         "burn_in": _burn_in,
         "explain": _explain,
     }
-    return common if is_correlation(content) else {"group_by": _group_by, **common}
+    if is_correlation(content):
+        return common
+    return {"group_by": _group_by, "new_terms": _new_terms, "baseline": _baseline, **common}
 
 
 def _group_by(value: Any, reading: Reading) -> tuple[Field, ...] | None:
     return read_group_by(value, reading.category, reading.faults, SECTION, "group_by") or None
+
+
+def _new_terms(value: Any, reading: Reading) -> NewTerms | None:
+    return read_new_terms(value, reading.category, reading.faults, SECTION, "new_terms")
+
+
+def _baseline(value: Any, reading: Reading) -> Baseline | None:
+    return read_baseline(value, reading.category, reading.faults, SECTION, "baseline")
 
 
 def _cooldown(value: Any, reading: Reading) -> timedelta | None:

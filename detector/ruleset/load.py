@@ -15,7 +15,8 @@ from detector.domain import Severity
 from detector.ruleset.categories import category_of
 from detector.ruleset.compile import compile_detection, too_large
 from detector.ruleset.conditions import Matching
-from detector.ruleset.correlation import Correlation, counted_rules, read_correlation
+from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, without_range
 from detector.ruleset.disabled import lists_disabled, read_disabled
 from detector.ruleset.documents import Document, Faults
 from detector.ruleset.drafts import Draft, by_name, find, names_of, unreplaced
@@ -25,7 +26,7 @@ from detector.ruleset.extension import check_explain, read_extension
 from detector.ruleset.filters import narrowed, read_exclusion
 from detector.ruleset.lint import check_top, is_correlation, is_filter
 from detector.ruleset.lists import NO_LISTS, read_lists
-from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.sources import RuleFile, read_files
 from detector.ruleset.tuning import disable, filter_out
 from detector.ruleset.wording import nearest, shown
@@ -219,7 +220,7 @@ def _ask_sigma(draft: Draft) -> None:
         return
     kind = SigmaFilter if draft.exclusion else SigmaRule if draft.correlation is None else SigmaCorrelationRule
     try:
-        errors = kind.from_dict(dict(draft.document.content), collect_errors=True).errors
+        errors = kind.from_dict(without_range(draft.document.content), collect_errors=True).errors
     except SigmaError as fault:
         errors = [fault]
     for error in errors:
@@ -273,15 +274,16 @@ def _find_bases(draft: Draft, correlation: Correlation, known: dict[str, Draft],
         elif base.category is not draft.category:
             what = f"{shown(name)} looks at {base.category.name}, what stands before it at {draft.category.name}"
             draft.faults.add(f"{what}; count rules of one category", *place)
+        elif key := base.extension.remembers:
+            draft.faults.add(f"{shown(name)} has {key}, which a correlation cannot count; name a rule without", *place)
         else:
             draft.bases.append(base)
             continue
         waits = False
     draft.waits = waits and len(draft.faults.found) > before
     exclusions = [exclusion for _, exclusion in draft.filters]
-    draft.matching = Matching.any_of(
-        [narrowed(base.matching, exclusions) for base in draft.bases if base.matching is not None]
-    )
+    draft.counted = [narrowed(base.matching, exclusions) for base in draft.bases if base.matching is not None]
+    draft.matching = Matching.any_of(draft.counted)
     if fault := too_large(draft.matching):
         draft.faults.add(f"with all its rules the correlation {fault}", "correlation", "rules")
         draft.waits = False
@@ -306,9 +308,15 @@ def _rules(drafts: Sequence[Draft]) -> Iterator[Rule]:
             path=draft.path,
             line=draft.document.line(),
             produces_findings=id(draft) not in silent and draft.disabled is None,
-            matcher=EventMatcher(draft.category, matching, draft.extension.group_by)
+            matcher=EventMatcher(
+                draft.category,
+                matching,
+                draft.extension.group_by,
+                new_terms=draft.extension.new_terms,
+                baseline=draft.extension.baseline,
+            )
             if draft.correlation is None
-            else CorrelationMatcher(draft.category, draft.correlation, matching),
+            else CorrelationMatcher(draft.category, draft.correlation, draft.counted),
             telling=draft.extension.telling,
             disabled=draft.disabled,
             filters=tuple(each for each, _ in draft.filters),

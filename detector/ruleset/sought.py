@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, literal, select, true
 from sqlalchemy.sql import visitors
 
-from detector.ruleset.matchers import CorrelationMatcher
+from detector.ruleset.bounds import Bounds
+from detector.ruleset.correlating import CorrelationMatcher
 from detector.ruleset.upper_bound import Known, columns_of, possible
 from detector.store.tables import (
     connection_counts,
@@ -119,9 +120,10 @@ class Least:
 def least(matcher: CorrelationMatcher) -> Least | None:
     """What passes at least; None: nothing is known of it."""
     correlation = matcher.correlation
-    if correlation.operator not in ("gt", "gte"):
+    of_connects = correlation.type in ("event_count", "value_count")
+    if not of_connects or not isinstance(correlation.passes, Bounds) or correlation.passes.least <= 1:
         return None
-    return Least(number=correlation.threshold, distinct=correlation.counted is not None)
+    return Least(number=correlation.passes.least, distinct=correlation.counted is not None)
 
 
 def _crowd(matcher: CorrelationMatcher) -> Crowd | None:

@@ -104,12 +104,14 @@ class RuleFiles:
                 return None
             self._read = signature
             before, self._loaded = self._loaded, self._load(folders, self._loaded)
+            self.ruleset.take_over(before.ruleset)
             self._say_changes(before)
             return self.ruleset
         if not self.settled:
             # Seen twice, with a while in between: it is not about to be corrected.
             again = self._load(folders, self._loaded)
             if again.faults != self._loaded.faults:
+                again.ruleset.take_over(self.ruleset)
                 self._loaded = again
                 return self.ruleset
             self._confirm()

@@ -27,7 +27,7 @@ from tests.ruleset.strategies import (
     VARIED,
     detections,
 )
-from tests.ruleset.test_oracle import _BASE_ID, _RULE_ID, _correlation, _event, _History, _loaded, _Taken
+from tests.ruleset.test_oracle import _BASE_IDS, _RULE_ID, _correlation, _event, _History, _loaded, _Taken
 from tests.ruleset.writing import correlation, event, loaded
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_correlations_find_what_they_found(
 ) -> None:
     """So does any correlation, clocks that were set back included."""
     stored = _History(sqlite_engine, history)
-    rules = _loaded(tmp_path, _event(detection, _BASE_ID, stored.category), _correlation(counting))
+    rules = _loaded(tmp_path, _event(detection, _BASE_IDS[0], stored.category), _correlation(counting, 1))
     _check(sqlite_engine, rules, stored.refs, small)
 
 
@@ -109,9 +109,9 @@ def test_rules_about_capture_find_what_they_found(
 ) -> None:
     """So do rules and correlations about how well snapshots were taken."""
     stored = _Taken(sqlite_engine, history)
-    base = _event(detection, _BASE_ID, stored.category)
+    base = _event(detection, _BASE_IDS[0], stored.category)
     _check(sqlite_engine, _loaded(tmp_path, base), stored.refs, small)
-    _check(sqlite_engine, _loaded(tmp_path, base, _correlation(counting)), stored.refs, small)
+    _check(sqlite_engine, _loaded(tmp_path, base, _correlation(counting, 1)), stored.refs, small)
 
 
 @pytest.mark.postgres
@@ -122,9 +122,9 @@ def test_postgres_gives_the_same(
 ) -> None:
     """Single-event rules and correlations find in a history on Postgres what they found live there."""
     stored = _History(postgres_engine, history)
-    base = _event(detection, _BASE_ID, stored.category)
+    base = _event(detection, _BASE_IDS[0], stored.category)
     _check(postgres_engine, _loaded(tmp_path, base), stored.refs, small)
-    _check(postgres_engine, _loaded(tmp_path, base, _correlation(counting)), stored.refs, small)
+    _check(postgres_engine, _loaded(tmp_path, base, _correlation(counting, 1)), stored.refs, small)
 
 
 def _many(engine: Engine, number: int, *, every: int) -> list[SnapshotRef]:

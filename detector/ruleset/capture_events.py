@@ -235,10 +235,12 @@ CAPTURE = Category(
         # The snapshot itself, and no row of it.
         place=(_SNAPSHOT.seq, _ZERO, _ZERO),
         of_end=_SNAPSHOT.end == END,
+        change=True,
     ),
     weights={ANY: _ONE},
     direction=null(),
     actors={None: (_ALL[0],)},
     example_group="[Host]",
     example_counted="SelfTest",
+    example_summed="LostSnapshots",
 )

@@ -13,6 +13,7 @@ from detector.ruleset.fields import Field, Kind
 from detector.store.tables import (
     connection_counts,
     connection_keys,
+    daily_counts,
     destination_names,
     hosts,
     login_origins,
@@ -21,7 +22,7 @@ from detector.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column
+    from sqlalchemy import Column, ColumnElement
 
 # Written into the statement: they would be bound anew with every address that a rule compares.
 _OUTBOUND = connection_keys.c.direction == literal_column(f"'{Direction.OUTBOUND.value}'", String)
@@ -270,6 +271,11 @@ _OF_OBSERVATION = and_(
     observations.c.session == _COUNTS.session,
 )
 
+
+def _of_day(columns: Any, number: str) -> ColumnElement[bool]:
+    return and_(columns.host_id == daily_counts.c.host_id, columns[number] == daily_counts.c[number])
+
+
 CONNECTIONS = Category(
     name="network_connection",
     fields=_FIELDS,
@@ -294,4 +300,15 @@ CONNECTIONS = Category(
     },
     example_group="[User, DestinationIp]",
     example_counted="DestinationPort",
+    example_summed="Attempted",
+    days=Rows(
+        table=daily_counts,
+        joined=(Join(table=connection_keys, on=_of_day(_KEYS, "key_id")),),
+        others=(
+            # 0 stands for none, and is the number of none.
+            Join(table=login_origins, on=_of_day(login_origins.c, "origin_id"), outer=True),
+            Join(table=destination_names, on=_of_day(_NAMES, "name_id"), outer=True),
+        ),
+        place=(daily_counts.c.key_id, daily_counts.c.origin_id, daily_counts.c.name_id),
+    ),
 )

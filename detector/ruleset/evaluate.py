@@ -6,19 +6,23 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from detector.domain import Finding
-from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
-from detector.ruleset.screen import read_window
+from detector.ruleset.baselines import Hours
+from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.matchers import EventMatcher
+from detector.ruleset.new_terms import Terms
 from detector.ruleset.sieve import Sieve
+from detector.ruleset.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from detector.domain import Scalar, Severity, SnapshotRef
+    from detector.ruleset.matchers import Match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,14 @@ class RuleSet:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.rule_id))
         self._finding = [rule for rule in self.rules if rule.produces_findings]
-        self._sieve = Sieve([rule.matcher.wanted for rule in self._finding])
+        events = [rule.matcher for rule in self._finding if isinstance(rule.matcher, EventMatcher)]
+        self._terms = Terms(each.new_terms for each in events if each.new_terms is not None)
+        self._hours = Hours()
+        self._longest_usual = max((each.baseline.window for each in events if each.baseline), default=None)
+        self._sieve = Sieve([*(rule.matcher.wanted for rule in self._finding), *self._terms.wanted])
+        self._windows = Windows(
+            [rule.matcher for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
+        )
 
     @property
     def looks_back(self) -> timedelta:
@@ -61,10 +72,10 @@ class RuleSet:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
 
         Looks at stored observations of this snapshot, and for correlations of those before it, so that catching up
-        gives what looking at once would have given.
+        gives what looking at once would have given. What rules have to know of the past beyond that (`new_terms`,
+        `baseline`) is in the database too, and is advanced by each snapshot; the last one may be looked at again.
         """
-        back = self.looks_back
-        window = read_window(connection, snapshot, back) if back else []
+        rows = self._sieve.rows(connection, snapshot)
         findings = [
             Finding(
                 rule_id=rule.rule_id,
@@ -76,14 +87,32 @@ class RuleSet:
                 end=match.end,
                 evidence=match.evidence,
             )
-            for rule, rows in zip(self._finding, self._sieve.rows(connection, snapshot), strict=True)
-            for match in (
-                rule.matcher.matches(snapshot, rows)
-                if isinstance(rule.matcher, EventMatcher)
-                else rule.matcher.matches(connection, snapshot, rows, window)
-            )
+            for rule, match in self._matches(connection, snapshot, rows)
         ]
         return sorted(findings, key=lambda finding: (finding.rule_id, finding.fingerprint))
+
+    def _matches(
+        self, connection: Connection, snapshot: SnapshotRef, rows: Sequence[Sequence[tuple[Any, ...]]]
+    ) -> Iterator[tuple[Rule, Match]]:
+        number = len(self._finding)
+        of_rules = list(zip(self._finding, rows[:number], strict=True))
+        of_correlations = [found for rule, found in of_rules if rule.kind == "correlation"]
+        passing = iter(self._windows.passing(connection, snapshot, of_correlations))
+        noted = self._terms.noted(connection, snapshot, rows[number:])
+        if self._longest_usual is not None:
+            self._hours.forget(connection, snapshot, self._longest_usual)
+        for rule, found in of_rules:
+            matcher = rule.matcher
+            if isinstance(matcher, CorrelationMatcher):
+                matches = matcher.matches(connection, snapshot, found, *next(passing))
+            elif matcher.baseline is None:
+                matches = matcher.matches(snapshot, found, noted)
+            else:
+                matches = self._hours.unusual(
+                    connection, snapshot, matcher.baseline, matcher.matches(snapshot, found, noted)
+                )
+            for match in matches:
+                yield rule, match
 
 
 def fingerprint(rule_id: str, host: str, group: Mapping[str, Scalar]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Column, Integer, Table, and_, bindparam, select, true
 from sqlalchemy.sql import visitors
 
+from detector.ruleset.fields import Kind
 from detector.store.columns import UtcDateTime
 from detector.store.tables import snapshots
 
@@ -49,6 +50,7 @@ class Rows:
         others: what is joined by statements that name it.
         place: `seq`, key and session of an `EvidenceRef` to a row.
         of_end: where the rows have the end of the snapshot, by which Postgres finds their part of the table.
+        change: whether something may be said of them later: that a host fell silent, is said of its last snapshot.
     """
 
     table: Table
@@ -56,6 +58,7 @@ class Rows:
     others: tuple[Join, ...] = ()
     place: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]
     of_end: ColumnElement[bool] = field(default_factory=true)
+    change: bool = False
 
     @property
     def order(self) -> list[ColumnElement[Any]]:
@@ -122,8 +125,17 @@ class Category:
     """A group-by that faults suggest."""
     example_counted: str
     """A field for a value_count that faults suggest."""
+    example_summed: str
+    """The same for a value_sum."""
+    days: Rows | None = None
+    """What rows add up to by day; None where nothing is kept of them."""
 
     @property
     def grouping(self) -> dict[str, Field]:
         """The fields that say who or what."""
         return {name: field for name, field in self.fields.items() if field.groups}
+
+    @property
+    def measures(self) -> dict[str, Field]:
+        """The fields whose values add up, and to the same whatever the order: whole numbers that say how much."""
+        return {name: field for name, field in self.fields.items() if field.kind is Kind.INTEGER and not field.groups}

@@ -14,11 +14,13 @@ from detector.domain import Severity
 from detector.ruleset.categories import category_of
 from detector.ruleset.compile import compile_detection, too_large
 from detector.ruleset.conditions import Matching
-from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, read_group_by
+from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.correlation import Correlation, counted_rules, read_correlation, without_range
 from detector.ruleset.documents import Document, Faults, read_documents, rule_files
 from detector.ruleset.evaluate import Rule, RuleSet
-from detector.ruleset.lint import check_top, is_correlation, mapping_of
-from detector.ruleset.matchers import CorrelationMatcher, EventMatcher
+from detector.ruleset.extension import Extension, read_extension
+from detector.ruleset.lint import check_top, is_correlation
+from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
     from detector.errors import RuleFault
     from detector.ruleset.events import Category
-    from detector.ruleset.fields import Field
-
-_EXTENSION = "x-detector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ class _Draft:
     """What it looks at; of a correlation, what the rules that it counts look at."""
     matching: Matching | None = None
     """Of a single-event rule, or of all rules that a correlation counts; None when refused."""
-    group_by: tuple[Field, ...] | None = None
+    extension: Extension = field(default_factory=Extension)
     correlation: Correlation | None = None
     bases: list[_Draft] = field(default_factory=list)
 
@@ -104,7 +103,7 @@ def _drafted(document: Document) -> _Draft:
     check_top(faults)
     if "detection" in content and not is_correlation(content):
         draft.matching = compile_detection(content["detection"], draft.category, faults)
-        draft.group_by = _extension(draft.category, faults)
+        draft.extension = read_extension(draft.category, faults)
     return draft
 
 
@@ -125,18 +124,11 @@ def _ask_sigma(draft: _Draft) -> None:
     """Notes what pySigma itself has against a rule that is sound so far."""
     kind = SigmaRule if draft.correlation is None else SigmaCorrelationRule
     try:
-        errors = kind.from_dict(dict(draft.document.content), collect_errors=True).errors
+        errors = kind.from_dict(without_range(draft.document.content), collect_errors=True).errors
     except SigmaError as fault:
         errors = [fault]
     for error in errors:
         draft.faults.add(f"Sigma refuses the rule: {error}; correct it")
-
-
-def _extension(category: Category, faults: Faults) -> tuple[Field, ...] | None:
-    extension = mapping_of(faults.document.content.get(_EXTENSION), ("group_by",), faults, _EXTENSION)
-    if not extension:
-        return None
-    return read_group_by(extension.get("group_by"), category, faults, _EXTENSION, "group_by") or None
 
 
 def _by_name(drafts: Sequence[_Draft]) -> dict[str, _Draft]:
@@ -188,6 +180,8 @@ def _find_bases(draft: _Draft, correlation: Correlation, known: dict[str, _Draft
         elif base.category is not draft.category:
             what = f"{shown(name)} looks at {base.category.name}, what stands before it at {draft.category.name}"
             draft.faults.add(f"{what}; count rules of one category", *place)
+        elif key := base.extension.remembers:
+            draft.faults.add(f"{shown(name)} has {key}, which a correlation cannot count; name a rule without", *place)
         elif base.path in refused and base.path != draft.path:
             draft.faults.add(f"the rule {shown(name)} is refused; correct {base.path} first", *place)
         else:
@@ -215,7 +209,15 @@ def _rules(drafts: Sequence[_Draft]) -> Iterator[Rule]:
             path=draft.path,
             line=draft.document.line(),
             produces_findings=id(draft) not in silent,
-            matcher=EventMatcher(draft.category, matching, draft.group_by)
+            matcher=EventMatcher(
+                draft.category,
+                matching,
+                draft.extension.group_by,
+                new_terms=draft.extension.new_terms,
+                baseline=draft.extension.baseline,
+            )
             if draft.correlation is None
-            else CorrelationMatcher(draft.category, draft.correlation, matching),
+            else CorrelationMatcher(
+                draft.category, draft.correlation, [base.matching for base in draft.bases if base.matching is not None]
+            ),
         )

@@ -1,4 +1,4 @@
-"""Looks at a snapshot's rows once for many rules: a statement says of each row which of them it concerns."""
+"""Looks at rows once for many rules: a statement says of each row which of them it concerns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_VALUES = 2000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """What a rule wants to know of the rows of a snapshot that concern it."""
+    """What a rule wants to know of the rows that concern it."""
 
     category: Category
     matching: Matching
@@ -69,19 +69,21 @@ class _Batch:
         self.comparisons += wanted.matching.comparisons
         self.values += wanted.matching.values
 
-    def statement(self) -> Any:
+    def statement(self, *, span: bool) -> Any:
         bits = (
             case((condition, literal_column(str(1 << bit), BigInteger)), else_=literal_column("0", BigInteger))
             for bit, condition in enumerate(self.conditions)
         )
         rows = self.category.rows
-        return rows.select([reduce(add, bits), *map(plain, self.columns)], rows.in_snapshot).order_by(*rows.order)
+        within, number = (rows.in_span, [rows.table.c.seq]) if span else (rows.in_snapshot, [])
+        return rows.select([reduce(add, bits), *number, *map(plain, self.columns)], within).order_by(*rows.order)
 
 
 class Sieve:
     """Rules of any categories, in as few statements as the databases take."""
 
-    def __init__(self, rules: Sequence[Wanted]) -> None:
+    def __init__(self, rules: Sequence[Wanted], *, span: bool = False) -> None:
+        """`span`: it is for `rows_of_span`."""
         self._number = len(rules)
         batches: list[_Batch] = []
         latest: dict[str, _Batch] = {}
@@ -91,16 +93,26 @@ class Sieve:
                 batch = latest[wanted.category.name] = _Batch(wanted.category)
                 batches.append(batch)
             batch.add(rule, wanted)
-        self._statements = [(batch.statement(), batch) for batch in batches]
+        self._statements = [(batch.statement(span=span), batch) for batch in batches]
 
     def rows(self, connection: Connection, snapshot: SnapshotRef) -> list[list[tuple[Any, ...]]]:
         """For each rule the columns that it wants of each row of `snapshot` that concerns it, in the rows' order."""
-        found: list[list[tuple[Any, ...]]] = [[] for _ in range(self._number)]
         place = {"host_id": snapshot.host_id, "seq": snapshot.seq, "end": snapshot.end}
+        found: list[list[tuple[Any, ...]]] = [[] for _ in range(self._number)]
         for statement, batch in self._statements:
             for bits, *values in connection.execute(statement, place):
                 for which in _set_bits(bits):
                     found[batch.rules[which]].append(tuple(values[each] for each in batch.places[which]))
+        return found
+
+    def rows_of_span(self, connection: Connection, host_id: int, span: tuple[int, int]) -> list[list[tuple[Any, ...]]]:
+        """The same of the snapshots from one number to another, each row after the number of its snapshot."""
+        place = {"host_id": host_id, "first_seq": span[0], "seq": span[1]}
+        found: list[list[tuple[Any, ...]]] = [[] for _ in range(self._number)]
+        for statement, batch in self._statements:
+            for bits, seq, *values in connection.execute(statement, place):
+                for which in _set_bits(bits):
+                    found[batch.rules[which]].append((seq, *(values[each] for each in batch.places[which])))
         return found
 
 

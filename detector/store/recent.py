@@ -23,7 +23,8 @@ _TABLES = (connection_counts, observations)
 def advance(connection: Connection, snapshot: SnapshotRef, packed: PackedSnapshot | None, back: timedelta) -> None:
     """Brings the rows of a snapshot, which is the next one of its host, beside those before it, as far as `back` goes.
 
-    What is older goes. What is not there, since rules look farther back than before, the clock was set back, or
+    What was older when the snapshot before it was looked at goes: what leaves a window with this one is asked for once
+    more. What is not there, since rules look farther back than before, the clock was set back, or
     Postgres crashed, comes, unless it has expired.
     """
     host_id = snapshot.host_id
@@ -32,10 +33,14 @@ def advance(connection: Connection, snapshot: SnapshotRef, packed: PackedSnapsho
     where = connection.execute(select(cursor.recent_seq, there).where(cursor.host_id == host_id)).first()
     # Of a host without connections there is nothing to be found either, nor anything to make again.
     recent = where[0] if where is not None and where[1] else snapshot.seq
+    before = connection.scalar(
+        select(snapshots.c.end).where(snapshots.c.host_id == host_id, snapshots.c.seq == snapshot.seq - 1)
+    )
+    end = snapshot.end if before is None else min(before, snapshot.end)
     first = connection.scalar(
         # Of a bare min(seq) SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over ends.
         select(func.min(snapshots.c.seq + 0)).where(
-            snapshots.c.host_id == host_id, snapshots.c.end > snapshot.end - back, snapshots.c.seq < snapshot.seq
+            snapshots.c.host_id == host_id, snapshots.c.end > end - back, snapshots.c.seq < snapshot.seq
         )
     )
     first = snapshot.seq if first is None else first

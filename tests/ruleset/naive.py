@@ -121,44 +121,133 @@ def rows_matching(selections: Mapping[str, Any], tree: Tree, rows: Iterable[Row]
 class Counting:
     """A correlation in plain values."""
 
+    kind: str
     group_by: Sequence[str]
     timespan: timedelta
-    operator: str
-    threshold: int
-    field: str | None
+    condition: Mapping[str, int] | Tree | None
+    """Comparisons by operator; of rules also a tree over the names that `rule_name` gives them, or nothing."""
+    field: str | None = None
+
+
+def rule_name(number: int) -> str:
+    """What a correlation calls its rules."""
+    return f"base_{number}"
 
 
 def groups_passing(
     counting: Counting,
-    weights: Mapping[tuple[int, ...], int],
+    matched: Sequence[Mapping[tuple[int, ...], int]],
     rows: Sequence[Row],
     ends: Mapping[int, datetime],
     seq: int,
 ) -> set[tuple[tuple[Any, ...], frozenset[tuple[int, ...]]]]:
-    """The groups that pass at snapshot `seq`, each with the rows behind it."""
+    """The groups that pass at snapshot `seq`, each with the rows behind it; `matched` as `rows_matching` by rule."""
     now = ends[seq]
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         end = ends[row["_id"][0]]
-        if row["_id"] in weights and now - counting.timespan < end <= now and row["_id"][0] <= seq:
+        counts = any(row["_id"] in of_rule for of_rule in matched)
+        if counts and now - counting.timespan < end <= now and row["_id"][0] <= seq:
             direction = row["Initiated"] if "DestinationPort" in counting.group_by else None
             groups[(*(row[name] for name in counting.group_by), direction)].append(row)
-    passing = set()
-    for group, members in groups.items():
-        if counting.field is None:
-            number = sum(weights[row["_id"]] for row in members)
-        else:
-            number = len({row[counting.field] for row in members} - {None})
-        decided = {
-            "gt": number > counting.threshold,
-            "gte": number >= counting.threshold,
-            "lt": number < counting.threshold,
-            "lte": number <= counting.threshold,
-            "eq": number == counting.threshold,
-        }[counting.operator]
-        if decided and any(row["_id"][0] == seq for row in members):
-            passing.add((group, frozenset(row["_id"] for row in members)))
-    return passing
+    return {
+        (group, frozenset(row["_id"] for row in members))
+        for group, members in groups.items()
+        if any(row["_id"][0] == seq for row in members) and _passes(counting, matched, members)
+    }
+
+
+def _passes(counting: Counting, matched: Sequence[Mapping[tuple[int, ...], int]], members: Sequence[Row]) -> bool:
+    places = [row["_id"] for row in members]
+    values = [row[counting.field] for row in members] if counting.field else []
+    match counting.kind:
+        case "event_count":
+            return _compares(sum(matched[0][place] for place in places), counting.condition, 1)
+        case "value_count":
+            return _compares(len(set(values) - {None}), counting.condition, 1)
+        case "value_sum":
+            return _compares(sum(values), counting.condition, 0)
+        case "temporal_ordered":
+            return _in_order([[place[0] for place in places if place in of_rule] for of_rule in matched])
+    held = [any(place in of_rule for place in places) for of_rule in matched]
+    if counting.condition is None:
+        return all(held)
+    if isinstance(counting.condition, tuple):
+        return _said(counting.condition, {rule_name(number): each for number, each in enumerate(held)})
+    return _compares(sum(held), counting.condition, 1)
+
+
+def _compares(number: int, condition: Any, lowest: int) -> bool:
+    held = {
+        "gt": lambda threshold: number > threshold,
+        "gte": lambda threshold: number >= threshold,
+        "lt": lambda threshold: number < threshold,
+        "lte": lambda threshold: number <= threshold,
+        "eq": lambda threshold: number == threshold,
+    }
+    return number >= lowest and all(held[how](threshold) for how, threshold in condition.items())
+
+
+def _in_order(seqs: Sequence[Sequence[int]]) -> bool:
+    """Whether one number of each can be chosen so that none is less than the one before."""
+    at = 0
+    for each in seqs:
+        later = [seq for seq in each if seq >= at]
+        if not later:
+            return False
+        at = min(later)
+    return True
+
+
+def _said(tree: Tree, held: Mapping[str, bool]) -> bool:
+    kind, *rest = tree
+    if kind == "name":
+        return held[rest[0]]
+    parts = [_said(part, held) for part in rest]
+    return {"and": all(parts), "or": any(parts), "not": not parts[0]}[kind]
+
+
+def rows_new(
+    fields: Sequence[str], window: timedelta, rows: Sequence[Row], starts: Mapping[int, datetime], seq: int
+) -> set[tuple[int, ...]]:
+    """The rows of a snapshot whose values of `fields` no earlier one had since the day that `window` reaches to."""
+    since = (starts[seq] - window).date()
+    before = {
+        tuple(row[name] for name in fields)
+        for row in rows
+        if row["_id"][0] < seq and starts[row["_id"][0]].date() >= since
+    }
+    here = [(row["_id"], tuple(row[name] for name in fields)) for row in rows if row["_id"][0] == seq]
+    return {place for place, values in here if None not in values and values not in before}
+
+
+@dataclass(frozen=True)
+class Usually:
+    """A baseline in plain values, of rows that all match."""
+
+    group_by: Sequence[str]
+    field: str
+    factor: float
+    minimum: int
+    window: timedelta
+
+
+def groups_unusual(
+    usually: Usually, rows: Sequence[Row], starts: Mapping[int, datetime], seq: int
+) -> set[tuple[Any, ...]]:
+    """The groups of snapshot `seq` that did more in its hour so far than they usually do in an hour."""
+    this = starts[seq].replace(minute=0, second=0)
+    hours: dict[tuple[Any, ...], dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
+    for row in rows:
+        hour = starts[row["_id"][0]].replace(minute=0, second=0)
+        if row["_id"][0] <= seq and hour >= this - usually.window:
+            hours[tuple(row[name] for name in usually.group_by)][hour] += row[usually.field]
+    found = set()
+    for group in {tuple(row[name] for name in usually.group_by) for row in rows if row["_id"][0] == seq}:
+        before = [amount for hour, amount in hours[group].items() if hour < this]
+        if len(before) >= 3 and hours[group][this] >= max(usually.minimum, usually.factor * sum(before) / len(before)):
+            found.add(group)
+    return found
 
 
 def _outcomes(definition: Any) -> Iterable[tuple[str, str]]:

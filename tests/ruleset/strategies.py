@@ -138,6 +138,12 @@ def _histories(counts: st.SearchStrategy[ConnectionCount]) -> st.SearchStrategy[
 VARIED = _histories(_counts((None, *STORED), (None, *ADDRESSES)))
 # Few names, so that snapshots share groups.
 ALIKE = _histories(_counts((None, "a"), (None, *ADDRESSES[:2])))
+_HOURS = st.sampled_from((0, 0, 0.3, 0.7, 1, 6, 20, 25, 49, 80))
+_FEW_ROWS = st.lists(_counts(("a", "b", None), (None, *ADDRESSES[:2])), max_size=4)
+LONG = st.lists(st.tuples(_HOURS, _FEW_ROWS), min_size=4, max_size=12)
+"""Snapshots after pauses of hours and days."""
+ALIKE_ROWS = st.lists(_counts(("a",), (None, *ADDRESSES[:1])), min_size=1, max_size=3)
+
 BROAD = st.sampled_from(
     [
         ({"a1": {"Attempted|gte": 0}}, ("name", "a1")),
@@ -145,23 +151,92 @@ BROAD = st.sampled_from(
         ({"a1": {"Outcome": "attempted", "Initiated": True}, "a2": {"Outcome": "refused"}}, ("1 of", "a*")),
     ]
 )
-COUNTINGS = st.builds(
-    naive.Counting,
-    group_by=st.lists(
-        st.sampled_from(
-            (
-                *("DestinationPort", "User", "DestinationIp", "Initiated", "Host"),
-                *("LoginIp", "DestinationHostname", "Script", "Protocol"),
-            )
-        ),
-        min_size=1,
-        max_size=2,
-        unique=True,
+_TIMESPANS = st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds))
+_GROUPS = st.lists(
+    st.sampled_from(
+        (
+            *("DestinationPort", "User", "DestinationIp", "Initiated", "Host"),
+            *("LoginIp", "DestinationHostname", "Script", "Protocol"),
+        )
     ),
-    timespan=st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds)),
-    operator=st.sampled_from(("gt", "gte", "lt", "lte", "eq")),
-    threshold=st.integers(2, 6),
-    field=st.sampled_from((None, "DestinationPort", "DestinationIp", "Image", "LoginIp", "DestinationHostname")),
+    min_size=1,
+    max_size=2,
+    unique=True,
+)
+
+
+def _conditions(least: int, most: int) -> st.SearchStrategy[dict[str, int]]:
+    """One comparison, or a range that is not empty."""
+    one = st.tuples(st.sampled_from(("gt", "gte", "lt", "lte", "eq")), st.integers(least, most)).map(
+        lambda drawn: dict((drawn,))
+    )
+    ranges = st.tuples(
+        st.sampled_from(("gt", "gte")), st.integers(least, most), st.sampled_from(("lt", "lte")), st.integers(2, 3)
+    )
+    return one | ranges.map(lambda drawn: {drawn[0]: drawn[1], drawn[2]: drawn[1] + drawn[3]})
+
+
+COUNTINGS = st.one_of(
+    st.builds(
+        naive.Counting,
+        kind=st.just("event_count"),
+        group_by=_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(2, 6),
+    ),
+    st.builds(
+        naive.Counting,
+        kind=st.just("value_count"),
+        group_by=_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(2, 4),
+        field=st.sampled_from(("DestinationPort", "DestinationIp", "Image", "LoginIp", "DestinationHostname")),
+    ),
+    st.builds(
+        naive.Counting,
+        kind=st.just("value_sum"),
+        group_by=_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(1, 6),
+        field=st.sampled_from(("Attempted", "Refused", "Failed", "HandshakeUsMax")),
+    ),
+)
+
+_RULES = tuple(("name", naive.rule_name(number)) for number in range(3))
+_ALL_OF_SOME = (
+    None,
+    {"gte": 2},
+    {"eq": 2},
+    {"gt": 1, "lt": 3},
+    ("and", _RULES[0], ("and", _RULES[1], ("not", _RULES[2]))),
+    ("or", ("and", _RULES[0], _RULES[1]), ("and", _RULES[1], ("not", ("or", _RULES[0], _RULES[2])))),
+)
+TEMPORALS = st.one_of(
+    st.builds(
+        naive.Counting,
+        kind=st.just("temporal"),
+        group_by=_GROUPS,
+        timespan=_TIMESPANS,
+        condition=st.sampled_from(_ALL_OF_SOME),
+    ),
+    st.builds(
+        naive.Counting,
+        kind=st.just("temporal_ordered"),
+        group_by=_GROUPS,
+        timespan=_TIMESPANS,
+        condition=st.none(),
+    ),
+)
+# Rules that match often, and each something else, for correlations of three.
+NARROW = st.sampled_from(
+    [
+        ({"a1": {"DestinationPort": 0}}, ("name", "a1")),
+        ({"a1": {"DestinationPort|gte": 1}}, ("name", "a1")),
+        ({"a1": {"Outcome": "refused"}}, ("name", "a1")),
+        ({"a1": {"Image": "a"}}, ("name", "a1")),
+        ({"a1": {"Image|exists": False}}, ("name", "a1")),
+        ({"a1": {"Protocol": "tcp"}}, ("name", "a1")),
+    ]
 )
 
 KINDS = (
@@ -208,13 +283,31 @@ _HEALTHS = st.builds(
     unseen=st.sampled_from(((), ("a",), ("a", "b"))),
 )
 SNAPSHOTS = st.lists(st.tuples(st.sampled_from((0, 0.5, 1, 1.5, 20, -10)), _LOSSES, _HEALTHS), min_size=1, max_size=6)
-CAPTURE_COUNTINGS = st.builds(
-    naive.Counting,
-    group_by=st.sampled_from((["Host"], ["SelfTest"], ["Host", "Unseen"])),
-    timespan=st.sampled_from((10, 20, 30, 80)).map(lambda seconds: timedelta(seconds=seconds)),
-    operator=st.sampled_from(("gt", "gte", "lt", "lte", "eq")),
-    threshold=st.integers(2, 3),
-    field=st.sampled_from((None, "SelfTest", "Unseen")),
+_CAPTURE_GROUPS = st.sampled_from((["Host"], ["SelfTest"], ["Host", "Unseen"]))
+CAPTURE_COUNTINGS = st.one_of(
+    st.builds(
+        naive.Counting,
+        kind=st.just("event_count"),
+        group_by=_CAPTURE_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(2, 3),
+    ),
+    st.builds(
+        naive.Counting,
+        kind=st.just("value_count"),
+        group_by=_CAPTURE_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(2, 3),
+        field=st.sampled_from(("SelfTest", "Unseen")),
+    ),
+    st.builds(
+        naive.Counting,
+        kind=st.just("value_sum"),
+        group_by=_CAPTURE_GROUPS,
+        timespan=_TIMESPANS,
+        condition=_conditions(1, 4),
+        field=st.sampled_from(("Lost", "LostSnapshots", "Folded")),
+    ),
 )
 
 OF_CAPTURE = detections(CAPTURE_ITEMS, CAPTURE_ITEMS)

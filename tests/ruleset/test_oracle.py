@@ -26,17 +26,20 @@ from tests.ruleset.strategies import (
     COUNTINGS,
     KINDS,
     MODIFIERS,
+    NARROW,
     NETWORKS,
     OF_CAPTURE,
     PATTERNS,
     SECONDS,
     SNAPSHOTS,
     STORED,
+    TEMPORALS,
     VARIED,
     detections,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -46,7 +49,11 @@ if TYPE_CHECKING:
 
 _HOSTS = itertools.count()
 _RULE_ID = "2f1c4e0e-52b3-4c1a-8a57-1f0f7c9d2b60"
-_BASE_ID = "6f0f6a92-7a53-4a39-9d52-0f6d8b8d5a11"
+_BASE_IDS = (
+    "6f0f6a92-7a53-4a39-9d52-0f6d8b8d5a11",
+    "7b1c8d04-1e65-4b7a-8c93-2a4d6f8091b3",
+    "8c2d9e15-2f76-4c8b-9da4-3b5e709a12c4",
+)
 
 
 def _written(tree: naive.Tree) -> str:
@@ -60,30 +67,36 @@ def _written(tree: naive.Tree) -> str:
     return f"({_written(rest[0])}) {kind} ({_written(rest[1])})"
 
 
-def _event(detection: tuple[dict[str, Any], naive.Tree], rule_id: str, category: str) -> dict[str, Any]:
+def _event(
+    detection: tuple[dict[str, Any], naive.Tree], rule_id: str, category: str, number: int = 0
+) -> dict[str, Any]:
     selections, tree = detection
     return {
         "title": "random",
         "id": rule_id,
-        "name": "base",
+        "name": naive.rule_name(number),
         "level": "low",
         "logsource": {"category": category, "product": "linux"},
         "detection": {**selections, "condition": _written(tree)},
     }
 
 
-def _correlation(counting: naive.Counting) -> dict[str, Any]:
-    field = {} if counting.field is None else {"field": counting.field}
+def _correlation(counting: naive.Counting, rules: int) -> dict[str, Any]:
+    condition: Any = counting.condition
+    if isinstance(condition, tuple):
+        condition = _written(condition)
+    elif counting.field is not None:
+        condition = {**condition, "field": counting.field}
     return {
         "title": "random",
         "id": _RULE_ID,
         "level": "low",
         "correlation": {
-            "type": "event_count" if counting.field is None else "value_count",
-            "rules": ["base"],
+            "type": counting.kind,
+            "rules": [naive.rule_name(number) for number in range(rules)],
             "group-by": list(counting.group_by),
             "timespan": f"{counting.timespan.seconds}s",
-            "condition": {counting.operator: counting.threshold, **field},
+            **({} if condition is None else {"condition": condition}),
         },
     }
 
@@ -153,21 +166,37 @@ def _check_event(engine: Engine, folder: Path, detection: Any, stored: _History 
 
 
 def _check_correlation(
-    engine: Engine, folder: Path, detection: Any, stored: _History | _Taken, counting: naive.Counting
+    engine: Engine, folder: Path, detections: Sequence[Any], stored: _History | _Taken, counting: naive.Counting
 ) -> None:
-    ruleset = _loaded(folder, _event(detection, _BASE_ID, stored.category), _correlation(counting))
-    if ruleset is None:
+    bases = [
+        _event(detection, _BASE_IDS[number], stored.category, number) for number, detection in enumerate(detections)
+    ]
+    documents = *bases, _correlation(counting, len(bases))
+    backward, forward = _loaded(folder, *documents), _loaded(folder, *documents)
+    if backward is None or forward is None:
         return
-    selections, tree = detection
-    weights = naive.rows_matching(selections, tree, stored.rows)
-    # The last snapshot first: what comes later must not change what an earlier one gives.
+    matched = [naive.rows_matching(selections, tree, stored.rows) for selections, tree in detections]
+    expected = {
+        ref.seq: sorted(
+            sorted(rows) for _, rows in naive.groups_passing(counting, matched, stored.rows, stored.ends, ref.seq)
+        )
+        for ref in stored.refs
+    }
+    # The last snapshot first: what comes later must not change what an earlier one gives. Then in order, as they come,
+    # some twice, as after a transaction that was rolled back, and some not at all, as when another worker had them.
     for ref in reversed(stored.refs):
-        expected = naive.groups_passing(counting, weights, stored.rows, stored.ends, ref.seq)
-        with reading(engine) as connection:
-            findings = ruleset.evaluate(connection, ref)
-        found = [frozenset((e.seq, e.key_id, e.session) for e in finding.evidence) for finding in findings]
-        assert sorted(map(sorted, found)) == sorted(sorted(rows) for _, rows in expected)
-        assert len({finding.fingerprint for finding in findings}) == len(findings)
+        assert _evidence(engine, backward, ref) == expected[ref.seq]
+    for ref in stored.refs:
+        for _ in range((1, 2, 0)[ref.seq % 3]):
+            assert _evidence(engine, forward, ref) == expected[ref.seq]
+
+
+def _evidence(engine: Engine, ruleset: RuleSet, ref: SnapshotRef) -> list[list[tuple[int, int, int]]]:
+    """The rows of each finding; no two findings are of one group."""
+    with reading(engine) as connection:
+        findings = ruleset.evaluate(connection, ref)
+    assert len({finding.fingerprint for finding in findings}) == len(findings)
+    return sorted(sorted((e.seq, e.key_id, e.session) for e in finding.evidence) for finding in findings)
 
 
 def _rule_for(item: dict[str, Any], category: str) -> dict[str, Any]:
@@ -245,8 +274,8 @@ def test_single_event_rules_match_the_rows_that_they_say(
 def test_correlations_count_what_they_say(
     sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
 ) -> None:
-    """Both correlations find on SQLite the groups, windows and rows that the naive evaluator finds."""
-    _check_correlation(sqlite_engine, tmp_path, detection, _History(sqlite_engine, history), counting)
+    """Correlations that count find on SQLite the groups, windows and rows that the naive evaluator finds."""
+    _check_correlation(sqlite_engine, tmp_path, [detection], _History(sqlite_engine, history), counting)
 
 
 @pytest.mark.postgres
@@ -265,8 +294,27 @@ def test_single_event_rules_match_the_same_rows_on_postgres(
 def test_correlations_count_the_same_on_postgres(
     postgres_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
 ) -> None:
-    """Both correlations find on Postgres the groups, windows and rows that the naive evaluator finds."""
-    _check_correlation(postgres_engine, tmp_path, detection, _History(postgres_engine, history), counting)
+    """Correlations that count find on Postgres the groups, windows and rows that the naive evaluator finds."""
+    _check_correlation(postgres_engine, tmp_path, [detection], _History(postgres_engine, history), counting)
+
+
+@_FAST
+@given(several=st.lists(NARROW | BROAD, min_size=3, max_size=3), history=ALIKE, counting=TEMPORALS)
+def test_correlations_of_several_rules_match_as_they_say(
+    sqlite_engine: Engine, tmp_path: Path, several: Sequence[Any], history: Any, counting: naive.Counting
+) -> None:
+    """Rules that must all match, some of them, or in their order, do so on SQLite as the naive evaluator says."""
+    _check_correlation(sqlite_engine, tmp_path, several, _History(sqlite_engine, history), counting)
+
+
+@pytest.mark.postgres
+@_FEW
+@given(several=st.lists(NARROW | BROAD, min_size=3, max_size=3), history=ALIKE, counting=TEMPORALS)
+def test_correlations_of_several_rules_match_the_same_on_postgres(
+    postgres_engine: Engine, tmp_path: Path, several: Sequence[Any], history: Any, counting: naive.Counting
+) -> None:
+    """Rules that must all match, some of them, or in their order, do so on Postgres as the naive evaluator says."""
+    _check_correlation(postgres_engine, tmp_path, several, _History(postgres_engine, history), counting)
 
 
 @_FAST
@@ -288,7 +336,7 @@ def test_correlations_count_snapshots(
     sqlite_engine: Engine, tmp_path: Path, detection: Any, history: Any, counting: naive.Counting
 ) -> None:
     """Of capture, each snapshot counts once, in the windows and groups of the naive evaluator."""
-    _check_correlation(sqlite_engine, tmp_path, detection, _Taken(sqlite_engine, history), counting)
+    _check_correlation(sqlite_engine, tmp_path, [detection], _Taken(sqlite_engine, history), counting)
 
 
 @pytest.mark.postgres
@@ -300,4 +348,4 @@ def test_capture_rules_match_the_same_snapshots_on_postgres(
     """Single-event rules and correlations over capture find on Postgres what the naive evaluator finds."""
     stored = _Taken(postgres_engine, history)
     _check_event(postgres_engine, tmp_path, detection, stored)
-    _check_correlation(postgres_engine, tmp_path, detection, stored, counting)
+    _check_correlation(postgres_engine, tmp_path, [detection], stored, counting)

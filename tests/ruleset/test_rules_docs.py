@@ -68,4 +68,4 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
         (tmp_path / f"{number}.yml").write_text(text, encoding="utf-8")
     loaded = load_rules([tmp_path])
     assert loaded.faults == ()
-    assert len(loaded.ruleset.rules) == 5
+    assert len(loaded.ruleset.rules) == 11

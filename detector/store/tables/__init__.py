@@ -14,6 +14,7 @@ from detector.store.tables.captured import (
 )
 from detector.store.tables.detected import connection_counts, detection_cursors, observations, silences
 from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
+from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
 
@@ -38,11 +39,14 @@ __all__ = [
     "model_samples",
     "model_subjects",
     "models",
+    "noted_fields",
     "notifications",
     "observations",
     "packed_counts",
     "packed_observations",
     "replacements",
+    "seen_terms",
     "silences",
     "snapshots",
+    "usual_counts",
 ]

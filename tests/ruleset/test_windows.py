@@ -1,0 +1,117 @@
+"""Windows advance with the snapshots: read once, then by what enters and what leaves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event as sql_event
+
+from detector.ruleset.load import load_rules
+from detector.ruleset.tallies import OrderedStages, Stages, Sums, Values
+from detector.store import recent
+from detector.store.engine import writing
+from detector.store.packed import read_one
+from detector.store.snapshots import create_cursors
+from tests.builders import Recorder, count
+from tests.ruleset.writing import correlation, event, loaded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from detector.domain import Finding, SnapshotRef
+    from detector.ruleset.evaluate import RuleSet
+
+
+def _documents() -> list[dict[str, Any]]:
+    """Both kinds of windows: what leaves the one has to be taken out, the other knows by itself."""
+    return [
+        event({"Initiated": True}),
+        correlation(["User"], {"gte": 6}, number=2, timespan="1m"),
+        correlation(["User"], {"gte": 3, "field": "DestinationPort"}, number=3, timespan="40s"),
+        correlation(["Image"], {"gte": 4, "field": "Attempted"}, number=4, timespan="50s", type="value_sum"),
+    ]
+
+
+def _detected(engine: Engine, rules: RuleSet, ref: SnapshotRef) -> list[Finding]:
+    """As the pipeline does it: no more rows are kept than the rules look at."""
+    with writing(engine) as connection:
+        create_cursors(connection)
+        recent.advance(connection, ref, read_one(connection, ref), rules.looks_back)
+        return rules.evaluate(connection, ref)
+
+
+def _port(number: int) -> int:
+    return number * number % 5
+
+
+def test_a_window_is_read_once(engine: Engine, tmp_path: Path) -> None:
+    """After the first snapshot no statement adds a window up, however many snapshots come."""
+    rules = loaded(tmp_path, *_documents())
+    recorder = Recorder(engine, unpacked=False)
+    asked: list[str] = []
+    sql_event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_r: asked.append(statement))
+    for number in range(20):
+        _detected(engine, rules, recorder.snapshot(count(port=_port(number))))
+    assert sum("GROUP BY" in statement for statement in asked) == 3
+
+
+def test_what_is_remembered_is_what_is_stored(engine: Engine, tmp_path: Path) -> None:
+    """A rule set that has seen all snapshots finds the same as one that begins with each, through a pause as well."""
+    loaded(tmp_path, *_documents())
+    old = load_rules([tmp_path]).ruleset
+    recorder = Recorder(engine, unpacked=False)
+    found = 0
+    for number in range(40):
+        if number == 25:
+            recorder.pass_time(seconds=30)
+        ref = recorder.snapshot(count(port=_port(number), attempted=number % 3), count(port=1, user="bob"))
+        findings = _detected(engine, old, ref)
+        with writing(engine) as connection:
+            assert load_rules([tmp_path]).ruleset.evaluate(connection, ref) == findings
+        found += len(findings)
+    assert 40 < found < 40 * 4
+
+
+def test_what_another_worker_has_looked_at_is_caught_up_with(engine: Engine, tmp_path: Path) -> None:
+    """A worker that comes back to a host after some snapshots, or after a whole window, finds the same as the other."""
+    loaded(tmp_path, *_documents())
+    one, other = (load_rules([tmp_path]).ruleset for _ in range(2))
+    recorder = Recorder(engine, unpacked=False)
+    for number in range(60):
+        ref = recorder.snapshot(count(port=_port(number)), count(port=1, user="bob"))
+        findings = _detected(engine, one, ref)
+        if number % 7 in (0, 1) or 20 < number < 30:
+            with writing(engine) as connection:
+                assert other.evaluate(connection, ref) == findings
+
+
+def test_what_is_remembered_does_not_grow() -> None:
+    """Of groups and values that do not come again nothing stays."""
+    tallies = (
+        Sums(range(9)),
+        Values(range(9)),
+        Stages(2, all),
+        OrderedStages(2),
+    )
+    for seq in range(1, 20_000):
+        for tally in tallies:
+            tally.passing(seq - 10, seq, [(seq, 1)])
+            tally.add(seq, [(seq, 1 if tally is not tallies[1] else seq)])
+            if tally.leaves and seq > 10:
+                tally.remove([(seq - 10, 1)])
+    assert max(tally.size for tally in tallies) < 50_000
+
+
+def test_a_pause_of_hours_empties_a_window(engine: Engine, tmp_path: Path) -> None:
+    """What was before it has left when the host comes back."""
+    rules = loaded(tmp_path, *_documents())
+    recorder = Recorder(engine, unpacked=False)
+    for _ in range(8):
+        last = _detected(engine, rules, recorder.snapshot(count()))
+    assert last
+    recorder.pass_time(hours=3)
+    assert _detected(engine, rules, recorder.snapshot(count())) == []
+    assert timedelta(seconds=60) == rules.looks_back

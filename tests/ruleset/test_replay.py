@@ -23,7 +23,7 @@ from detector import shipped
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.ruleset.load import load_rules
 from detector.store import silence
-from detector.store.engine import reading, writing
+from detector.store.engine import writing
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import replacements
 from tests.builders import observe, read_counts, unpack
@@ -96,7 +96,7 @@ def _replayed(engine: Engine, case: str, shipped_rules: RuleSet) -> list[dict[st
             if "silent_seconds" in written:
                 silence.note(connection, ref, written["silent_seconds"], end)
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})
-        with reading(engine) as connection:
+        with writing(engine) as connection:
             for finding in ruleset.evaluate(connection, ref):
                 said = {"snapshot": number, "rule": finding.rule_title, "group": dict(finding.group)}
                 findings.append({**said, "rows": len(finding.evidence)})

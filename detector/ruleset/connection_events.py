@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, and_, case, func, literal_column
 
 from detector.domain import Direction, Protocol
+from detector.ruleset.clock import utc_hour, utc_weekday
 from detector.ruleset.events import Category, Join, Rows
 from detector.ruleset.fields import Field, Kind
 from detector.store.tables import (
@@ -80,6 +81,27 @@ _KEYS = connection_keys.c
 _NAMES = destination_names.c
 _ALL = (
     _who("Host", hosts.c.host, "name of the host that was watched", "bastion-1"),
+    Field(
+        name="Hour",
+        word="hour",
+        kind=Kind.INTEGER,
+        expression=utc_hour(snapshots.c.start),
+        meaning="hour of the day in which the snapshot began, in UTC: 0 to 23",
+        example="3",
+        maximum=23,
+        groups=True,
+    ),
+    Field(
+        name="Weekday",
+        word="weekday",
+        kind=Kind.INTEGER,
+        expression=utc_weekday(snapshots.c.start),
+        meaning="day of the week on which the snapshot began, in UTC: 1 (Monday) to 7 (Sunday)",
+        example="7",
+        minimum=1,
+        maximum=7,
+        groups=True,
+    ),
     Field(
         name="Initiated",
         word="direction",

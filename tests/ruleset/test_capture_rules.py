@@ -122,7 +122,8 @@ def _busy_but_healthy(turn: int) -> Iterator[ConnectionCount]:
     yield count("10.0.0.2", 53, protocol="udp", executable="/usr/bin/curl", attempted=4000)
     yield count("10.0.4.1", None, protocol="icmp", executable="/usr/bin/ping")
     yield count(None, None, protocol="packet", executable="/usr/sbin/dhclient", login_user=None)
-    yield count("10.0.4.12", 22, login_address="203.0.113.7")
+    if turn % 6 == 0:
+        yield count("10.0.4.12", 22, login_address="203.0.113.7")
     yield count("203.0.113.7", 22, direction="inbound", executable="/usr/sbin/sshd", user="root", established=1)
 
 

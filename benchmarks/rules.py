@@ -143,10 +143,10 @@ def _documents() -> Iterator[dict[str, Any]]:
     for number in range(_CORRELATIONS):
         yield event(_selection(number), number=1000 + number, name=f"base_{number}")
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("event_count", {"gte": 100_000}),
-        ("value_count", {"field": "DestinationIp", "gte": 2500}),
-        ("event_count", {"gte": 50_000, "lt": 10**9}),
-        ("value_sum", {"field": "Attempted", "gte": 100_000}),
+        ("event_count", {"gte": 1_000_000}),
+        ("value_count", {"field": "DestinationIp", "gte": 3500}),
+        ("event_count", {"gte": 500_000, "lt": 10**9}),
+        ("value_sum", {"field": "Attempted", "gte": 1_000_000}),
         ("value_count", {"field": "DestinationPort", "gte": 6}),
     )
     for number in range(_CORRELATIONS):

@@ -95,6 +95,8 @@ class Matching:
     """How many comparisons stand in one condition."""
     values: int
     """How many values they are made with."""
+    compared: tuple[ColumnElement[bool], ...] = ()
+    """They themselves, less those of outcomes."""
 
     @classmethod
     def of(cls, condition: Condition, weights: Mapping[str, ColumnElement[Any]]) -> Matching:
@@ -114,6 +116,7 @@ class Matching:
             weights=weights,
             comparisons=len(found),
             values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
+            compared=tuple(leaf.expression for leaf in found if isinstance(leaf, Comparison)),
         )
 
     @classmethod
@@ -128,6 +131,7 @@ class Matching:
             weights=several[0].weights if several else {},
             comparisons=sum(matching.comparisons for matching in several),
             values=sum(matching.values for matching in several),
+            compared=tuple(each for matching in several for each in matching.compared),
         )
 
     @property

@@ -96,32 +96,39 @@ def _many(folder: Path, url: str, name: str, rows: int) -> Figure:
 
 
 def _correlated() -> Iterator[Figure]:
-    with _written() as path, tempfile.TemporaryDirectory() as folder:
+    with _written() as path:
         engine = open_store(f"sqlite:///{path}")
         upgrade(engine)
-        (Path(folder) / "rules.yml").write_text(yaml.safe_dump_all(list(_documents()), sort_keys=False))
-        loaded = load_rules([Path(folder)])
-        assert not loaded.faults, loaded.faults
         with reading(engine) as connection:
             counts = connection.scalar(select(func.sum(packed_counts.c.rows))) or 0
-            last = connection.scalar(select(func.max(snapshots.c.seq))) or 0
         yield Figure("counts", counts, "", f"{path.stat().st_size / 1e9:.2f} GB")
-        with writing(engine) as connection:
-            # As it is when no rule looks back.
-            for each in (connection_counts, observations, noted_fields, seen_terms, usual_counts):
-                connection.execute(delete(each))
-        before = pss(os.getpid())
-        took = [_evaluated(engine, loaded.ruleset, seq) for seq in range(last - _STEADY, last + 1)]
-        with reading(engine) as connection:
-            rows = connection.scalar(select(func.count()).select_from(connection_counts)) or 0
-        evaluating, advancing, findings = zip(*took, strict=True)
-        note = f"{rows:,} rows of a day; bringing them there took {advancing[0] / 1000:.0f} s"
-        yield Figure("100 correlations over 24 h: the first snapshot", evaluating[0] / 1000, "s", note)
-        note = f"median {median(evaluating[1:]):,.0f}, longest {max(evaluating[1:]):,.0f} ms; "
-        note += f"{median(findings):.0f} findings a snapshot; rows come and go in {median(advancing[1:]):.0f} ms"
-        yield Figure("100 correlations over 24 h: p95 afterwards", _p95(evaluating[1:]), "ms", note)
-        yield Figure("their memory", pss(os.getpid()) - before, "MB", "of the process, PSS")
+        yield from _over(engine, "100 correlations over 24 h", list(_correlations()))
+        yield from _over(engine, "10 new_terms and 10 baselines", list(_remembering()))
         engine.dispose()
+
+
+def _over(engine: Engine, name: str, documents: list[dict[str, Any]]) -> Iterator[Figure]:
+    """The last snapshots of the past, one after another."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "rules.yml").write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+        loaded = load_rules([Path(folder)])
+    assert not loaded.faults, loaded.faults
+    with writing(engine) as connection:
+        last = connection.scalar(select(func.max(snapshots.c.seq))) or 0
+        # As it is when no rule looks back, nor has.
+        for each in (connection_counts, observations, noted_fields, seen_terms, usual_counts):
+            connection.execute(delete(each))
+    before = pss(os.getpid())
+    took = [_evaluated(engine, loaded.ruleset, seq) for seq in range(last - _STEADY, last + 1)]
+    evaluating, advancing, findings = zip(*took, strict=True)
+    with reading(engine) as connection:
+        rows = connection.scalar(select(func.count()).select_from(connection_counts)) or 0
+    note = f"{rows:,} single rows, brought there in {advancing[0] / 1000:.0f} s"
+    yield Figure(f"{name}: the first snapshot", evaluating[0] / 1000, "s", note)
+    note = f"median {median(evaluating[1:]):,.0f}, longest {max(evaluating[1:]):,.0f} ms; "
+    note += f"{median(findings):.0f} findings a snapshot; rows come and go in {median(advancing[1:]):.0f} ms"
+    yield Figure(f"{name}: p95 afterwards", _p95(evaluating[1:]), "ms", note)
+    yield Figure(f"{name}: memory", pss(os.getpid()) - before, "MB", "of the process, PSS")
 
 
 def _evaluated(engine: Engine, rules: RuleSet, seq: int) -> tuple[float, float, int]:
@@ -138,15 +145,15 @@ def _evaluated(engine: Engine, rules: RuleSet, seq: int) -> tuple[float, float, 
     return 1000 * (done - brought), 1000 * (brought - started), len(found)
 
 
-def _documents() -> Iterator[dict[str, Any]]:
+def _correlations() -> Iterator[dict[str, Any]]:
     """Correlations of every type, over rules that match a little or nearly everything; some pass all day."""
     for number in range(_CORRELATIONS):
         yield event(_selection(number), number=1000 + number, name=f"base_{number}")
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("event_count", {"gte": 100_000}),
-        ("value_count", {"field": "DestinationIp", "gte": 2500}),
-        ("event_count", {"gte": 50_000, "lt": 10**9}),
-        ("value_sum", {"field": "Attempted", "gte": 100_000}),
+        ("event_count", {"gte": 1_000_000}),
+        ("value_count", {"field": "DestinationIp", "gte": 3500}),
+        ("event_count", {"gte": 500_000, "lt": 10**9}),
+        ("value_sum", {"field": "Attempted", "gte": 1_000_000}),
         ("value_count", {"field": "DestinationPort", "gte": 6}),
     )
     for number in range(_CORRELATIONS):
@@ -162,6 +169,17 @@ def _documents() -> Iterator[dict[str, Any]]:
             }
             del document["correlation"]["condition"]
         yield document
+
+
+def _remembering() -> Iterator[dict[str, Any]]:
+    """Rules over everything that is sent, each on other fields and groups."""
+    for number in range(10):
+        fields = [*_GROUPS[number % 5], "DestinationPort", "LoginIp"][: 2 + number // 5]
+        new_terms = {"fields": list(dict.fromkeys(fields)), "window": "30d"}
+        yield {**event({"Initiated": True}, number=3000 + number), "x-detector": {"new_terms": new_terms}}
+        baseline = {"factor": 5, "window": "7d", "minimum": 500 + number}
+        section = {"group_by": _GROUPS[number % 5], "baseline": baseline}
+        yield {**event({"Initiated": True}, number=4000 + number), "x-detector": section}
 
 
 def _selection(number: int) -> dict[str, Any]:

@@ -126,6 +126,8 @@ class Matching:
     """How many values they are made with."""
     ranges: tuple[Ranges, ...] = ()
     """What the database has to have for them."""
+    compared: tuple[ColumnElement[bool], ...] = ()
+    """They themselves, less those of outcomes."""
 
     @classmethod
     def of(cls, condition: Condition, weights: Mapping[str, ColumnElement[Any]]) -> Matching:
@@ -147,6 +149,7 @@ class Matching:
             comparisons=len(found),
             values=sum(leaf.values for leaf in found if isinstance(leaf, Comparison)),
             ranges=tuple(each for leaf in found if isinstance(leaf, Comparison) for each in leaf.ranges),
+            compared=tuple(leaf.expression for leaf in found if isinstance(leaf, Comparison)),
         )
 
     @classmethod
@@ -163,6 +166,7 @@ class Matching:
             comparisons=sum(matching.comparisons for matching in several),
             values=sum(matching.values for matching in several),
             ranges=tuple(each for matching in several for each in matching.ranges),
+            compared=tuple(each for matching in several for each in matching.compared),
         )
 
     @property

@@ -303,6 +303,7 @@ CONNECTIONS = Category(
     example_group="[User, DestinationIp]",
     example_counted="DestinationPort",
     example_summed="Attempted",
+    alike=("key_id", "session", "origin_id", "name_id"),
     days=Rows(
         table=daily_counts,
         joined=(Join(table=connection_keys, on=_of_day(_KEYS, "key_id")),),

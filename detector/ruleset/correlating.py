@@ -17,6 +17,7 @@ from detector.ruleset.bounds import Rules
 from detector.ruleset.conditions import Matching
 from detector.ruleset.correlation import TEMPORAL
 from detector.ruleset.fields import group_of
+from detector.ruleset.folding import folded
 from detector.ruleset.matchers import Match
 from detector.ruleset.sieve import Wanted, plain
 from detector.ruleset.tallies import NO_VALUE, OrderedStages, Stages, Sums, Values
@@ -25,14 +26,15 @@ from detector.store.columns import Address, unpacked
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import ColumnElement, Connection, Select
 
     from detector.domain import Scalar, SnapshotRef
     from detector.ruleset.correlation import Correlation
-    from detector.ruleset.events import Category
+    from detector.ruleset.events import Category, Rows
+    from detector.ruleset.folding import Folded
     from detector.ruleset.tallies import Entry, Tally
     from detector.ruleset.windows import Passing
 
@@ -67,7 +69,9 @@ class CorrelationMatcher:
             self._columns.append(category.direction)
         self._number = self._counted(bases)
         self.wanted = Wanted(category, self._matching, (*category.rows.place, self._number, *self._columns))
-        self._history = {each: self._summed(within) for each, within in self._within()}
+        self._history = {each: self._summed(self._rows, within) for each, within in self._within()}
+        self.shared = self._shared(category)
+        """How a long window may be read together with others, and `history` of what is read so; None: it may not."""
         self._all_evidence = {each: self._evidence(within) for each, within in self._within()}
         same = [
             column.is_not_distinct_from(bindparam(f"group_{index}", type_=column.type))
@@ -110,7 +114,7 @@ class CorrelationMatcher:
         ]
 
     def history(self, *, unbroken: bool) -> Select[Any]:
-        """What the rows of a window add up to, in the columns of `wanted`, after the number of a snapshot."""
+        """What the rows of a window add up to, in the columns of `wanted` and the order of snapshots."""
         return self._history[unbroken]
 
     def matches(
@@ -158,20 +162,40 @@ class CorrelationMatcher:
         yield True, self._rows.in_span
         yield False, self._rows.in_window
 
-    def _summed(self, within: ColumnElement[bool]) -> Select[Any]:
+    def _shared(self, category: Category) -> tuple[Folded, Select[Any]] | None:
+        fold = folded(category)
         kind = self.correlation.type
-        number = plain(self._number).label("number")
-        columns = [plain(column).label(f"group_{index}") for index, column in enumerate(self._columns)]
+        # Of a chain of rules the last row of each is not enough.
+        if fold is None or kind == "temporal_ordered":
+            return None
+        counted = () if self.correlation.counted is None or kind == "value_sum" else (self._number,)
+        if not fold.knows(*self._matching.compared, *self._columns, *counted):
+            return None
+        return fold, self._summed(fold.rows, over=fold.adapted)
+
+    def _summed(
+        self,
+        rows: Rows,
+        *within: ColumnElement[bool],
+        over: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda expression: expression,
+    ) -> Select[Any]:
+        """What rows add up to; `over` says what stands for their columns."""
+        kind = self.correlation.type
+        number = plain(over(self._number)).label("number")
+        columns = [plain(over(column)).label(f"group_{index}") for index, column in enumerate(self._columns)]
         names = [column.name for column in columns]
-        seq, nothing = self._rows.table.c.seq, (literal_column("0", Integer), literal_column("0", Integer))
-        if kind == "temporal_ordered":
-            return self._rows.select([seq, *nothing, number, *columns], within, self._matching.rows).distinct()
         read: list[ColumnElement[Any]]
+        seq, nothing = rows.table.c.seq, (literal_column("0", Integer), literal_column("0", Integer))
+        matching = over(self._matching.rows)
+        if kind == "temporal_ordered":
+            # There may be as many as rows: they are taken in one by one.
+            return rows.select([seq, *nothing, number, *columns], *within, matching).distinct().order_by(seq)
+        last = func.max(seq).label("last_seq")
         if kind in ("value_count", "temporal"):
-            read, names = [func.max(seq), *nothing, number], ["number", *names]
+            read, names = [last, *nothing, number], ["number", *names]
         else:
-            read = [func.max(seq), *nothing, func.sum(self._number).label("number")]
-        return self._rows.select([*read, *columns], within, self._matching.rows).group_by(*names)
+            read = [last, *nothing, func.sum(over(self._number)).label("number")]
+        return rows.select([*read, *columns], *within, matching).group_by(*names).order_by(last.name)
 
     def _evidence(self, within: ColumnElement[bool]) -> Select[Any]:
         columns = [*self._rows.place, *map(plain, self._columns)]

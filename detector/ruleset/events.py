@@ -148,6 +148,8 @@ class Category:
     """A field for a value_count that faults suggest."""
     example_summed: str
     """The same for a value_sum."""
+    alike: tuple[str, ...] = ()
+    """The columns of rows, key and session first, by which many may be added up: of those the same is known."""
     days: Rows | None = None
     """What rows add up to by day; None where nothing is kept of them."""
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
 
     from detector.domain import SnapshotRef
+    from detector.ruleset.folding import Folded
     from detector.ruleset.sieve import Wanted
     from detector.ruleset.tallies import Entry, Tally
 
@@ -38,6 +39,8 @@ _MOST_ROWS = 500_000
 _IN_WINDOW = select(func.min(snapshots.c.seq + 0), func.count()).where(
     snapshots.c.host_id == HOST_ID, snapshots.c.seq + 0 <= SEQ, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL
 )
+LONG = 100
+"""From so many snapshots on a window is long."""
 PLACE = 3
 """So many columns are the place of a row: snapshot, key and session."""
 _RECENT = select(detection_cursors.c.recent_seq).where(detection_cursors.c.host_id == HOST_ID)
@@ -66,6 +69,9 @@ class Counting(Protocol):
     def meaning(self) -> tuple[str, ...]:
         """What it counts and when it passes: of two that say the same, one can go on where the other was."""
 
+    shared: tuple[Folded, Select[Any]] | None
+    """How a long window may be read together with others, and `history` of what is read so; None: it may not."""
+
     def tally(self) -> Tally:
         """An empty one."""
 
@@ -73,7 +79,7 @@ class Counting(Protocol):
         """What rows of `wanted` count."""
 
     def history(self, *, unbroken: bool) -> Select[Any]:
-        """What the rows of a window add up to, as such rows: the places name the last snapshot, and nothing in it."""
+        """What the rows of a window add up to, as such rows, ordered by their places: of these the last snapshot."""
 
 
 Rows = dict[int, "array[int]"]
@@ -149,6 +155,8 @@ class Windows:
         entries = [each.entries(found) for each, found in zip(self._counting, rows, strict=True)]
         host = self._brought_up(connection, snapshot, windows, rows, entries)
         self._hosts[snapshot.host_id] = host
+        for timespan, window in windows.items():
+            self._read_long(connection, host, timespan, window)
         found: list[Passing] = []
         for which, counting in enumerate(self._counting):
             window, groups = windows[counting.timespan], set[int]()
@@ -192,6 +200,24 @@ class Windows:
             self._leave(connection, snapshot.host_id, host, timespan, window)
         host.seq, host.firsts, host.rows, host.entries = snapshot.seq, firsts, rows, entries
         return host
+
+    def _read_long(self, connection: Connection, host: _Host, timespan: timedelta, window: Window) -> None:
+        """Reads a long window for all correlations that can share the reading, once one of them needs it."""
+        missing = {
+            which: each.shared
+            for which, each in enumerate(self._counting)
+            if each.timespan == timespan and each.shared is not None and which not in host.tallies
+        }
+        is_long = window.unbroken and host.seq - window.first_seq >= LONG
+        if not is_long or not any(host.entries[which] for which in missing):
+            return
+        # Those of one kind of events.
+        ((fold, _), *_) = missing.values()
+        with fold.filled(connection, dict(window.place) | {"seq": host.seq - 1}):
+            for which, (_, history) in missing.items():
+                counting = self._counting[which]
+                tally = host.tallies[which] = counting.tally()
+                _take_in(tally, counting, connection.execute(history))
 
     def _gone(self, connection: Connection, snapshot: SnapshotRef, host: _Host) -> bool:
         """Whether rows that have to leave are not there any more: another process was here meanwhile, or the database
@@ -238,7 +264,8 @@ def _read(connection: Connection, counting: Counting, snapshot: SnapshotRef, win
 
 
 def _take_in(tally: Tally, counting: Counting, rows: Iterable[Sequence[Any]]) -> None:
-    for seq, some in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
+    """Takes rows in, which are in the order of their snapshots."""
+    for seq, some in groupby(rows, key=itemgetter(0)):
         tally.add(seq, counting.entries(some))
 
 

@@ -8,12 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from detector.alerts.tally import Tally
+from detector.errors import NotReplayableError
+from detector.ruleset import ranges
 from detector.ruleset.backtest import Replay
 from detector.ruleset.categories import CATEGORIES
+from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.sought import Sought
 from detector.store import past, scratch
 from detector.store.candidates import Reader
-from detector.store.engine import reading
+from detector.store.engine import reading, writing
 from detector.store.extent import Asked, Crowded, extent, windows_begin
 from detector.store.filters import known_hosts
 from detector.store.scratch import Scratch
@@ -112,8 +115,20 @@ def found(
     `looked` is told how far it looks; else see `backtest`.
 
     Raises:
+        NotReplayableError: the rule goes by what is remembered of a host.
         StoreError: the database is away.
     """
+    matcher = rule.matcher
+    if isinstance(matcher, EventMatcher) and (matcher.new_terms or matcher.baseline):
+        key = "new_terms" if matcher.new_terms else "baseline"
+        raise NotReplayableError(
+            f"a rule with {key} cannot be tested on the past: it goes by what is remembered while the service runs",
+            hint=f"test it without {key}: what it finds then is more",
+        )
+    if matcher.wanted.category is not CATEGORIES["network_connection"] and matcher.wanted.matching.ranges:
+        # Its rows are looked at where they are.
+        with writing(engine) as connection:
+            ranges.keep(connection, matcher.wanted.matching.ranges)
     with reading(engine) as connection, scratch.opened() as memory:
         hosts = known_hosts(connection, wanted.host)
         for number, (host_id, host) in enumerate(hosts.items()):

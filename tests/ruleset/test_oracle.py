@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.domain import CaptureHealth, Losses
+from detector.ruleset import windows
 from detector.ruleset.load import load_rules
 from detector.store.engine import reading, writing
 from tests.builders import Recorder, count, observe, read_counts
@@ -183,9 +184,9 @@ def _check_correlation(
         _event(detection, _BASE_IDS[number], stored.category, number) for number, detection in enumerate(detections)
     ]
     documents = *bases, _correlation(counting, len(bases))
-    backward, forward = _loaded(folder, *documents), _loaded(folder, *documents)
+    backward, forward, shared = (_loaded(folder, *documents) for _ in range(3))
     matched = [naive.rows_matching(selections, tree, stored.rows) for selections, tree in detections]
-    if backward is None or forward is None:
+    if backward is None or forward is None or shared is None:
         # One that never holds takes the others with it.
         assert not all(matched)
         return
@@ -203,6 +204,11 @@ def _check_correlation(
     for ref in stored.refs:
         for _ in range((1, 2, 0)[ref.seq % 3]):
             assert _evidence(engine, forward, ref) == expected[ref.seq]
+    # A window that is read as long ones are.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "LONG", 1)
+        for ref in stored.refs[-2:]:
+            assert _evidence(engine, shared, ref) == expected[ref.seq]
 
 
 def _evidence(engine: Engine, ruleset: RuleSet, ref: SnapshotRef) -> list[list[tuple[int, int, int]]]:

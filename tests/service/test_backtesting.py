@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from detector.errors import NotReplayableError
 from detector.service import backtesting
 from detector.service.backtesting import Looked, Wanted, backtest, found
 from detector.store import past, rollups, summed
@@ -66,6 +67,8 @@ def _roll(engine: Engine, refs: list[SnapshotRef], number: int) -> None:
 def _check(engine: Engine, ruleset: RuleSet | None, refs: list[SnapshotRef], small: dict[str, Any]) -> None:
     if ruleset is None:
         return
+    with writing(engine) as connection:
+        ruleset.prepare(connection)
     with reading(engine) as connection:
         live = {ref.seq: findings for ref in refs if (findings := ruleset.evaluate(connection, ref))}
     _roll(engine, refs, small["rolled"])
@@ -199,3 +202,18 @@ def test_what_just_passes_is_found_across_the_ends_of_sums(
         (found_in,) = _found(engine, rules, Wanted())
 
     assert found_in == refs[1].seq
+
+
+@pytest.mark.parametrize(
+    "remembering",
+    [{"new_terms": {"fields": ["User"], "window": "7d"}}, {"baseline": {"factor": 5, "window": "7d", "minimum": 100}}],
+    ids=["new terms", "baseline"],
+)
+def test_what_a_rule_remembers_is_not_replayed(
+    sqlite_engine: Engine, tmp_path: Path, remembering: dict[str, Any]
+) -> None:
+    """Rather than give other findings than the service would have had, it is refused, with what can be done."""
+    Recorder(sqlite_engine).snapshot(count())
+    rules = loaded(tmp_path, {**event({"DestinationPort": 22}), "x-detector": remembering})
+    with pytest.raises(NotReplayableError, match="cannot be tested on the past"):
+        _found(sqlite_engine, rules, Wanted())

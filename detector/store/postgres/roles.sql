@@ -39,6 +39,8 @@ BEGIN
     EXECUTE 'GRANT USAGE ON ALL SEQUENCES IN SCHEMA ' || place || ' TO detector_detector';
     EXECUTE 'GRANT CREATE ON SCHEMA ' || place || ' TO detector_detector';
     REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM detector_detector;
+    -- Rules that look far back add rows up in a table that goes with the transaction.
+    EXECUTE 'GRANT TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' TO detector_detector';
 
     EXECUTE 'GRANT SELECT ON ALL TABLES IN SCHEMA ' || place || ' TO detector_reader';
 

@@ -90,7 +90,7 @@ def _many(parts: Sequence[Part]) -> bool:
 def _crowds(connection: Connection, asked: Asked, parts: list[Part], crowds: Crowds) -> list[Part]:
     """What is left of parts, looked at snapshot by snapshot."""
     spans = [span for part in parts for span in part.spans]
-    if not crowds.look(connection, asked.host_id, spans):
+    if not spans or not crowds.look(connection, asked.host_id, spans):
         return parts
     left = spans_of(connection, asked.host_id, crowds.times, (spans[0][0], spans[-1][1]))
     found = [

@@ -36,7 +36,8 @@ def list_(settings: Settings, /, cost: bool, as_json: bool) -> None:
       ended              a filter past its end
 
     Matches are those of all hosts in the last 24 hours and 30 days. A running detect keeps the last good version of a
-    refused file in force.
+    refused file in force. What rules with new_terms or baseline cost is not measured: looking would change what they
+    remember.
 
     \b
     Examples:

@@ -20,12 +20,13 @@ def costs(connection: Connection, snapshot: SnapshotRef, rules: Iterable[Rule]) 
     """Milliseconds by the id of each rule that reports, evaluated alone on `snapshot`, as often happens after the first
     time: statements are compiled, and what a correlation remembers of its window is there.
 
-    Together rules take less: one statement looks at a snapshot for many.
+    Together rules take less: one statement looks at a snapshot for many. Those that would write are left out: what they
+    remember is detection's.
     """
     found = {}
     for rule in rules:
-        if rule.produces_findings:
-            alone = RuleSet((rule,))
+        alone = RuleSet((rule,))
+        if rule.produces_findings and alone.only_reads(connection):
             alone.evaluate(connection, snapshot)
             began = time.perf_counter()
             alone.evaluate(connection, snapshot)

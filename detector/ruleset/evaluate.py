@@ -93,6 +93,11 @@ class RuleSet:
         """
         ranges.keep(connection, self._ranges.values())
 
+    def only_reads(self, connection: Connection) -> bool:
+        """Whether looking at a snapshot writes nothing: no rule remembers anything, and all lists are there."""
+        remembers = self._terms.wanted or self._longest_usual is not None
+        return not remembers and not ranges.missing(connection, self._ranges.values())
+
     def evaluate(self, connection: Connection, snapshot: SnapshotRef) -> list[Finding]:
         """All findings of one snapshot, by rule id and fingerprint; no two are alike in both.
 

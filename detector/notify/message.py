@@ -24,7 +24,7 @@ _EXPLANATION_LIMIT = 200
 _LINE_LIMIT = 240
 _NAME_LIMIT = 80
 _OPENED = "opened"
-_PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TIME = "%Y-%m-%d %H:%M:%S"
 # Legible on white and on black: mail is read on both.
 _COLOURS = {
@@ -162,7 +162,7 @@ def _several(alert: Alert) -> bool:
 
 def _commands(alert: Alert) -> list[str]:
     # Names from outside could be commands of their own once they are pasted into a shell.
-    host = f" --host {alert.host}" if _PLAIN_HOST.fullmatch(alert.host) else ""
+    host = f" --host {alert.host}" if _PLAIN.fullmatch(alert.host) else ""
     # Whole seconds around it: a person reads this, and may type it.
     since = alert.start.replace(microsecond=0)
     until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
@@ -170,8 +170,9 @@ def _commands(alert: Alert) -> list[str]:
     show = f"detector alerts show {alert.alert_id}"
     if not _has_rows(alert):
         return [show, f"detector query --incomplete{host} {period}", "detector doctor"]
+    rule = [f"detector rules show {alert.rule_id}"] if _PLAIN.fullmatch(alert.rule_id) else []
     tune = f"detector rules tune --from-alert {alert.alert_id}"
-    return [show, f"detector query{host} {period}", f"detector rules show {alert.rule_id}", tune]
+    return [show, f"detector query{host} {period}", *rule, tune]
 
 
 def _count(count: int, one: str, many: str) -> str:

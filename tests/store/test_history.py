@@ -446,7 +446,7 @@ def test_rules_are_counted_by_day_and_month(engine: Engine) -> None:
     with reading(engine) as connection:
         hits = rule_hits(connection, now=now)
 
-    assert hits == {"scan": RuleHits(day=0, month=4), "burst": RuleHits(day=4, month=6)}
+    assert {rule_id: (hit.day, hit.month) for rule_id, hit in hits.items()} == {"scan": (0, 4), "burst": (4, 6)}
 
 
 def test_no_findings_no_hits(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from detector.domain import Direction, Outcome, Protocol, Severity
 from detector.store import history, rollups
 from detector.store.engine import open_store, reading, writing
 from detector.store.filters import HistoryFilter, known_hosts
-from detector.store.findings import Decision, RuleHits, decisions, rule_hits
+from detector.store.findings import Decision, decisions, rule_hits
 from detector.store.history import Page, find
 from detector.store.tables import alerts, detection_cursors, findings
 from tests.builders import START, Recorder, count, observe

@@ -65,7 +65,7 @@ class Sought:
     of_words: ColumnElement[bool] | None
     """A condition on the channel and the novelty of an observation; None: it asks nothing of them."""
     tables: frozenset[FromClause]
-    """Where the rule's statements read beside `connection_counts` and `connection_keys`."""
+    """Where the rule's statements read, beside `connection_counts`."""
     crowd: Crowd | None
     _said: dict[tuple[str | None, str | None], bool] = field(default_factory=dict)
 
@@ -82,7 +82,7 @@ class Sought:
             of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
             hours_say_more=bool(more - {connection_counts.c.attempted}),
             of_words=of_words if columns_of(of_words) else None,
-            tables=frozenset(column.table for column in read),
+            tables=frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined),
             crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
         )
 

@@ -217,3 +217,11 @@ def test_what_a_rule_remembers_is_not_replayed(
     rules = loaded(tmp_path, {**event({"DestinationPort": 22}), "x-detector": remembering})
     with pytest.raises(NotReplayableError, match="cannot be tested on the past"):
         _found(sqlite_engine, rules, Wanted())
+
+
+def test_a_rule_that_asks_nothing_of_keys_is_tested_too(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Its statements go by way of the keys all the same."""
+    ref = Recorder(sqlite_engine).snapshot(count("10.0.0.1", 22, attempted=3))
+    counting = correlation(["Host"], {"gt": 2}, timespan="10s", type="event_count")
+    rules = loaded(tmp_path, event({"Attempted|gte": 0}), counting)
+    assert len(_found(sqlite_engine, rules, Wanted())[ref.seq]) == 1

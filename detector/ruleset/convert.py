@@ -48,15 +48,16 @@ def converted(rule: Rule, database: str) -> str:
 
 
 def _literal(parameter: BindParameter[Any], database: str) -> Any:
-    """What SQLAlchemy itself cannot write out: parameters without a value, and addresses."""
+    """What SQLAlchemy itself cannot write out: parameters without a value, addresses, and digests of lists."""
     value: Any = parameter.value
     if value is None and parameter.required:
         return literal_column(f":{parameter.key}", parameter.type)
     if parameter.expanding and value and hasattr(value[0], "packed"):
         return literal_column(f"({', '.join(_bytes(each, database) for each in value)})")
-    return literal_column(_bytes(value, database)) if hasattr(value, "packed") else None
+    is_bytes = isinstance(value, bytes) or hasattr(value, "packed")
+    return literal_column(_bytes(value, database)) if is_bytes else None
 
 
-def _bytes(address: IPv4Address | IPv6Address, database: str) -> str:
-    written = packed(address).hex()
+def _bytes(value: bytes | IPv4Address | IPv6Address, database: str) -> str:
+    written = (value if isinstance(value, bytes) else packed(value)).hex()
     return f"x'{written}'" if database == "sqlite" else f"'\\x{written}'::bytea"

@@ -166,14 +166,3 @@ def test_the_sql_finds_the_same_rows(call: Call, engine: Engine, rule: Path) -> 
         (finding,) = ruleset.evaluate(connection, ref)
         rows = connection.execute(text("\n".join(sql)), {"host_id": ref.host_id, "seq": ref.seq}).all()
     assert [tuple(row[:3]) for row in rows] == [(each.seq, each.key_id, each.session) for each in finding.evidence]
-
-
-@pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_every_shipped_rule_has_its_sql(call: Call, database: str) -> None:
-    """For both databases, without a value left out."""
-    for path in sorted(shipped.folder("rules").glob("*.yml")):
-        result = call("rules", "convert", path, "--for", database)
-        assert result.code == 0, result.err
-        assert "SELECT" in result.out
-        assert "POSTCOMPILE" not in result.out

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from detector.ruleset.texts import FoldedCase
 from detector.ruleset.values import folded
 from detector.store import bulk
 from detector.store.columns import Address
@@ -46,7 +47,7 @@ class _Backwards(FunctionElement[str]):
 
 @compiles(_Backwards)
 def _backwards(element: _Backwards, compiler: SQLCompiler, **options: Any) -> str:
-    # SQLite knows none by itself: see detector.store.sqlite.
+    # SQLite knows none by itself: see detector.store.functions.
     return f"reversed({compiler.process(element.clauses, **options)})"
 
 
@@ -56,7 +57,7 @@ def _backwards_postgres(element: _Backwards, compiler: SQLCompiler, **options: A
 
 
 class _Utf8(FunctionElement[bytes]):
-    """The bytes of a text, the case of ASCII letters aside: they compare alike on both databases."""
+    """The bytes of a text: they compare alike on both databases."""
 
     type = LargeBinary()
     inherit_cache = True
@@ -64,12 +65,12 @@ class _Utf8(FunctionElement[bytes]):
 
 @compiles(_Utf8)
 def _utf8(element: _Utf8, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(lower({compiler.process(element.clauses, **options)}) AS BLOB)"
+    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
 
 
 @compiles(_Utf8, _POSTGRES)
 def _utf8_postgres(element: _Utf8, compiler: SQLCompiler, **options: Any) -> str:
-    return f"""convert_to(lower(({compiler.process(element.clauses, **options)}) COLLATE "C"), 'UTF8')"""
+    return f"convert_to({compiler.process(element.clauses, **options)}, 'UTF8')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def holds(field: ColumnElement[Any], ranges: Ranges, way: str) -> ColumnElement[
 
     The last range that begins no later than the value is the only one that may hold it: the primary key leads to it.
     """
-    value: ColumnElement[Any] = _Utf8(_Backwards(field) if way == _BACKWARDS else field)
+    value: ColumnElement[Any] = _Utf8(FoldedCase(_Backwards(field) if way == _BACKWARDS else field))
     if isinstance(field.type, Address):
         value = type_coerce(field, LargeBinary)
     digest = bindparam(None, ranges.digest, type_=LargeBinary, unique=True)

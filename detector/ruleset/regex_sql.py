@@ -80,7 +80,7 @@ class _HoldsMatch(FunctionElement[bool]):
 
 @compiles(_HoldsMatch)
 def _holds(element: _HoldsMatch, compiler: SQLCompiler, **options: Any) -> str:
-    # SQLite knows none by itself: see detector.store.sqlite.
+    # SQLite knows none by itself: see detector.store.functions.
     text, pattern = (compiler.process(clause, **options) for clause in element.clauses)
     return f"holds_match({text}, {pattern})"
 

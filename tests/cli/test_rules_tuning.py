@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +22,6 @@ from detector.config import Models
 from detector.domain import Losses
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next, hosts_behind
-from detector.ruleset import folders
 from detector.ruleset.documents import parse_documents
 from detector.ruleset.exclusions import filter_text
 from detector.ruleset.load import load_rules
@@ -28,8 +30,6 @@ from tests.builders import Recorder, count
 from tests.cli.test_rules import _ID, _rule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy import Engine
 
     from detector.ruleset.load import LoadedRules
@@ -46,6 +46,8 @@ correlation: {type: event_count, rules: [base], group-by: [User], timespan: 5m, 
 falsepositives: [Backups]
 """
 )
+
+_PROGRAM = Path(sys.executable).with_name("detector")
 
 
 @pytest.fixture
@@ -232,18 +234,16 @@ def test_without_rows_the_group_of_an_alert_counts(call: Call, engine: Engine, m
     assert written["filter"]["selection"] == {"Host": "web\\*1"}
 
 
-def test_who_may_not_write_is_told_so(call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("store")
+def test_who_may_not_write_is_told_so(mine: Path) -> None:
     """The fault names the file and the remedy, and leaves nothing behind."""
-
-    def refuse(**_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    # Root, which the tests run as, may write everywhere.
-    monkeypatch.setattr(folders, "mkstemp", refuse)
-    result = call("rules", "disable", "nc", "--reason", "x")
-    assert result.code == 73
+    mine.chmod(0o555)
+    # Root, which the tests run as, may write everywhere otherwise.
+    detector = ["setpriv", "--bounding-set=-dac_override", str(_PROGRAM), "rules", "disable", "nc", "--reason", "x"]
+    result = subprocess.run(detector, check=False, capture_output=True, text=True)
+    assert result.returncode == 73
     remedy = "rules are changed by whoever may write there: try it with sudo"
-    assert result.err == f"detector: {mine}/disabled.yml: Permission denied\n  {remedy}\n"
+    assert result.stderr == f"detector: {mine}/disabled.yml: Permission denied\n  {remedy}\n"
     assert list(mine.iterdir()) == []
 
 

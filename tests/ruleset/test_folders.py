@@ -12,6 +12,7 @@ from detector import config, shipped
 from detector.errors import RuleWriteError
 from detector.ruleset.documents import rule_files
 from detector.ruleset.folders import alone, check_is_read, own_folder, replace_file
+from tests.disks import fill, small_disk
 
 _SHIPPED = shipped.folder("rules")
 
@@ -51,18 +52,16 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["rule.yml"]
 
 
-def test_what_cannot_be_written_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails in between leaves the old file and nothing else."""
-    path = tmp_path / "rule.yml"
-    replace_file(path, "old")
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RuleWriteError, match=r"rule\.yml: No space left on device"):
-        replace_file(path, "new")
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("rule.yml", "old")]
+def test_what_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
+    """A disk that is full leaves the old file and nothing else."""
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        path = disk / "rule.yml"
+        replace_file(path, "old")
+        filler = fill(disk)
+        with pytest.raises(RuleWriteError, match=r"rule\.yml: No space left on device"):
+            replace_file(path, "new")
+        filler.unlink()
+        assert [(each.name, each.read_text()) for each in disk.iterdir()] == [("rule.yml", "old")]
 
 
 def test_one_at_a_time_changes_a_folder(tmp_path: Path) -> None:

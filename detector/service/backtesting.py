@@ -16,6 +16,7 @@ from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.sought import Sought
 from detector.store import past, scratch
 from detector.store.candidates import Reader
+from detector.store.damage import passed_over
 from detector.store.engine import reading, writing
 from detector.store.extent import Asked, Crowded, extent, windows_begin
 from detector.store.filters import known_hosts
@@ -140,6 +141,7 @@ def found(
             replay.prepare(memory)
             of_host = _OfHost(connection, memory, rule, replay, host_id, wanted, told_of_host)
             yield from of_host.findings(looked)
+        looked.damaged = passed_over(connection)
     told(1.0)
 
 
@@ -164,7 +166,7 @@ class _OfHost:
         back = self.replay.looks_back
         whole = period if since is None or not back else extent(self.past, self.host_id, since - back, until)
         assert whole is not None  # noqa: S101 - the period is part of it
-        replayed = self._captured(period) if self._about_capture else self._counted(period, whole, looked)
+        replayed = self._captured(period) if self._about_capture else self._counted(period, whole)
         for snapshot, found_here in replayed:
             # Numbers and times may differ in order, where the clock was set back.
             if (since is None or snapshot.end > since) and (until is None or snapshot.end <= until):
@@ -183,7 +185,7 @@ class _OfHost:
                 yield from self._found(self.past, None, self._since(span, ends.earliest, ends.end), span)
             self.told((span[1] - period.first + 1) / (period.last - period.first + 1))
 
-    def _counted(self, period: Extent, whole: Extent, looked: Looked) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
+    def _counted(self, period: Extent, whole: Extent) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
         """Counts are packed: those that may matter are unpacked into memory."""
         sought = Sought.by(self.rule)
         reader = Reader(
@@ -211,7 +213,6 @@ class _OfHost:
                 held = needed
                 rows.add(read)
                 yield from self._found(self.memory, rows, held, (max(span[0], period.first), span[1]))
-        looked.damaged += len(reader.damaged)
 
     def _found(
         self, rows: Connection, copied: Scratch | None, since: int, span: Span

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
+from detector.store import damage
 from detector.store.chosen import one_of
+from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet, keys_of
 from detector.store.packing import (
     COUNT_COLUMNS,
     PackedObservations,
     PackingError,
-    unpack_observations,
     unpack_said,
     words_of,
 )
@@ -74,8 +75,6 @@ class Reader:
     most_rows: int
     told: Callable[[int], None]
     """Is called with the number of the snapshot that reading has come to."""
-    damaged: set[int] = field(default_factory=set)
-    """The snapshots that cannot be read."""
 
     def read(self, part: Part) -> Iterator[Candidates]:
         """The rows of a part, some `most_rows` at a time, in the order of snapshots; those of one stay together.
@@ -121,7 +120,7 @@ class Reader:
                         known = known if len(known) < _MOST_SAID else {}
                         known[said] = bool(self._pairs(words_of(said)))
                 except PackingError:
-                    self.damaged.add(row.seq)
+                    damage.note(self.connection, self.host_id, row.seq)
                     continue
                 if known[said]:
                     wanted.add(row.seq)
@@ -142,7 +141,9 @@ class Reader:
         firsts = np.cumsum(lengths) - lengths
         # Of most snapshots nothing else is read.
         there = np.unique(np.searchsorted(firsts, np.flatnonzero(chosen), side="right") - 1)
-        self.damaged.update(page[number].seq for number in np.flatnonzero(lengths == 0).tolist() if page[number].rows)
+        for number in np.flatnonzero(lengths == 0).tolist():
+            if page[number].rows:
+                damage.note(self.connection, self.host_id, page[number].seq)
         for number in there.tolist():
             packed = page[number]
             first = firsts[number]
@@ -151,7 +152,7 @@ class Reader:
                 # The last one says whether all are whole.
                 columns.column(COUNT_COLUMNS[-1])
             except PackingError:
-                self.damaged.add(packed.seq)
+                damage.note(self.connection, self.host_id, packed.seq)
                 continue
             rows = np.flatnonzero(chosen[first : first + lengths[number]]).tolist()
             found.append((packed.seq, packed.end, columns, rows))
@@ -163,11 +164,7 @@ class Reader:
         contents = {(each.seq, each.end): each.content for each in said}
         for seq, end, columns, rows in found:
             content = contents.get((seq, end))
-            try:
-                observed = None if content is None else unpack_observations(content)
-            except PackingError:
-                self.damaged.add(seq)
-                continue
+            observed = None if content is None else observations_of(self.connection, self.host_id, seq, content)
             if kept := self._observed(observed, rows):
                 yield seq, end, columns, kept
 

@@ -129,11 +129,10 @@ class Unreferenced:
 
     def _mark(self, connection: Connection, until: int) -> None:
         """What snapshots refer to, up to one of them."""
-        for seq in range(self._marked + 1, until + 1):
-            # What nobody can read refers to nothing.
-            for packed in read_packed(connection, self._host_id, (seq, seq), scores=False):
-                for _, name in _NUMBERED:
-                    self._marks[name].add(packed.counts[name])
+        # What nobody can read refers to nothing.
+        for packed in read_packed(connection, self._host_id, (self._marked + 1, until), scores=False):
+            for _, name in _NUMBERED:
+                self._marks[name].add(packed.counts[name])
         self._marked = until
 
     def _mark_evidence(self) -> Iterator[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, registry, samples, state, training
+from detector.models import channels, promise, registry, samples, state, training
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, judge, learn, look, observations
 
@@ -72,7 +72,7 @@ class HostScorer:
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest)
+            judgement = judge(sight, calibration, forest, promise.surprise_at(self._settings.false_alerts_per_day))
             observed = observations(counts, sight, judgement, forest)
             learn(sight, judgement)
             if moment.calibrating:

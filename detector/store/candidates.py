@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import product, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from detector.store.packing import (
     COUNT_COLUMNS,
     PackedObservations,
     PackingError,
+    read_said,
+    rows_of,
     unpack_said,
-    words_of,
 )
 from detector.store.tables import packed_counts, packed_observations
 
@@ -70,8 +71,10 @@ class Reader:
     host_id: int
     scores: bool
     """Whether what detection says is wanted."""
-    may_say: Callable[[str | None, str | None], bool] | None
-    """Whether rows may matter of which detection says this channel and novelty; None: whatever it says."""
+    may_say: Callable[[str | None, str | None, bool | None], bool] | None
+    """Whether rows may matter of which detection says this channel and novelty, and whether they are unusual; None:
+    whatever it says.
+    """
     most_rows: int
     told: Callable[[int], None]
     """Is called with the number of the snapshot that reading has come to."""
@@ -83,7 +86,7 @@ class Reader:
             StoreError: the database is away.
         """
         # Detection says nothing of most snapshots that is asked for.
-        pages = self._counted if self.may_say is None or self.may_say(None, None) else self._worded
+        pages = self._counted if self.may_say is None or self.may_say(None, None, None) else self._worded
         wanted, found = KeySet(part.keys), Candidates()
         for span in part.spans:
             for until, page in pages(span):
@@ -118,7 +121,8 @@ class Reader:
                     if said not in known:
                         # Sentences differ; where there are none, few are different.
                         known = known if len(known) < _MOST_SAID else {}
-                        known[said] = bool(self._pairs(words_of(said)))
+                        read = read_said(said, rows_of(row.content))
+                        known[said] = bool(self._fitting(read.words, read.unusual))
                 except PackingError:
                     damage.note(self.connection, self.host_id, row.seq)
                     continue
@@ -171,17 +175,23 @@ class Reader:
     def _observed(self, observed: PackedObservations | None, rows: Sequence[int]) -> Rows:
         """What detection says of rows, of those of which it says what is wanted."""
         if observed is None:
-            return dict.fromkeys(rows) if self.may_say is None or self.may_say(None, None) else {}
+            return dict.fromkeys(rows) if self.may_say is None or self.may_say(None, None, None) else {}
         if self.may_say is not None:
-            pairs = self._pairs(observed.words)
-            places = zip(observed.channel, observed.novelty, strict=True)
-            fitting = [pair in pairs for pair in places]
-            rows = [row for row in rows if fitting[row]]
+            fitting = self._fitting(observed.words, observed.unusual)
+            columns = observed.channel, observed.novelty
+            rows = [row for row in rows if (*(each[row] for each in columns), observed.is_unusual(row)) in fitting]
         return {row: observed.row(row) for row in rows}
 
-    def _pairs(self, words: Sequence[str | None]) -> set[tuple[int, int]]:
-        """The places of channels and novelties that may matter."""
+    def _fitting(
+        self, words: Sequence[str | None], unusual: frozenset[int] | None
+    ) -> set[tuple[int, int, bool | None]]:
+        """The places of channels and novelties, with whether rows are unusual, that may matter."""
         may_say = self.may_say
         assert may_say is not None  # noqa: S101 - a fault of ours
-        places = [(channel, novelty) for channel in range(len(words)) for novelty in range(len(words))]
-        return {(channel, novelty) for channel, novelty in places if may_say(words[channel], words[novelty])}
+        flags = (None, False, True) if unusual else (None, False) if unusual is not None else (None,)
+        places = product(range(len(words)), range(len(words)), flags)
+        return {
+            (channel, novelty, flag)
+            for channel, novelty, flag in places
+            if may_say(words[channel], words[novelty], flag)
+        }

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 from sqlalchemy import delete, select
 
 from detector.config import Models
@@ -20,6 +19,7 @@ from tests.models.conftest import Watched
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import pytest
     from sqlalchemy import Engine
 
 

@@ -157,7 +157,7 @@ def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, 
     A score comes with the surprise that it is made of, unless that is said too.
     """
     empty: dict[str, Any] = dict.fromkeys(
-        ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+        ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
     )
     with writing(engine) as connection:
         packed = read_one(connection, ref)

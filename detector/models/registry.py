@@ -20,7 +20,7 @@ from detector.errors import ModelError
 from detector.models import isolation_forest
 from detector.models.features import FEATURES
 from detector.models.isolation_forest import PARAMETERS, Forest
-from detector.store.tables import models
+from detector.store.tables import hosts, models
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -61,6 +61,15 @@ def versions(connection: Connection, host_id: int) -> list[ModelVersion]:
         select(*_DESCRIBED).where(models.c.host_id == host_id).order_by(models.c.version.desc())
     ).mappings()
     return [_described(row) for row in rows]
+
+
+def versions_by_host(connection: Connection, host: str | None = None) -> dict[str, list[ModelVersion]]:
+    """The stored forests of each host that has any, or of one host; each newest first."""
+    statement = select(hosts.c.host_id, hosts.c.host).order_by(hosts.c.host)
+    if host is not None:
+        statement = statement.where(hosts.c.host == host)
+    found = {row.host: versions(connection, row.host_id) for row in connection.execute(statement)}
+    return {name: of_host for name, of_host in found.items() if of_host}
 
 
 def newest(connection: Connection, host_id: int) -> ModelVersion | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, isolation_forest, registry, samples, state
+from detector.models import channels, isolation_forest, promise, registry, samples, state
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, judge, learn, look, observations
 
@@ -63,7 +63,7 @@ class HostScorer:
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest)
+            judgement = judge(sight, calibration, forest, promise.surprise_at(self._settings.false_alerts_per_day))
             observed = observations(counts, sight, judgement, forest)
             learn(sight, judgement)
             if moment.calibrating:

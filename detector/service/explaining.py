@@ -15,7 +15,7 @@ from detector.ruleset.explain import Count, Selection, counted, explained
 from detector.ruleset.matchers import EventMatcher
 from detector.store import scratch
 from detector.store.alerts import places_behind
-from detector.store.candidates import Reader
+from detector.store.candidates import OBSERVED, Reader
 from detector.store.chosen import one_of
 from detector.store.extent import Part
 from detector.store.packing import COUNT_COLUMNS
@@ -100,7 +100,7 @@ def _rows(
         connection=connection,
         host_id=host_id,
         columns=COUNT_COLUMNS,
-        scores=True,
+        said=OBSERVED,
         may_say=None,
         most_rows=MOST_ROWS,
         told=lambda _: None,

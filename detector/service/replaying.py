@@ -227,7 +227,7 @@ class OnHost:
             connection=self.past,
             host_id=self.host_id,
             columns=tuple(dict.fromkeys(columns)),
-            scores=sought.scores,
+            said=sought.said,
             may_say=None if sought.of_words is None else partial(sought.may_say, self.memory),
             most_rows=most_rows,
             told=lambda seq: self.told((seq - whole.first + 1) / (whole.last - whole.first + 1)),

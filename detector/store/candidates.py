@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from detector.store.chosen import one_of
 from detector.store.moments import microseconds
 from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet
-from detector.store.packing import NO_OBSERVATION, PackedObservations, PackingError, unpack_said, words_of
+from detector.store.packing import NO_OBSERVATION, PackedObservations, PackingError, read_said, rows_of, unpack_said
 from detector.store.tables import packed_counts, packed_observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from sqlalchemy import ColumnElement, Connection, Table
@@ -47,7 +48,7 @@ class Candidates:
     columns: Mapping[str, Numbers]
     """What was asked for of `packing.COUNT_COLUMNS`, a value a row. Of origins and names, 0 stands for none."""
     said: Sequence[Said] | None
-    """OBSERVED of each row, all None where detection says nothing; None: it was not asked for."""
+    """OBSERVED of each row, None where that is not wanted or detection says nothing; None: nothing is wanted."""
 
     def only(self, rows: Numbers | npt.NDArray[np.bool_], seqs: Numbers | None = None) -> Candidates:
         """Some of the rows; `seqs` is what stands in place of their snapshots."""
@@ -92,10 +93,12 @@ class Reader:
     host_id: int
     columns: Sequence[str]
     """Which of `packing.COUNT_COLUMNS` are wanted."""
-    scores: bool
-    """Whether what detection says is wanted."""
-    may_say: Callable[[str | None, str | None], bool] | None
-    """Whether rows may matter of which detection says this channel and novelty; None: whatever it says."""
+    said: Collection[str]
+    """Which of OBSERVED are wanted."""
+    may_say: Callable[[str | None, str | None, bool | None], bool] | None
+    """Whether rows may matter of which detection says this channel and novelty, and whether they are unusual; None:
+    whatever it says.
+    """
     most_rows: int
     told: Callable[[int], None]
     """Is called with the number of the snapshot that reading has come to."""
@@ -107,15 +110,15 @@ class Reader:
             StoreError: the database is away.
         """
         # Detection says nothing of most snapshots that is asked for.
-        pages = self._counted if self.may_say is None or self.may_say(None, None) else self._worded
-        wanted, found = KeySet(part.keys), _Gathered(self.columns, self.scores)
+        pages = self._counted if self.may_say is None or self.may_say(None, None, None) else self._worded
+        wanted, found = KeySet(part.keys), _Gathered(self.columns, bool(self.said))
         for span in part.spans:
             for until, page in pages(span):
                 self.told(until)
                 self._gather(found, page, wanted)
                 if found.rows >= self.most_rows:
                     yield found.all()
-                    found = _Gathered(self.columns, self.scores)
+                    found = _Gathered(self.columns, bool(self.said))
         if found.rows:
             yield found.all()
 
@@ -145,7 +148,8 @@ class Reader:
                     if said not in known:
                         # Sentences differ; where there are none, few are different.
                         known = known if len(known) < _MOST_SAID else {}
-                        known[said] = bool(self._pairs(words_of(said)))
+                        read = read_said(said, rows_of(row.content))
+                        known[said] = bool(self._fitting(read.words, read.unusual))
                 except PackingError:
                     damage.note(self.connection, self.host_id, row.seq)
                     continue
@@ -174,7 +178,7 @@ class Reader:
         if not len(chosen):
             return
         which = np.repeat(np.arange(len(page)), arrays.rows)[chosen]
-        if self.scores:
+        if self.said:
             there, said = self._observed(page, which, chosen - (np.cumsum(arrays.rows) - arrays.rows)[which])
             which, chosen = which[there], chosen[there]
             found.said += said
@@ -204,22 +208,31 @@ class Reader:
             observed = None if content is None else observations_of(self.connection, self.host_id, seq, content)
             for place, row in self._wanted(observed, of_snapshot.tolist()):
                 there.append(first + place)
-                found.append(tuple((NO_OBSERVATION if observed is None else observed.row(row)).values()))
+                values = NO_OBSERVATION if observed is None else observed.row(row)
+                found.append(tuple(value if name in self.said else None for name, value in values.items()))
         return np.array(there, dtype=np.int64), found
 
     def _wanted(self, observed: PackedObservations | None, rows: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Those of a snapshot's rows of which detection says what is wanted, each with its place among them."""
         if observed is None:
-            yield from enumerate(rows) if self.may_say is None or self.may_say(None, None) else ()
+            yield from enumerate(rows) if self.may_say is None or self.may_say(None, None, None) else ()
             return
-        pairs = None if self.may_say is None else self._pairs(observed.words)
+        fitting = None if self.may_say is None else self._fitting(observed.words, observed.unusual)
         for place, row in enumerate(rows):
-            if pairs is None or (observed.channel[row], observed.novelty[row]) in pairs:
+            said = observed.channel[row], observed.novelty[row], observed.is_unusual(row)
+            if fitting is None or said in fitting:
                 yield place, row
 
-    def _pairs(self, words: Sequence[str | None]) -> set[tuple[int, int]]:
-        """The places of channels and novelties that may matter."""
+    def _fitting(
+        self, words: Sequence[str | None], unusual: frozenset[int] | None
+    ) -> set[tuple[int, int, bool | None]]:
+        """The places of channels and novelties, with whether rows are unusual, that may matter."""
         may_say = self.may_say
         assert may_say is not None  # noqa: S101 - a fault of ours
-        places = [(channel, novelty) for channel in range(len(words)) for novelty in range(len(words))]
-        return {(channel, novelty) for channel, novelty in places if may_say(words[channel], words[novelty])}
+        flags = (None, False, True) if unusual else (None, False) if unusual is not None else (None,)
+        places = product(range(len(words)), range(len(words)), flags)
+        return {
+            (channel, novelty, flag)
+            for channel, novelty, flag in places
+            if may_say(words[channel], words[novelty], flag)
+        }

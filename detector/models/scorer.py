@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _HOUR_SECONDS = 3600
-# The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed.
-_LONGEST_SNAPSHOT_SECONDS = 3600.0
 # Half a megabyte each.
 _FORESTS_KEPT = 512
 
@@ -89,7 +87,7 @@ class HostScorer:
 
     def _moment(self, host: state.HostState, snapshot: SnapshotRef) -> Moment:
         duration = (snapshot.end - snapshot.start).total_seconds()
-        duration = min(max(duration, 0.0), _LONGEST_SNAPSHOT_SECONDS)
+        duration = min(max(duration, 0.0), state.LONGEST_SNAPSHOT_SECONDS)
         return Moment(
             start_seconds=host.observed_seconds,
             duration_seconds=duration,

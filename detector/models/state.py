@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
 _LOOKUP_BATCH = 1000
 
+LONGEST_SNAPSHOT_SECONDS = 3600.0
+"""The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed."""
+
 SUBJECT = np.dtype(
     [
         ("first_seconds", "f8"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from detector.cli.model_list import list_
+from detector.cli.model_rollback import rollback
+from detector.cli.model_train import train
 
 
 @click.group()
@@ -14,9 +16,10 @@ def model() -> None:
     \b
     Examples:
       detector model list
-      detector model list --host bastion-1 --json
+      detector model train --host bastion-1
+      detector model rollback --host bastion-1
     """
 
 
-for verb in (list_,):
+for verb in (list_, train, rollback):
     model.add_command(verb)

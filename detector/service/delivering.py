@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,7 @@ _POLL_SECONDS = 0.25
 # What is due but may not be taken is another process', waits behind a retry, or is over the limit.
 _HELD_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
+_LAST_SECONDS = 0.8
 
 
 class Faults(Protocol):
@@ -80,6 +82,10 @@ class Delivery:
                 self._faults.fault(f"{fault.message}; delivery waits")
                 self._stop.wait(_STORE_AWAY_SECONDS)
             self._stop.wait(_POLL_SECONDS)
+        # What was just taken is marked, so that it is not sent again at the next start. One that hangs is not waited for.
+        until = time.monotonic() + _LAST_SECONDS
+        for worker in self._workers.values():
+            worker.join(max(0, until - time.monotonic()))
 
     def deliver(self, channel: str, notifier: Notifier | None, limit: RateLimit) -> bool:
         """Sends what may be sent on one channel; whether anything was tried.

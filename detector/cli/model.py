@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from detector.cli.model_feedback import feedback
 from detector.cli.model_list import list_
+from detector.cli.model_status import status
 
 
 @click.group()
@@ -13,10 +15,11 @@ def model() -> None:
 
     \b
     Examples:
+      detector model status
       detector model list
       detector model list --host bastion-1 --json
     """
 
 
-for verb in (list_,):
+for verb in (feedback, list_, status):
     model.add_command(verb)

@@ -6,9 +6,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, isolation_forest, promise, registry, samples, state
+from detector.models import channels, isolation_forest, registry, samples, state, threshold
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, judge, learn, look, observations
 
@@ -62,10 +64,13 @@ class HostScorer:
         moment = self._moment(host, snapshot)
         calibration = Calibration(connection, host_id, channels.CHANNELS)
         forest, refused = self._forest(connection, host_id) if moment.learning.finished else (None, False)
+        promised = threshold.load(connection, host_id, self._settings.false_alerts_per_day)
+        surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest, promise.surprise_at(self._settings.false_alerts_per_day))
+            judgement = judge(sight, calibration, forest, promised.threshold(snapshot.start).surprise)
+            surprises = judgement.combined.surprise
             observed = observations(counts, sight, judgement, forest)
             learn(sight, judgement)
             if moment.calibrating:
@@ -78,6 +83,7 @@ class HostScorer:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
             calibration.close_hour(moment.hour, named)
         calibration.save()
+        threshold.advance(connection, snapshot, promised, moment, surprises)
         host = replace(host, observed_seconds=moment.end_seconds)
         if moment.learning.finished and self._training_due(host, refused=refused):
             self._train(connection, snapshot)

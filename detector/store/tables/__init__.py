@@ -20,7 +20,17 @@ from detector.store.tables.detected import (
     rule_faults,
     silences,
 )
-from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
+from detector.store.tables.learnt import (
+    alert_verdicts,
+    model_adjustments,
+    model_channels,
+    model_hosts,
+    model_hours,
+    model_promises,
+    model_samples,
+    model_subjects,
+    models,
+)
 from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
@@ -28,6 +38,7 @@ from detector.store.tables.schema import metadata
 
 __all__ = [
     "alert_values",
+    "alert_verdicts",
     "alerts",
     "connection_counts",
     "connection_keys",
@@ -43,9 +54,11 @@ __all__ = [
     "list_ranges",
     "login_origins",
     "metadata",
+    "model_adjustments",
     "model_channels",
     "model_hosts",
     "model_hours",
+    "model_promises",
     "model_samples",
     "model_subjects",
     "models",

@@ -66,6 +66,10 @@ class Lines:
         """Something is wrong."""
         self.lines.append(message)
 
+    def trained(self, message: str) -> None:
+        """A forest was trained."""
+        self.lines.append(message)
+
     def detected(self, detected: Detected) -> None:
         """Detection is through with a snapshot: nothing to be said."""
 

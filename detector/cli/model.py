@@ -6,7 +6,9 @@ import click
 
 from detector.cli.model_feedback import feedback
 from detector.cli.model_list import list_
+from detector.cli.model_rollback import rollback
 from detector.cli.model_status import status
+from detector.cli.model_train import train
 
 
 @click.group()
@@ -17,9 +19,10 @@ def model() -> None:
     Examples:
       detector model status
       detector model list
-      detector model list --host bastion-1 --json
+      detector model train --host bastion-1
+      detector model rollback --host bastion-1
     """
 
 
-for verb in (feedback, list_, status):
+for verb in (status, list_, train, rollback, feedback):
     model.add_command(verb)

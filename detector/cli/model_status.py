@@ -83,7 +83,7 @@ def _as_object(each: HostStatus) -> dict[str, Any]:
         ],
         "forest": None
         if forest is None
-        else {"version": forest.version, "trained_at": forest.trained_at, "rows": forest.rows, "fault": forest.fault},
+        else {"version": forest.version, "trained_at": forest.trained_at, "rows": forest.rows},
         "forest_bytes": each.forest_bytes,
         "subjects": each.subjects,
         "samples": each.samples,
@@ -148,6 +148,5 @@ def _achieved(each: HostStatus) -> str:
 
 def _forest(each: HostStatus) -> str:
     if each.forest is None:
-        return "none was trained yet"
-    state = f"refused: {each.forest.fault}" if each.forest.fault else "in force"
-    return f"version {each.forest.version} of {local(each.forest.trained_at)}, {each.forest.rows:,} rows, {state}"
+        return "none is in force yet"
+    return f"version {each.forest.version} of {local(each.forest.trained_at)}, {each.forest.rows:,} rows, in force"

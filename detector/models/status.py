@@ -62,7 +62,7 @@ class HostStatus:
     adjustments: tuple[Adjustment, ...]
     """The last moves of the threshold, the newest last."""
     forest: registry.ModelVersion | None
-    """The newest."""
+    """The one in force."""
     forest_bytes: int
     """Of all that are stored."""
     subjects: int
@@ -116,7 +116,7 @@ def _read(connection: Connection, settings: config.Models, host_id: int, name: s
         false_alerts=told,
         days=days,
         adjustments=tuple(Adjustment(**row) for row in moves)[::-1],
-        forest=registry.newest(connection, host_id),
+        forest=registry.in_force(connection, host_id),
         forest_bytes=connection.scalar(
             select(func.coalesce(func.sum(func.length(models.c.content)), 0)).where(models.c.host_id == host_id)
         )

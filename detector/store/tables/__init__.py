@@ -29,6 +29,7 @@ from detector.store.tables.learnt import (
     model_promises,
     model_samples,
     model_subjects,
+    model_trainings,
     models,
 )
 from detector.store.tables.listed import list_ranges, named_lists
@@ -61,6 +62,7 @@ __all__ = [
     "model_promises",
     "model_samples",
     "model_subjects",
+    "model_trainings",
     "models",
     "named_lists",
     "noted_fields",

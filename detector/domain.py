@@ -364,6 +364,13 @@ class Verdict(StrEnum):
     """It was a false alert."""
 
 
+class ReviewAnswer(StrEnum):
+    """What a person said of what a host did during its burn-in."""
+
+    ACCEPTED = "accepted"
+    NOT_NORMAL = "not normal"
+
+
 class NotificationState(StrEnum):
     """Where a notification stands in the outbox."""
 

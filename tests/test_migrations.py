@@ -121,6 +121,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "seen_terms",
         "usual_counts",
         "model_promises",
+        "model_reviews",
         "model_adjustments",
         "alert_verdicts",
         "model_trainings",

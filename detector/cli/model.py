@@ -6,6 +6,7 @@ import click
 
 from detector.cli.model_feedback import feedback
 from detector.cli.model_list import list_
+from detector.cli.model_review import review
 from detector.cli.model_rollback import rollback
 from detector.cli.model_status import status
 from detector.cli.model_train import train
@@ -24,5 +25,5 @@ def model() -> None:
     """
 
 
-for verb in (status, list_, train, rollback, feedback):
+for verb in (status, review, list_, train, rollback, feedback):
     model.add_command(verb)

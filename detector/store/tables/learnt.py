@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
 
-from detector.domain import Verdict
+from detector.domain import ReviewAnswer, Verdict
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import metadata, text_enum
 
@@ -97,6 +97,19 @@ model_adjustments = Table(
     Column("surprise", Double, nullable=False),
     Column("observed", Double, nullable=False),
     Column("correction", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a person said of a key that was met during burn-in.
+model_reviews = Table(
+    "model_reviews",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Of the key: see `connection_keys`.
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("answer", text_enum(ReviewAnswer), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     sqlite_with_rowid=False,
 )
 

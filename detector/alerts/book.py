@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,29 +11,22 @@ from sqlalchemy import Connection, insert, select
 from detector.alerts import capture, evidence, held, standing
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Decision, Incident, decide, incidents
-from detector.domain import NotificationState, Severity
+from detector.alerts.routing import ChannelPolicy, Routed, Router
+from detector.domain import NotificationState
+from detector.alerts.accounts import accounts_in
 from detector.store.tables import findings, notifications
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from detector.alerts.standing import Standing
+    from detector.config_routes import Route
     from detector.domain import Finding, Learning, SnapshotRef
 
+__all__ = ["AlertBook", "ChannelPolicy"]
+
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelPolicy:
-    """Which alerts a channel is sent."""
-
-    name: str
-    min_severity: Severity
-
-    def accepts(self, severity: Severity) -> bool:
-        """Whether alerts of `severity` are sent here."""
-        return severity.rank >= self.min_severity.rank
 
 
 class AlertBook:
@@ -43,10 +36,11 @@ class AlertBook:
         channels: where alerts go.
         cooldown: findings with one fingerprint that follow one another within this time are one alert, unless their
             rule has a cooldown of its own.
+        routes: which alerts go to which channels.
     """
 
-    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta) -> None:
-        self._channels = tuple(channels)
+    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta, routes: Sequence[Route] = ()) -> None:
+        self._router = Router(tuple(channels), tuple(routes))
         self._cooldown = cooldown
 
     def record(
@@ -89,6 +83,7 @@ class AlertBook:
 
         after: dict[int, Standing] = {}
         decisions: dict[int, Decision] = {}
+        hearing: dict[int, Sequence[str]] = {}
         for alert_id, incident in by_alert.items():
             _, state = before[incident.fingerprint]
             grown, magnitude = standing.grown(
@@ -106,53 +101,59 @@ class AlertBook:
                 told_magnitude=state.notified_magnitude,
                 magnitude=magnitude,
             )
-            sends = decisions[alert_id].sends
-            after[alert_id] = self._told(grown, magnitude, snapshot, incident) if sends else grown
+            after[alert_id] = grown
+            if decisions[alert_id].sends:
+                hearing[alert_id] = self._hearing(connection, snapshot, alert_id, incident, grown)
+                after[alert_id] = _told(grown, magnitude, snapshot.end if hearing[alert_id] else None)
 
         standing.write(connection, after)
         _write_findings(connection, snapshot, by_alert, decisions)
-        self._notify(connection, snapshot, by_alert, after, decisions)
+        _notify(connection, snapshot, hearing, decisions)
 
-    def _told(self, state: Standing, magnitude: int, snapshot: SnapshotRef, incident: Incident) -> Standing:
-        heard = any(self._hearing(incident, state.severity))
-        return replace(
-            state,
-            notified_magnitude=magnitude,
-            notified_at=snapshot.end if heard else state.notified_at,
+    def _hearing(
+        self, connection: Connection, snapshot: SnapshotRef, alert_id: int, incident: Incident, state: Standing
+    ) -> list[str]:
+        """The channels that are told."""
+        accounts = accounts_in(connection, alert_id) if self._router.asks_for_users else {}
+        alert = Routed(
+            severity=state.severity,
+            rule_id=state.rule_id,
+            rule_title=state.rule_title,
+            host=snapshot.host,
+            at=snapshot.end,
+            users=accounts.get("user", frozenset()),
+            login_users=accounts.get("login_user", frozenset()),
+            named=incident.lead.telling.channels,
         )
+        return [choice.channel for choice in self._router.choose(alert) if choice.sent]
 
-    def _hearing(self, incident: Incident, severity: Severity) -> Iterator[ChannelPolicy]:
-        """The channels that are told: those that the rule names, else those that accept so severe an alert."""
-        named = incident.lead.telling.channels
-        for channel in self._channels:
-            if channel.accepts(severity) if named is None else channel.name in named:
-                yield channel
 
-    def _notify(
-        self,
-        connection: Connection,
-        snapshot: SnapshotRef,
-        by_alert: Mapping[int, Incident],
-        after: Mapping[int, Standing],
-        decisions: Mapping[int, Decision],
-    ) -> None:
-        rows = [
-            {
-                "alert_id": alert_id,
-                "channel": channel.name,
-                "reason": decisions[alert_id].value,
-                "state": NotificationState.PENDING,
-                "attempts": 0,
-                "created_at": snapshot.end,
-                # Not the end of the snapshot: a host whose clock is ahead would hold up its channel for all others.
-                "next_attempt_at": _AT_ONCE,
-            }
-            for alert_id, state in after.items()
-            if decisions[alert_id].sends
-            for channel in self._hearing(by_alert[alert_id], state.severity)
-        ]
-        if rows:
-            connection.execute(insert(notifications), rows)
+def _told(state: Standing, magnitude: int, heard_at: datetime | None) -> Standing:
+    return replace(state, notified_magnitude=magnitude, notified_at=heard_at or state.notified_at)
+
+
+def _notify(
+    connection: Connection,
+    snapshot: SnapshotRef,
+    hearing: Mapping[int, Sequence[str]],
+    decisions: Mapping[int, Decision],
+) -> None:
+    rows = [
+        {
+            "alert_id": alert_id,
+            "channel": channel,
+            "reason": decisions[alert_id].value,
+            "state": NotificationState.PENDING,
+            "attempts": 0,
+            "created_at": snapshot.end,
+            # Not the end of the snapshot: a host whose clock is ahead would hold up its channel for all others.
+            "next_attempt_at": _AT_ONCE,
+        }
+        for alert_id, channels in hearing.items()
+        for channel in channels
+    ]
+    if rows:
+        connection.execute(insert(notifications), rows)
 
 
 def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:

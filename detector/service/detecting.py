@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
-from detector.notify.channels import CONSOLE, open_channels
+from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
@@ -166,17 +166,16 @@ class _Refused:
 
 def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     """The stages of detection as configured."""
-    from detector.alerts.book import AlertBook, ChannelPolicy
-    from detector.domain import Severity
+    from detector.alerts.book import AlertBook
     from detector.models.scorer import HostScorer
+    from detector.service.routes import channel_policies
 
-    channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
-    if settings.notify.console:
-        channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
     return pipeline.Stages(
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
-        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+        alert_book=AlertBook(
+            channel_policies(settings), timedelta(seconds=settings.alerts.cooldown_seconds), settings.routes
+        ),
     )
 
 

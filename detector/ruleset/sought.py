@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Text, literal, select, true
@@ -75,6 +75,15 @@ class Sought:
         wanted = rule.matcher.wanted
         condition = wanted.matching.rows
         read = columns_of(condition).union(*map(columns_of, wanted.columns), columns_of(wanted.matching.weight))
+        return replace(
+            cls.of(condition),
+            tables=frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined),
+            crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
+        )
+
+    @classmethod
+    def of(cls, condition: ColumnElement[bool]) -> Sought:
+        """What may meet a condition on rows about connections."""
         of_words = possible(condition, Known(columns=frozenset(_WORDS)))
         more = columns_of(condition) & {*_BOUNDS, *login_origins.c, *destination_names.c}
         return cls(
@@ -82,9 +91,14 @@ class Sought:
             of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
             hours_say_more=bool(more - {connection_counts.c.attempted}),
             of_words=of_words if columns_of(of_words) else None,
-            tables=frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined),
-            crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
+            tables=frozenset(column.table for column in columns_of(condition)),
+            crowd=None,
         )
+
+    @property
+    def asks_words(self) -> bool:
+        """Whether it matters which channel and novelty an observation has."""
+        return self.of_words is not None
 
     @property
     def scores(self) -> bool:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
-from detector.store import damage
-from detector.store.chosen import one_of
+from detector.store import bulk, damage
 from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet, keys_of
 from detector.store.packing import (
@@ -124,7 +123,7 @@ class Reader:
                     continue
                 if known[said]:
                     wanted.add(row.seq)
-            here = one_of(self.connection, packed_counts.c.seq, wanted)
+            here = bulk.among(self.connection, packed_counts.c.seq, wanted)
             yield first - 1, self._packed(packed_counts, here) if wanted else []
 
     def _packed(self, table: Table, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
@@ -160,7 +159,7 @@ class Reader:
             yield from ((seq, end, columns, dict.fromkeys(rows)) for seq, end, columns, rows in found)
             return
         numbers = {seq for seq, *_ in found}
-        said = self._packed(packed_observations, one_of(self.connection, packed_observations.c.seq, numbers))
+        said = self._packed(packed_observations, bulk.among(self.connection, packed_observations.c.seq, numbers))
         contents = {(each.seq, each.end): each.content for each in said}
         for seq, end, columns, rows in found:
             content = contents.get((seq, end))

@@ -11,12 +11,13 @@ from sqlalchemy import select
 
 from detector.ruleset import ranges
 from detector.ruleset.documents import read_documents
-from detector.ruleset.explain import Count, Selection, counted, explained
+from detector.ruleset.explain import Count, Selection, counted, explained, passed_over
 from detector.ruleset.matchers import EventMatcher
 from detector.store import bulk, scratch
 from detector.store.alerts import places_behind
-from detector.store.candidates import Reader
+from detector.store.candidates import OBSERVED, Reader
 from detector.store.extent import Part
+from detector.store.packing import COUNT_COLUMNS
 from detector.store.scratch import Scratch
 from detector.store.tables import metadata, snapshots
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from detector.ruleset.catalogue import Entry
     from detector.ruleset.documents import Document
     from detector.ruleset.explain import RowPlace
+    from detector.ruleset.filters import Filter
     from detector.ruleset.lists import Lists
 
 MOST_ROWS = 20_000
@@ -47,6 +49,8 @@ class Explanation:
     """Of the rule, or of each rule that it counts: the title, the condition, and the selections."""
     count: Count | None
     """Of a correlation."""
+    passed_over: Sequence[tuple[Filter, int]]
+    """The filters in force that would take some of the rows from the rule today, and how many."""
 
 
 def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists: Lists, alert_id: int) -> Explanation:
@@ -71,6 +75,11 @@ def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists:
             ranges.keep(
                 rows, (each for base in bases if base.rule for each in base.rule.matcher.wanted.matching.ranges)
             )
+        filters = {each.rule_id: each for one in (entry, *bases) if one.rule for each in one.rule.filters}
+        passed = (
+            (each, passed_over(rows, host_id, _document(each), category, lists, there)) for each in filters.values()
+        )
+        taken = [(each, number) for each, number in passed if number]
         selections = []
         for base in bases:
             document = _document(base)
@@ -80,7 +89,9 @@ def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists:
         count = None
         if not isinstance(matcher, EventMatcher):
             count = counted(rows, host_id, _document(entry), matcher, there, ends)
-    return Explanation(rows=len(there), gone=len(behind) - len(there), selections=selections, count=count)
+    return Explanation(
+        rows=len(there), gone=len(behind) - len(there), selections=selections, count=count, passed_over=taken
+    )
 
 
 @contextmanager
@@ -95,7 +106,13 @@ def _rows(
         yield connection, frozenset(place for place in wanted if place[0] in ends)
         return
     reader = Reader(
-        connection=connection, host_id=host_id, scores=True, may_say=None, most_rows=MOST_ROWS, told=lambda _: None
+        connection=connection,
+        host_id=host_id,
+        columns=COUNT_COLUMNS,
+        said=OBSERVED,
+        may_say=None,
+        most_rows=MOST_ROWS,
+        told=lambda _: None,
     )
     spans = [(seq, seq) for seq in sorted({seq for seq, _, _ in wanted})]
     part = Part(keys=frozenset(key_id for _, key_id, _ in wanted), spans=spans)
@@ -104,7 +121,8 @@ def _rows(
         copied = Scratch(connection, memory, host_id, frozenset(metadata.tables.values()))
         for read in reader.read(part):
             copied.add(read)
-            there |= {row[:3] for row in read.counts} & wanted
+            places = (read.seqs, read.columns["key_id"], read.columns["session"])
+            there |= set(zip(*(each.tolist() for each in places), strict=True)) & wanted
         yield memory, frozenset(there)
 
 
@@ -117,6 +135,6 @@ def _ends(connection: Connection, host_id: int, seqs: set[int]) -> dict[int, dat
     return {row.seq: row.end for row in connection.execute(of_host)}
 
 
-def _document(entry: Entry) -> Document:
+def _document(entry: Entry | Filter) -> Document:
     documents, _ = read_documents(Path(entry.path))
     return next(each for each in documents if str(each.content.get("id", "")).lower() == entry.rule_id)

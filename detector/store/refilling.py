@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from detector.store import bulk, past
-from detector.store.candidates import Reader
+from detector.store.candidates import OBSERVED, Reader
 from detector.store.extent import Asked, extent
-from detector.store.packing import COUNT_COLUMNS, NO_OBSERVATION
+from detector.store.packing import COUNT_COLUMNS
 from detector.store.tables import connection_counts, observations
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # Some 5 MB.
 _ROWS_AT_ONCE = 20_000
 _PLACE = ("host_id", "seq", "key_id", "session")
-# Of a row less the number of the host: what 0 stands for none in.
-_REFERENCES = tuple(1 + COUNT_COLUMNS.index(name) for name in ("origin_id", "name_id"))
 
 
 class Seeking(Protocol):
@@ -43,10 +41,10 @@ class Seeking(Protocol):
 
     @property
     def asks_words(self) -> bool:
-        """Whether it matters which channel and novelty an observation has."""
+        """Whether it matters what an observation says in words, and whether it is unusual."""
 
-    def may_say(self, connection: Connection, channel: str | None, novelty: str | None) -> bool:
-        """Whether an observation with these words may matter."""
+    def may_say(self, connection: Connection, channel: str | None, novelty: str | None, unusual: bool | None) -> bool:
+        """Whether an observation that says this may matter."""
 
 
 def refill(connection: Connection, host_id: int, span: Span, seeking: Seeking) -> Iterator[Span]:
@@ -61,7 +59,8 @@ def refill(connection: Connection, host_id: int, span: Span, seeking: Seeking) -
     reader = Reader(
         connection=connection,
         host_id=host_id,
-        scores=True,
+        columns=COUNT_COLUMNS,
+        said=OBSERVED,
         may_say=partial(seeking.may_say, connection) if seeking.asks_words else None,
         most_rows=_ROWS_AT_ONCE,
         told=lambda _: None,
@@ -76,18 +75,17 @@ def refill(connection: Connection, host_id: int, span: Span, seeking: Seeking) -
     for part in past.choose(connection, asked, whole):
         for found in reader.read(part):
             _add(connection, host_id, found)
-            yield min(found.ends), max(found.ends)
+            yield found.span
 
 
 def _add(connection: Connection, host_id: int, found: Candidates) -> None:
-    counts = ((host_id, *_referring(row)) for row in found.counts)
+    seqs = found.seqs.tolist()
+    columns: dict[str, list[Any]] = {name: found.columns[name].tolist() for name in COUNT_COLUMNS}
+    places = list(zip(seqs, columns["key_id"], columns["session"], strict=True))
+    for name in ("origin_id", "name_id"):
+        columns[name] = [number or None for number in columns[name]]
+    counts = ((host_id, *row) for row in zip(seqs, *columns.values(), strict=True))
     bulk.add(connection, connection_counts, ("host_id", "seq", *COUNT_COLUMNS), counts)
-    said = ((host_id, *row) for row in found.said)
-    bulk.add(connection, observations, (*_PLACE, *NO_OBSERVATION), said)
-
-
-def _referring(row: tuple[int, ...]) -> list[int | None]:
-    values: list[int | None] = list(row)
-    for place in _REFERENCES:
-        values[place] = values[place] or None
-    return values
+    observed = zip(places, found.said or (), strict=False)
+    said = ((host_id, *place, *values) for place, values in observed if any(value is not None for value in values))
+    bulk.add(connection, observations, (*_PLACE, *OBSERVED), said)

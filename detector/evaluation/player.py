@@ -6,7 +6,6 @@ Import, store, models, rules and alerts are the product's own; only the database
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ from detector.store.tables import findings, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Connection
 

@@ -178,7 +178,11 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     return pipeline.Stages(
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
-        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+        alert_book=AlertBook(
+            channels,
+            timedelta(seconds=settings.alerts.cooldown_seconds),
+            most_a_day=settings.models.most_alerts_per_day,
+        ),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from detector.alerts.grouping import continues, incidents
+from detector.alerts.grouping import incidents
+from detector.alerts.policy import continues
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -112,6 +112,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 _detect_waiting(engine, stages, turns, stop, report)
                 for host_id, seconds in watch.silent(engine):
                     pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
+                for host_id, seconds in watch.unsettled(engine):
+                    pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
@@ -160,16 +162,24 @@ class _Refused:
 def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     """The stages of detection as configured."""
     from detector.alerts.book import AlertBook, ChannelPolicy
+    from detector.alerts.policy import Timing
     from detector.domain import Severity
     from detector.models.scorer import HostScorer
 
     channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
     if settings.notify.console:
         channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
+    alerts = settings.alerts
+    timing = Timing(
+        group_wait=timedelta(seconds=alerts.group_wait_seconds),
+        repeat_interval=timedelta(seconds=alerts.repeat_interval_seconds),
+        resolve_after=timedelta(seconds=alerts.resolve_after_seconds),
+        thread=timedelta(seconds=alerts.thread_seconds),
+    )
     return pipeline.Stages(
         scorer=HostScorer(settings.models),
         ruleset=ruleset,
-        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+        alert_book=AlertBook(channels, timedelta(seconds=alerts.cooldown_seconds), timing),
     )
 
 

@@ -21,7 +21,8 @@ from benchmarks import past
 from benchmarks.figures import Figure
 from detector import shipped
 from detector.ruleset.load import load_rules
-from detector.service.backtesting import Wanted, backtest
+from detector.service.backtesting import Policy, backtest
+from detector.service.replaying import Wanted
 from detector.store.engine import open_store, reading
 from detector.store.tables import packed_counts
 
@@ -68,7 +69,7 @@ def measure() -> Iterator[Figure]:
             for _ in range(_ROUNDS):
                 rule = _rule(Path(folder), name)
                 started, working = time.perf_counter(), time.process_time()
-                result = backtest(engine, rule, Wanted(), _COOLDOWN, lambda _: None)
+                result = backtest(engine, rule, Wanted(), Policy(cooldown=_COOLDOWN), lambda _: None)
                 took.append(time.perf_counter() - started)
                 worked.append(time.process_time() - working)
             said = f"{result.findings:,} findings, {len(result.tally.alerts):,} alerts"

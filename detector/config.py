@@ -96,6 +96,8 @@ class Models(_Section, frozen=True):
 
     burn_in_hours: Annotated[float, msgspec.Meta(ge=0, le=24 * 60)] = 24.0
     """Observed time before scores are given."""
+    false_alerts_per_day: Annotated[float, msgspec.Meta(gt=0, le=24)] = 0.143
+    """The most alerts that a host's benign traffic may raise by its scores; .143 is one a week."""
     train_every_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 6.0
     """How often the isolation forest is trained anew, in observed time."""
     train_rows: Annotated[int, msgspec.Meta(ge=256, le=1_000_000)] = 20_000

@@ -271,6 +271,8 @@ class Observation:
     session: int
     score: float | None
     surprise: float | None
+    unusual: bool | None = None
+    """Whether the surprise reaches the host's threshold (see models.promise); None like the score."""
     channel: str | None
     """The channel that decided the score."""
     novelty: str | None

@@ -47,12 +47,6 @@ class RuleWriteError(DetectorError):
     exit_code = 73  # EX_CANTCREAT
 
 
-class NotReplayableError(DetectorError):
-    """A rule cannot be evaluated over the stored past."""
-
-    exit_code = 65  # EX_DATAERR
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class RuleFault:
     """One fault in one rule file; printed as `path:line: what is wrong; what to write instead`."""

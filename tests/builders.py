@@ -66,6 +66,10 @@ class Lines:
         """Something is wrong."""
         self.lines.append(message)
 
+    def trained(self, message: str) -> None:
+        """A forest was trained."""
+        self.lines.append(message)
+
     def detected(self, detected: Detected) -> None:
         """Detection is through with a snapshot: nothing to be said."""
 
@@ -157,7 +161,7 @@ def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, 
     A score comes with the surprise that it is made of, unless that is said too.
     """
     empty: dict[str, Any] = dict.fromkeys(
-        ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+        ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
     )
     with writing(engine) as connection:
         packed = read_one(connection, ref)

@@ -127,6 +127,36 @@ def _upgrade_to(engine: Engine, revision: str) -> None:
         downgrade(engine, revision)
 
 
+def test_forests_go_down_and_up(engine: Engine) -> None:
+    """The one in force stays so, in an older version too, where the newest is: a newer one that was refused goes.
+    When the last training was is kept.
+    """
+    same = {"features": [], "parameters": {}, "digest": bytes(16), "content": b"", "rows": 1, "trained_at": START}
+    states = {1: ("replaced", "replaced by version 2"), 2: ("in_force", "better"), 3: ("refused", "worse")}
+    with writing(engine) as connection:
+        for name, row in (
+            ("hosts", {"host_id": 1, "host": "bastion-1", "created_at": START}),
+            ("model_hosts", {"host_id": 1, "observed_seconds": 7200.0}),
+            ("model_trainings", {"host_id": 1, "trained_seconds": 3600.0}),
+        ):
+            connection.execute(insert(metadata.tables[name]).values(**row))
+        for version, (state, reason) in states.items():
+            row = {"host_id": 1, "version": version, "state": state, "reason": reason, **same}
+            connection.execute(insert(metadata.tables["models"]).values(**row))
+
+    downgrade(engine, "0011")
+    with reading(engine) as connection:
+        older = connection.execute(text("SELECT version, fault FROM models ORDER BY version")).all()
+        assert connection.scalar(text("SELECT trained_seconds FROM model_hosts")) == 3600.0
+    upgrade(engine)
+
+    assert [tuple(row) for row in older] == [(1, None), (2, None)]
+    with reading(engine) as connection:
+        found = connection.execute(text("SELECT version, state, reason FROM models ORDER BY version")).all()
+        assert connection.scalar(text("SELECT trained_seconds FROM model_trainings")) == 3600.0
+    assert [tuple(row) for row in found] == [(1, "replaced", None), (2, "in_force", None)]
+
+
 def test_all_migrations_go_back(engine: Engine) -> None:
     """Each schema can be taken back one step, and what is not there cannot be reached."""
     for revision in reversed(_REVISIONS[:-1]):

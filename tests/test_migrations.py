@@ -120,6 +120,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "noted_fields",
         "seen_terms",
         "usual_counts",
+        "model_trainings",
         "alert_events",
         "alert_silences",
     )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from detector.config import Settings
     from detector.domain import Scalar
     from detector.ruleset.evaluate import Rule
-    from detector.service.backtesting import Looked, Result, Wanted
+    from detector.service.backtesting import Looked, Result
+    from detector.service.replaying import Wanted
 
 _DAY = timedelta(days=1)
 # Nobody reads more of them at once.
@@ -52,22 +53,40 @@ def run(
     *,
     what: str = "looking back",
     meanwhile: Callable[[], None] = lambda: None,
+    watched: bool = True,
 ) -> Result:
-    """A back-test, with its progress on standard error if that is a terminal; `meanwhile` is called now and then.
+    """A back-test, with its progress on standard error if that is a terminal.
+
+    Args:
+        engine: the database.
+        settings: the configuration.
+        rule: the rule.
+        wanted: what is looked at.
+        what: is said beside the progress.
+        meanwhile: is called now and then.
+        watched: whether the database tells for how long a host was watched: what a burn-in goes by.
 
     Raises:
         StoreError: the database is away.
     """
-    from detector.service.backtesting import backtest
+    from detector.service.backtesting import Policy, backtest
 
-    cooldown = rule.telling.cooldown or timedelta(seconds=settings.alerts.cooldown_seconds)
+    policy = Policy(
+        cooldown=rule.telling.cooldown or timedelta(seconds=settings.alerts.cooldown_seconds),
+        burn_in=_burn_in(settings, rule) if watched else timedelta(0),
+    )
     with _bar(what) as shown:
 
         def told(done: float) -> None:
             meanwhile()
             shown(done)
 
-        return backtest(engine, rule, wanted, cooldown, told)
+        return backtest(engine, rule, wanted, policy, told)
+
+
+def _burn_in(settings: Settings, rule: Rule) -> timedelta:
+    said = rule.telling.burn_in
+    return timedelta(hours=settings.models.burn_in_hours if said else 0) if isinstance(said, bool) else said
 
 
 @contextmanager
@@ -90,6 +109,8 @@ def print_result(rule: Rule, result: Result, wanted: Wanted, limit: int) -> None
     for line in looked_in_words(result.looked, wanted):
         say(line)
     say(f"{number(result.findings, 'finding')}, {number(len(result.tally.alerts), 'alert')}")
+    for line in held_in_words(result):
+        say(line)
     if not result.findings:
         return
     say("")
@@ -141,8 +162,16 @@ def looked_in_words(looked: Looked, wanted: Wanted) -> Iterator[str]:
         expired = looked.known_since is not None and looked.known_since < looked.start - _DAY
         why = "the rest has expired" if expired else "before that nothing was stored"
         yield f"that is {max(seen, 0):.0f} of {asked:.0f} days; {why}"
+    if looked.remembered_since is not None:
+        yield f"what the rule remembers begins {local(looked.remembered_since)}, which is less than its window"
     if looked.damaged:
         yield f"{number(looked.damaged, 'snapshot')} cannot be read: what is stored of them is damaged"
+
+
+def held_in_words(result: Result) -> Iterator[str]:
+    """Of what nobody would have been told."""
+    if result.held:
+        yield f"{number(result.held, 'finding')} of these make no alert: the burn-in of the rule was not over"
 
 
 def as_object(rule: Rule, result: Result, wanted: Wanted, limit: int) -> dict[str, Any]:
@@ -162,7 +191,9 @@ def as_object(rule: Rule, result: Result, wanted: Wanted, limit: int) -> dict[st
         "hosts": looked.hosts,
         "snapshots": looked.snapshots,
         "damaged": looked.damaged,
+        "remembered_since": looked.remembered_since,
         "findings": result.findings,
+        "held": result.held,
         "alerts": len(result.tally.alerts),
         "days": [
             {"day": day, "alerts": opened_on[day], "findings": findings}

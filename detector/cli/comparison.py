@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from detector.alerts.tally import WouldBe
     from detector.config import Settings
     from detector.ruleset.evaluate import Rule
-    from detector.service.backtesting import Result, Wanted
+    from detector.service.backtesting import Result
+    from detector.service.replaying import Wanted
 
 _SHOWN = 5
 # Nobody waits longer before a question.
@@ -51,7 +52,7 @@ def compare(settings: Settings, before: Sequence[Rule], after: Sequence[Rule], s
 
     It is a help and no condition: that it cannot be done, takes too long, or is interrupted by Ctrl-C, is said.
     """
-    from detector.service.backtesting import Wanted
+    from detector.service.replaying import Wanted
 
     wanted = Wanted(since=since)
     end = time.monotonic() + LONGEST.total_seconds()

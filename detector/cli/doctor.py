@@ -138,7 +138,7 @@ def _hooks(settings: Settings) -> Iterator[Check]:
 def _database(settings: Settings) -> Iterator[Check]:
     from detector.cli.store import stored
     from detector.domain import NotificationState
-    from detector.models import registry
+    from detector.models import registry, training
     from detector.models.scorer import learning
     from detector.store.alert_silences import list_silences
     from detector.store.engine import open_store, place
@@ -150,7 +150,8 @@ def _database(settings: Settings) -> Iterator[Check]:
         with stored(settings) as connection:
             hosts = known_hosts(connection)
             states = {name: learning(connection, host_id, settings.models) for host_id, name in hosts.items()}
-            models = {name: registry.versions(connection, host_id) for host_id, name in hosts.items()}
+            forests = {name: registry.in_force(connection, host_id) for host_id, name in hosts.items()}
+            obstacles = {name: training.obstacle(connection, host_id) for host_id, name in hosts.items()}
             dead = list_notifications(connection, state=NotificationState.DEAD)
             stored_hosts = given_up(connection)
             muting = list_silences(connection, ending_after=datetime.now(UTC))
@@ -167,16 +168,16 @@ def _database(settings: Settings) -> Iterator[Check]:
     for host, state in states.items():
         if not state.finished:
             yield Check("models", Verdict.DOUBTFUL, f"{host}: {learning_text(state)}")
-        elif models[host] and (refused := models[host][0].fault):
+        elif (forest := forests[host]) is None and obstacles[host]:
             yield Check(
                 "models",
                 Verdict.DOUBTFUL,
-                f"{host} is scored without the isolation forest: {refused}",
-                "nothing to do: a new one is trained; if this stays, look at who writes the database",
+                f"{host} is scored without the isolation forest: {obstacles[host]}",
+                "nothing to do: one is trained as soon as it can be; if this stays, see: detector model list",
             )
         else:
-            forest = f", with version {models[host][0].version} of its isolation forest" if models[host] else ""
-            yield Check("models", Verdict.GOOD, f"{host} is learnt and scored{forest}")
+            with_it = f", with version {forest.version} of its isolation forest" if forest else ""
+            yield Check("models", Verdict.GOOD, f"{host} is learnt and scored{with_it}")
     if dead:
         last = dead[0]
         yield Check(

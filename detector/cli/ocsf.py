@@ -36,7 +36,7 @@ _LARGEST_NETWORK = 2**31 - 1
 _UNMAPPED_OF_ROW = (
     *("script", "unit", "login_address", "login_source", "remote_name_source"),
     *("attempted", "established", "refused", "timed_out", "failed"),
-    *("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation"),
+    *("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation"),
 )
 
 

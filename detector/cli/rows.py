@@ -49,6 +49,7 @@ ROW_NAMES = (
     "first_seen",
     "score",
     "surprise",
+    "unusual",
     "channel",
     "novelty",
     "p_novelty",

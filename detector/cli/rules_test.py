@@ -60,14 +60,14 @@ def test(
       detector rules test first_contact --since 2026-11-01 --until 2026-11-08 --json
     """
     from detector.cli import backtests
-    from detector.service.backtesting import Wanted
     from detector.service.recorded import recorded
+    from detector.service.replaying import Wanted
 
     rules = chosen(settings, named)
     usual = None if snapshots else datetime.now(UTC) - _USUAL
     wanted = Wanted(since=since or usual, until=until, host=host)
     with recorded(snapshots) if snapshots else backtests.opened(settings) as engine:
-        found = [(rule, backtests.run(engine, settings, rule, wanted)) for rule in rules]
+        found = [(rule, backtests.run(engine, settings, rule, wanted, watched=not snapshots)) for rule in rules]
     if as_json:
         print_json([backtests.as_object(rule, result, wanted, limit) for rule, result in found])
         return

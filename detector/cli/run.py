@@ -119,6 +119,10 @@ class DetectionReporter(LineReporter):
         """What was deleted."""
         self.say(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {visible(message)}")
 
+    def trained(self, message: str) -> None:
+        """What was trained."""
+        self.kept(message)
+
     def detected(self, detected: Detected) -> None:
         """How far learning has come."""
         host_id, end = detected.snapshot.host_id, detected.snapshot.end

@@ -81,6 +81,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     first_seen: _Moment | None = None
     score: float | None = None
     surprise: float | None = None
+    unusual: bool | None = None
     channel: _Text | None = None
     novelty: _Text | None = None
     p_novelty: float | None = None

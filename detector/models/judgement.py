@@ -83,6 +83,13 @@ class Judgement:
     surprises: dict[str, npt.NDArray[np.float64]]
     """(n,) of each channel, unweighted; without the forest when there is none."""
     combined: channels.Combined
+    threshold: float
+    """The surprise from which on a row is unusual: see `promise`."""
+
+    @property
+    def unusual(self) -> npt.NDArray[np.bool_]:
+        """(n,) the rows of which people may be told."""
+        return self.combined.surprise >= self.threshold
 
     @property
     def worth_training_on(self) -> npt.NDArray[np.bool_]:
@@ -113,7 +120,7 @@ def look(connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredC
     )
 
 
-def judge(sight: Sight, calibration: Calibration, forest: Forest | None) -> Judgement:
+def judge(sight: Sight, calibration: Calibration, forest: Forest | None, threshold: float) -> Judgement:
     """Each channel's verdict, as things stood before the snapshot."""
     now, arranged, subjects = sight.moment.start_seconds, sight.arranged, sight.subjects
     new = novelty.judge(subjects, arranged.endpoints, sight.endpoints, now_seconds=now)
@@ -137,6 +144,7 @@ def judge(sight: Sight, calibration: Calibration, forest: Forest | None) -> Judg
         values=values,
         surprises=surprises,
         combined=channels.combine(surprises, volume.weight[of_row]),
+        threshold=threshold,
     )
 
 
@@ -172,6 +180,7 @@ def observations(
         counts,
         (1.0 - 10.0**-surprise).tolist(),
         surprise.tolist(),
+        judgement.unusual.tolist(),
         judgement.combined.channels,
         sight.arranged.endpoint_of.tolist(),
         probabilities[channels.NOVELTY],
@@ -180,13 +189,15 @@ def observations(
         strict=True,
     )
     observed = []
-    for row, (stored, score, strangeness, channel, endpoint, p_novelty, p_volume, p_forest) in enumerate(columns):
+    for row, values in enumerate(columns):
+        stored, score, strangeness, unusual, channel, endpoint, p_novelty, p_volume, p_forest = values
         discovery = judgement.new.discoveries[endpoint]
         observed.append(
             _observation(
                 stored,
                 score=score,
                 surprise=strangeness,
+                unusual=unusual,
                 channel=channel,
                 novelty=None if discovery is None else discovery.novelty.value,
                 p_novelty=p_novelty,
@@ -203,6 +214,7 @@ def _observation(
     *,
     score: float | None = None,
     surprise: float | None = None,
+    unusual: bool | None = None,
     channel: str | None = None,
     novelty: str | None = None,
     p_novelty: float | None = None,
@@ -215,6 +227,7 @@ def _observation(
         session=stored.count.session,
         score=score,
         surprise=surprise,
+        unusual=unusual,
         channel=channel,
         novelty=novelty,
         p_novelty=p_novelty,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, BadZipFile
@@ -20,7 +21,7 @@ from detector.errors import ModelError
 from detector.models import isolation_forest
 from detector.models.features import FEATURES
 from detector.models.isolation_forest import PARAMETERS, Forest
-from detector.store.tables import models
+from detector.store.tables import hosts, models
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -32,9 +33,22 @@ if TYPE_CHECKING:
 TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
 """What skops may make beyond its own list of scikit-learn's public estimators and numpy's arrays."""
 
-_KEPT_VERSIONS = 3
+_KEPT_VERSIONS = 5  # beside the one in force
 _NO_FOREST = "it is not an isolation forest over these features"
 _HINT = "nothing to do: a new one is trained from the stored sample; if it happens again, look at who writes the store"
+
+
+class State(StrEnum):
+    """What became of a forest."""
+
+    IN_FORCE = "in_force"
+    REPLACED = "replaced"
+    REFUSED = "refused"
+    """It did worse than the one in force."""
+    ROLLED_BACK = "rolled_back"
+    """A person put another one in its place."""
+    FAULTY = "faulty"
+    """It could not be loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,59 +57,119 @@ class ModelVersion:
 
     version: int
     trained_at: datetime
+    trained_from: datetime | None
+    """When the oldest row of its training was seen; None of forests of older versions of detector."""
+    trained_until: datetime | None
     rows: int
-    """Rows of the training sample."""
+    """Rows of its training."""
     features: tuple[str, ...]
     parameters: Mapping[str, Any]
+    figures: Mapping[str, Any] | None
+    """See `comparison.Figures`; of the one in force at that time as well."""
     digest: bytes
-    fault: str | None
-    """Why it was refused; None when it was not."""
+    state: State
+    reason: str | None
+    """Why it is in that state."""
 
 
-_DESCRIBED = [models.c[name] for name in ("version", "trained_at", "rows", "features", "parameters", "digest", "fault")]
+_DESCRIBED = [models.c[field.name] for field in fields(ModelVersion)]
 
 
 def versions(connection: Connection, host_id: int) -> list[ModelVersion]:
-    """The stored forests of a host, newest first; the first is the one in force unless it has a fault."""
+    """The stored forests of a host, newest first."""
     rows = connection.execute(
         select(*_DESCRIBED).where(models.c.host_id == host_id).order_by(models.c.version.desc())
     ).mappings()
     return [_described(row) for row in rows]
 
 
-def newest(connection: Connection, host_id: int) -> ModelVersion | None:
-    """The newest forest of a host; None when none was trained."""
-    row = (
-        connection.execute(
-            select(*_DESCRIBED).where(models.c.host_id == host_id).order_by(models.c.version.desc()).limit(1)
-        )
-        .mappings()
-        .first()
-    )
+def versions_by_host(connection: Connection, host: str | None = None) -> dict[str, list[ModelVersion]]:
+    """The stored forests of each host that has any, or of one host; each newest first."""
+    statement = select(hosts.c.host_id, hosts.c.host).order_by(hosts.c.host)
+    if host is not None:
+        statement = statement.where(hosts.c.host == host)
+    found = {row.host: versions(connection, row.host_id) for row in connection.execute(statement)}
+    return {name: of_host for name, of_host in found.items() if of_host}
+
+
+def in_force(connection: Connection, host_id: int) -> ModelVersion | None:
+    """The forest that a host's rows are scored by; None when there is none that can be used."""
+    found = connection.execute(
+        select(*_DESCRIBED).where(models.c.host_id == host_id, models.c.state == State.IN_FORCE)
+    ).mappings()
+    row = found.first()
     return None if row is None else _described(row)
 
 
-def store(connection: Connection, host_id: int, forest: Forest, *, trained_at: datetime, rows: int) -> None:
-    """Puts a forest in force as the host's newest version; the oldest beyond three are dropped."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A forest, and what is to be known of its training."""
+
+    forest: Forest
+    trained_at: datetime
+    trained_from: datetime
+    trained_until: datetime
+    rows: int
+    figures: Mapping[str, Any]
+    accepted: bool
+    """Whether it is put in force."""
+    reason: str
+
+
+def store(connection: Connection, host_id: int, trained: Trained) -> int:
+    """Stores a forest as the host's newest version, in force if it was accepted; drops the oldest beyond five others.
+
+    Returns:
+        Its version.
+    """
     import sklearn
     from skops import io
 
-    content = io.dumps(forest.estimator, compression=ZIP_DEFLATED, compresslevel=1)
-    parameters = {**PARAMETERS, "library": sklearn.__version__, "typical": forest.typical.tolist()}
+    content = io.dumps(trained.forest.estimator, compression=ZIP_DEFLATED, compresslevel=1)
+    parameters = {**PARAMETERS, "library": sklearn.__version__, "typical": trained.forest.typical.tolist()}
     version = 1 + (connection.scalar(select(func.max(models.c.version)).where(models.c.host_id == host_id)) or 0)
+    if trained.accepted:
+        _take_out(connection, host_id, State.REPLACED, f"replaced by version {version}")
     connection.execute(
         insert(models).values(
             host_id=host_id,
             version=version,
-            trained_at=trained_at,
-            rows=rows,
+            trained_at=trained.trained_at,
+            trained_from=trained.trained_from,
+            trained_until=trained.trained_until,
+            rows=trained.rows,
             features=list(FEATURES),
             parameters=parameters,
+            figures=dict(trained.figures),
             digest=digest(content, FEATURES, parameters),
             content=content,
+            state=State.IN_FORCE if trained.accepted else State.REFUSED,
+            reason=trained.reason,
         )
     )
-    connection.execute(delete(models).where(models.c.host_id == host_id, models.c.version <= version - _KEPT_VERSIONS))
+    others = (models.c.host_id == host_id, models.c.state != State.IN_FORCE)
+    kept = select(models.c.version).where(*others).order_by(models.c.version.desc()).limit(_KEPT_VERSIONS)
+    oldest = min(connection.scalars(kept), default=0)
+    connection.execute(delete(models).where(*others, models.c.version < oldest))
+    return version
+
+
+def put_in_force(connection: Connection, host_id: int, version: int, reason: str) -> None:
+    """Has a stored version take the place of the one in force, whatever became of it before."""
+    _take_out(connection, host_id, State.ROLLED_BACK, reason)
+    connection.execute(
+        update(models)
+        .where(models.c.host_id == host_id, models.c.version == version)
+        .values(state=State.IN_FORCE, reason=reason)
+    )
+
+
+def _take_out(connection: Connection, host_id: int, state: State, reason: str) -> None:
+    connection.execute(
+        update(models)
+        .where(models.c.host_id == host_id, models.c.state == State.IN_FORCE)
+        .values(state=state, reason=reason)
+    )
 
 
 def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
@@ -137,16 +211,19 @@ def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
     return forest
 
 
-def refuse(connection: Connection, host_id: int, model: ModelVersion, fault: ModelError) -> None:
-    """Records why a version is not used; it is not tried again."""
+def set_aside(connection: Connection, host_id: int, model: ModelVersion, fault: ModelError) -> None:
+    """Records why a version cannot be used; it is not tried again."""
     connection.execute(
-        update(models).where(models.c.host_id == host_id, models.c.version == model.version).values(fault=fault.message)
+        update(models)
+        .where(models.c.host_id == host_id, models.c.version == model.version)
+        .values(state=State.FAULTY, reason=fault.message)
     )
 
 
 def _described(row: Mapping[Any, Any]) -> ModelVersion:
     values = dict(row)
-    return ModelVersion(**values | {"features": tuple(values["features"]), "digest": bytes(values["digest"])})
+    values |= {"features": tuple(row["features"]), "digest": bytes(row["digest"]), "state": State(row["state"])}
+    return ModelVersion(**values)
 
 
 def digest(content: bytes, features: tuple[str, ...], parameters: Mapping[str, Any]) -> bytes:

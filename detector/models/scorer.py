@@ -6,9 +6,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, isolation_forest, registry, samples, state
+from detector.models import channels, promise, registry, samples, state, training
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, judge, learn, look, observations
 
@@ -20,12 +22,11 @@ if TYPE_CHECKING:
     from detector import config
     from detector.domain import Observation, SnapshotRef, StoredCount
     from detector.models.isolation_forest import Forest
+    from detector.models.judgement import Judgement, Sight
 
 _log = logging.getLogger(__name__)
 
 _HOUR_SECONDS = 3600
-# The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed.
-_LONGEST_SNAPSHOT_SECONDS = 3600.0
 # Half a megabyte each.
 _FORESTS_KEPT = 512
 
@@ -42,8 +43,12 @@ def _learning(observed_seconds: float, settings: config.Models) -> Learning:
 class HostScorer:
     """Knows what is normal for each host. All it knows is in the store; it keeps only loaded forests, by content."""
 
-    def __init__(self, settings: config.Models) -> None:
+    def __init__(self, settings: config.Models, *, trains: bool = True) -> None:
+        """`trains`: forests are trained here, in the transaction of the snapshot after which they are due. Without,
+        another worker does it beside this one.
+        """
         self._settings = settings
+        self._trains = trains
         self._forests: dict[bytes, Forest] = {}
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
@@ -61,44 +66,59 @@ class HostScorer:
         host = state.load_host(connection, host_id)
         moment = self._moment(host, snapshot)
         calibration = Calibration(connection, host_id, channels.CHANNELS)
-        forest, refused = self._forest(connection, host_id) if moment.learning.finished else (None, False)
+        forest = self._forest(connection, host_id) if moment.learning.finished else None
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest)
+            judgement = judge(sight, calibration, forest, promise.surprise_at(self._settings.false_alerts_per_day))
             observed = observations(counts, sight, judgement, forest)
             learn(sight, judgement)
             if moment.calibrating:
                 calibration.observe(judgement.values)
-                usual = sight.matrix[judgement.worth_training_on] if moment.learning.finished else sight.matrix
-                capacity = self._settings.train_rows
-                offered = samples.offer(connection, host_id, usual, offered=host.offered, capacity=capacity)
-                host = replace(host, offered=offered)
+                self._offer(connection, snapshot, counts, sight, judgement)
         if moment.closes_hour and moment.calibrating:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
             calibration.close_hour(moment.hour, named)
         calibration.save()
-        host = replace(host, observed_seconds=moment.end_seconds)
-        if moment.learning.finished and self._training_due(host, refused=refused):
-            self._train(connection, snapshot)
-            host = replace(host, trained_seconds=host.observed_seconds)
-        state.save_host(connection, host_id, host)
+        state.save_host(connection, host_id, replace(host, observed_seconds=moment.end_seconds))
+        if self._trains and moment.learning.finished:
+            training.train_if_due(connection, host_id, self._settings, snapshot.end)
         return observed, moment.learning
 
     def _moment(self, host: state.HostState, snapshot: SnapshotRef) -> Moment:
         duration = (snapshot.end - snapshot.start).total_seconds()
-        duration = min(max(duration, 0.0), _LONGEST_SNAPSHOT_SECONDS)
+        duration = min(max(duration, 0.0), state.LONGEST_SNAPSHOT_SECONDS)
         return Moment(
             start_seconds=host.observed_seconds,
             duration_seconds=duration,
             learning=_learning(host.observed_seconds + duration, self._settings),
         )
 
-    def _forest(self, connection: Connection, host_id: int) -> tuple[Forest | None, bool]:
-        """The forest in force, and whether the newest one was refused."""
-        model = registry.newest(connection, host_id)
-        if model is None or model.fault is not None:
-            return None, model is not None
+    def _offer(
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        counts: Sequence[StoredCount],
+        sight: Sight,
+        judgement: Judgement,
+    ) -> None:
+        """Offers the rows that are not strange to the sample; during burn-in all."""
+        rows = np.arange(len(counts))
+        if sight.moment.learning.finished:
+            rows = rows[judgement.worth_training_on]
+        samples.offer(
+            connection,
+            snapshot,
+            [counts[row] for row in rows.tolist()],
+            sight.matrix[rows],
+            capacity=self._settings.train_rows,
+        )
+
+    def _forest(self, connection: Connection, host_id: int) -> Forest | None:
+        """The forest in force."""
+        model = registry.in_force(connection, host_id)
+        if model is None:
+            return None
         # By content and not by version: a version that was rolled back may come again with another content.
         forest = self._forests.get(model.digest)
         if forest is None:
@@ -106,21 +126,10 @@ class HostScorer:
                 forest = registry.load(connection, host_id, model)
             except ModelError as fault:
                 # Stored with the model, where an operator sees it; scoring goes on without the forest.
-                registry.refuse(connection, host_id, model, fault)
+                registry.set_aside(connection, host_id, model, fault)
                 _log.error("%s; %s", fault.message, fault.hint)
-                return None, True
+                return None
             if len(self._forests) >= _FORESTS_KEPT:
                 del self._forests[next(iter(self._forests))]
             self._forests[model.digest] = forest
-        return forest, False
-
-    def _training_due(self, host: state.HostState, *, refused: bool) -> bool:
-        if host.offered < isolation_forest.MIN_ROWS:
-            return False
-        every = self._settings.train_every_hours * _HOUR_SECONDS
-        return refused or host.trained_seconds is None or host.observed_seconds - host.trained_seconds >= every
-
-    def _train(self, connection: Connection, snapshot: SnapshotRef) -> None:
-        rows = samples.read(connection, snapshot.host_id, capacity=self._settings.train_rows)
-        forest = isolation_forest.train(rows)
-        registry.store(connection, snapshot.host_id, forest, trained_at=snapshot.end, rows=len(rows))
+        return forest

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
 _LOOKUP_BATCH = 1000
 
+LONGEST_SNAPSHOT_SECONDS = 3600.0
+"""The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed."""
+
 SUBJECT = np.dtype(
     [
         ("first_seconds", "f8"),
@@ -53,26 +56,17 @@ class HostState:
 
     observed_seconds: float = 0.0
     """Sum of the lengths of its snapshots: the clock of everything that is learnt."""
-    offered: int = 0
-    """Rows that were offered to the training sample."""
-    trained_seconds: float | None = None
-    """Observed time of the last training."""
 
 
 def load_host(connection: Connection, host_id: int) -> HostState:
     """The host's state; that of a host never seen when there is none."""
-    columns = model_hosts.c
-    row = connection.execute(
-        select(columns.observed_seconds, columns.offered, columns.trained_seconds).where(columns.host_id == host_id)
-    ).first()
-    return HostState() if row is None else HostState(**row._mapping)
+    seconds = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
+    return HostState() if seconds is None else HostState(observed_seconds=seconds)
 
 
 def save_host(connection: Connection, host_id: int, host: HostState) -> None:
     """Replaces the host's state."""
-    names = ("host_id", "observed_seconds", "offered", "trained_seconds")
-    values = (host_id, host.observed_seconds, host.offered, host.trained_seconds)
-    bulk.upsert(connection, model_hosts, names, [values])
+    bulk.upsert(connection, model_hosts, ("host_id", "observed_seconds"), [(host_id, host.observed_seconds)])
 
 
 class Subjects:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
@@ -141,7 +141,8 @@ class Hours:
             [(snapshot.host_id, which, hour, now[which], snapshot.seq, so_far[which]) for which in amounts],
         )
         for which, match in by_subject.items():
-            if _is_unusual(now[which], usual[which], baseline):
+            hours = usual[which]
+            if now[which] >= threshold_of(len(hours), sum(hours), baseline):
                 yield match
 
     def forget(self, connection: Connection, snapshot: SnapshotRef, longest: timedelta) -> None:
@@ -153,10 +154,16 @@ class Hours:
             self._forgot[snapshot.host_id] = day
 
 
-def _is_unusual(amount: int, hours: Sequence[int], baseline: Baseline) -> bool:
+def threshold_of(hours: int, total: int, baseline: Baseline) -> float:
+    """From which amount on an hour is unusual.
+
+    Args:
+        hours: in how many hours of the window the group did anything.
+        total: what these came to.
+        baseline: how many times the usual is unusual.
+    """
     # Usual is the mean of the hours in which the group did anything: what comes once a night is usual then.
-    known = len(hours) >= FEWEST_HOURS
-    return known and amount >= baseline.minimum and amount * len(hours) >= baseline.factor * sum(hours)
+    return max(baseline.minimum, baseline.factor * total / hours) if hours >= FEWEST_HOURS else inf
 
 
 def _batches(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -234,6 +234,16 @@ _ALL = (
     _score("AnomalyScore", "score", "how strange, 0 to 1: one minus the probability in a benign hour", "0.97"),
     _score("Surprise", "surprise", "the same as -log10 of the probability", "1.5", maximum=1000),
     Field(
+        name="Unusual",
+        word="unusual",
+        kind=Kind.BOOLEAN,
+        expression=observations.c.unusual,
+        meaning="true: the surprise reaches the host's threshold, which follows from `models.false_alerts_per_day`; "
+        "missing while the host is being learnt",
+        example="true",
+        stored={True: True, False: False},
+    ),
+    Field(
         name="AnomalyChannel",
         word="channel",
         kind=Kind.CHOICE,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from detector.ruleset.new_terms import NewTerms, Noted
 
 
+Group = tuple[tuple[str, "Scalar"], ...]
+"""What rows have in common: words and values."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """Rows that a rule takes for one thing, with what they have in common."""
@@ -75,20 +79,15 @@ class EventMatcher:
             rows: what `wanted` asks for.
             noted: what was there before, of the fields of all rules that ask what is new.
         """
-        groups: dict[tuple[Any, ...], list[EvidenceRef]] = defaultdict(list)
-        amounts: Counter[tuple[Any, ...]] = Counter()
+        groups: dict[Group, list[EvidenceRef]] = defaultdict(list)
+        amounts: Counter[Group] = Counter()
         for seq, key_id, session, direction, *values in rows:
-            if self.new_terms and not is_new(self.new_terms, tuple(values[self._terms]), snapshot, noted):
+            if self.new_terms and not is_new(self.new_terms, self.terms(values), snapshot, noted):
                 continue
-            fields, where = self._groups[direction]
-            shown = [
-                unpacked(bytes(value)) if is_address and value is not None else value
-                for value, is_address in zip(values[where], self._addresses[where], strict=True)
-            ]
-            group = tuple(group_of(fields, tuple(shown), direction).items())
+            group = self.group(direction, values)
             groups[group].append(EvidenceRef(seq=seq, key_id=key_id, session=session))
             if self.baseline:
-                amounts[group] += values[-1]
+                amounts[group] += self.amount(values)
         for each, found in groups.items():
             yield Match(
                 group=dict(each),
@@ -97,3 +96,20 @@ class EventMatcher:
                 evidence=tuple(found),
                 amount=amounts[each],
             )
+
+    def group(self, direction: str | None, values: Sequence[Any]) -> Group:
+        """What a row is grouped by, of its direction and the columns of `wanted` after that."""
+        fields, where = self._groups[direction]
+        shown = (
+            unpacked(bytes(value)) if is_address and value is not None else value
+            for value, is_address in zip(values[where], self._addresses[where], strict=True)
+        )
+        return tuple(group_of(fields, tuple(shown), direction).items())
+
+    def terms(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """The values of `new_terms`, of the columns after the direction."""
+        return tuple(values[self._terms])
+
+    def amount(self, values: Sequence[Any]) -> int:
+        """What a row adds up to for the `baseline`, of the columns after the direction."""
+        return int(values[-1])

@@ -215,22 +215,29 @@ def _noted(
     return found
 
 
-def _fill_in(connection: Connection, snapshot: SnapshotRef, terms: NewTerms) -> None:
-    """What was there before the rule was: of days, and of the rows that are not part of these yet."""
+def known_before(connection: Connection, snapshot: SnapshotRef, terms: NewTerms) -> dict[Values, int]:
+    """By combination the last day on which it was there before a snapshot: of days, and of the rows that are not part
+    of these yet. A combination of which a value is missing is left out.
+    """
     place = {"host_id": snapshot.host_id, "seq": snapshot.seq}
     last: dict[Values, int] = {}
     for statement in _before(snapshot, terms):
         for moment, *values in connection.execute(statement, place):
             known = tuple(values)
-            last[known] = max(last.get(known, 0), _day_of(moment))
+            if None not in known:
+                last[known] = max(last.get(known, 0), _day_of(moment))
+    return last
+
+
+def _fill_in(connection: Connection, snapshot: SnapshotRef, terms: NewTerms) -> None:
+    """Notes what was there before the rule was."""
     bulk.upsert(
         connection,
         seen_terms,
         ("host_id", "fields", "terms", "day", "first_seq"),
         [
             (snapshot.host_id, terms.key, _digest(values), day, _BEFORE)
-            for values, day in last.items()
-            if None not in values
+            for values, day in known_before(connection, snapshot, terms).items()
         ],
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, literal, select, true
+from sqlalchemy import Boolean, Text, literal, select, true
 from sqlalchemy.sql import visitors
 
 from detector.ruleset.bounds import Bounds
 from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.upper_bound import Known, columns_of, possible
+from detector.ruleset.windows import PLACE
 from detector.store.tables import (
     connection_counts,
     connection_keys,
@@ -19,6 +21,7 @@ from detector.store.tables import (
     hourly_counts,
     login_origins,
     observations,
+    snapshots,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 _SUMMED = ("attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
 _OF_KEY: frozenset[FromClause] = frozenset({connection_keys, hosts})
 _OF_HOUR = _OF_KEY | {login_origins, destination_names}
-_WORDS = (observations.c.channel, observations.c.novelty)
+_NUMBERED: dict[FromClause, str] = {login_origins: "origin_id", destination_names: "name_id"}
+_WORDS = (observations.c.channel, observations.c.novelty, observations.c.unusual)
 _BOUNDS: dict[Any, Any] = {
     **{connection_counts.c[name]: hourly_counts.c[name] for name in _SUMMED},
     observations.c.score: hourly_counts.c.peak_score,
@@ -63,48 +67,69 @@ class Sought:
     hours_say_more: bool
     """Whether the second asks for more than the first."""
     of_words: ColumnElement[bool] | None
-    """A condition on the channel and the novelty of an observation; None: it asks nothing of them."""
+    """A condition on the channel and the novelty of an observation, and on whether it is unusual; None: it asks nothing
+    of them.
+    """
     tables: frozenset[FromClause]
     """Where the rule's statements read, beside `connection_counts`."""
+    counts: tuple[str, ...]
+    """The columns of `connection_counts` by which a row matches and is grouped, `key_id` first."""
+    said: frozenset[str]
+    """What of that which detection says of a row matters: columns of `observations`."""
     crowd: Crowd | None
-    _said: dict[tuple[str | None, str | None], bool] = field(default_factory=dict)
+    _said: dict[tuple[str | None, str | None, bool | None], bool] = field(default_factory=dict)
 
     @classmethod
     def by(cls, rule: Rule) -> Sought:
         """What a rule of the category network_connection seeks."""
         wanted = rule.matcher.wanted
-        condition = wanted.matching.rows
-        read = columns_of(condition).union(*map(columns_of, wanted.columns), columns_of(wanted.matching.weight))
+        # What is new depends on all rows.
+        asks_all = isinstance(rule.matcher, EventMatcher) and rule.matcher.new_terms is not None
+        condition = true() if asks_all else wanted.matching.rows
+        read = columns_of(wanted.matching.rows).union(
+            *map(columns_of, wanted.columns), columns_of(wanted.matching.weight)
+        )
         of_words = possible(condition, Known(columns=frozenset(_WORDS)))
+        # The place of a row says nothing of what it is.
+        of_rows = columns_of(wanted.matching.rows).union(*map(columns_of, wanted.columns[PLACE:]))
+        tables = frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined)
+        by_number = [name for table, name in _NUMBERED.items() if table in tables]
         more = columns_of(condition) & {*_BOUNDS, *login_origins.c, *destination_names.c}
         return cls(
             of_key=possible(condition, Known(tables=_OF_KEY)),
             of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
             hours_say_more=bool(more - {connection_counts.c.attempted}),
             of_words=of_words if columns_of(of_words) else None,
-            tables=frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined),
+            tables=tables,
+            counts=(
+                "key_id",
+                *by_number,
+                *sorted(column.name for column in of_rows if column.table is connection_counts),
+            ),
+            said=frozenset(column.name for column in of_rows if column.table is observations),
             crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
         )
 
     @property
-    def scores(self) -> bool:
-        """Whether what detection says matters."""
-        return observations in self.tables
+    def dated(self) -> bool:
+        """Whether it matters when a snapshot began."""
+        return snapshots in self.tables
 
-    def may_say(self, connection: Connection, channel: str | None, novelty: str | None) -> bool:
-        """Whether an observation with these words may matter; any database can tell."""
+    def may_say(self, connection: Connection, channel: str | None, novelty: str | None, unusual: bool | None) -> bool:
+        """Whether an observation that says this may matter; any database can tell."""
         if self.of_words is None:
             return True
-        known = self._said.get((channel, novelty))
+        known = self._said.get((channel, novelty, unusual))
         if known is None:
-            values = dict(zip(_WORDS, (literal(channel, Text), literal(novelty, Text)), strict=True))
+            said = (literal(channel, Text), literal(novelty, Text), literal(unusual, Boolean))
+            values = dict(zip(_WORDS, said, strict=True))
 
             def replaced(element: Any, **_: Any) -> Any:
                 return values.get(element)
 
             condition = visitors.replacement_traverse(self.of_words, {}, replaced)
             known = bool(connection.scalar(select(true()).where(condition)))
-            self._said[channel, novelty] = known
+            self._said[channel, novelty, unusual] = known
         return known
 
 

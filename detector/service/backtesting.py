@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from detector.alerts.tally import Tally
-from detector.errors import NotReplayableError
+import numpy as np
+
+from detector.alerts.tally import Many, Tally
 from detector.ruleset import ranges
-from detector.ruleset.backtest import Replay
 from detector.ruleset.categories import CATEGORIES
-from detector.ruleset.matchers import EventMatcher
-from detector.ruleset.sought import Sought
-from detector.store import past, scratch
-from detector.store.candidates import Reader
+from detector.ruleset.matched import added_up
+from detector.service.replaying import OnHost, Wanted
+from detector.service.watching import watched_from
+from detector.store import scratch
 from detector.store.damage import passed_over
 from detector.store.engine import reading, writing
-from detector.store.extent import Asked, Crowded, extent, windows_begin
+from detector.store.extent import extent
 from detector.store.filters import known_hosts
-from detector.store.scratch import Scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import date, datetime, timedelta
+    from collections.abc import Callable, Iterator
+    from datetime import date
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from detector.domain import Finding, SnapshotRef
     from detector.ruleset.evaluate import Rule
-    from detector.store.candidates import Candidates
-    from detector.store.extent import Extent, Part, Span
+    from detector.ruleset.matched import Matched
+    from detector.ruleset.replayed_events import ReplayedEvents
+    from detector.store.extent import Extent
 
-# Rows that are in the database in memory beside those of windows, some 10 MB.
-_ROWS_AT_ONCE = 50_000
-_CAPTURED_AT_ONCE = 50_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_US = 24 * 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is looked at."""
+class Policy:
+    """Which findings would make an alert."""
 
-    since: datetime | None = None
-    """Snapshots that ended after it; None: as far back as there are any."""
-    until: datetime | None = None
-    host: str | None = None
-    """A pattern of names; None: every host."""
+    cooldown: timedelta
+    """See `alerts.tally.Tally`."""
+    burn_in: timedelta = timedelta(0)
+    """Nobody is told of a host that was watched for less."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,10 +58,13 @@ class Looked:
     end: datetime | None = None
     known_since: datetime | None = None
     """When the first of the hosts became known; what is missing since then has expired."""
+    remembered_since: datetime | None = None
+    """From when on what the rule remembers of hosts is stored, of the host of which that is least; None: for its whole
+    window, or it remembers nothing."""
     damaged: int = 0
     """Snapshots that cannot be read."""
 
-    def add(self, host: Extent) -> None:
+    def add(self, host: Extent, remembered_since: datetime | None) -> None:
         """Counts a host in."""
         self.hosts += 1
         self.snapshots += host.snapshots
@@ -71,6 +72,8 @@ class Looked:
         self.end = host.end if self.end is None else max(self.end, host.end)
         since = host.created_at
         self.known_since = since if self.known_since is None else min(self.known_since, since)
+        if remembered_since is not None:
+            self.remembered_since = max(self.remembered_since or remembered_since, remembered_since)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class Result:
     looked: Looked = field(default_factory=Looked)
     days: Counter[date] = field(default_factory=Counter)
     """Findings by the day, of UTC, on which their snapshots ended."""
+    held: int = 0
+    """Those of them of which nobody is told: of hosts that were not watched for long enough."""
 
     @property
     def findings(self) -> int:
@@ -88,170 +93,128 @@ class Result:
         return self.days.total()
 
 
-def backtest(engine: Engine, rule: Rule, wanted: Wanted, cooldown: timedelta, told: Callable[[float], None]) -> Result:
+def backtest(engine: Engine, rule: Rule, wanted: Wanted, policy: Policy, told: Callable[[float], None]) -> Result:
     """What a rule would have found, by itself, whether it reports or only feeds correlations.
 
     Args:
         engine: the database.
         rule: loaded for this alone: what it remembers of hosts is then that of the past.
         wanted: what is looked at.
-        cooldown: see `alerts.tally.Tally`.
+        policy: what would be an alert.
         told: is called with the part of 1 that is done.
 
     Raises:
         StoreError: the database is away.
     """
-    result = Result(tally=Tally(cooldown))
-    for snapshot, findings in found(engine, rule, wanted, result.looked, told):
-        result.days[snapshot.end.date()] += len(findings)
-        result.tally.add(snapshot, findings)
+    result = Result(tally=Tally(policy.cooldown))
+    for on_host in _on_hosts(engine, rule, wanted, result.looked, told):
+        watched = watched_from(on_host.past, on_host.host_id, policy.burn_in, on_host.period)
+        if on_host.looks_at_single_snapshots:
+            counted = _Counted(result, on_host, watched)
+            for replay, matched in on_host.matched():
+                counted.add(replay, matched)
+            continue
+        for snapshot, findings in on_host.findings():
+            result.days[snapshot.end.date()] += len(findings)
+            if snapshot.seq >= watched:
+                result.tally.add(snapshot, findings)
+            else:
+                result.held += len(findings)
     return result
 
 
 def found(
-    engine: Engine, rule: Rule, wanted: Wanted, looked: Looked, told: Callable[[float], None]
+    engine: Engine, rule: Rule, wanted: Wanted, told: Callable[[float], None] = lambda _: None
 ) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
     """The findings of each snapshot that has any, host by host, in the order in which they would have been made.
 
-    `looked` is told how far it looks; else see `backtest`.
-
     Raises:
-        NotReplayableError: the rule goes by what is remembered of a host.
         StoreError: the database is away.
     """
-    matcher = rule.matcher
-    if isinstance(matcher, EventMatcher) and (matcher.new_terms or matcher.baseline):
-        key = "new_terms" if matcher.new_terms else "baseline"
-        raise NotReplayableError(
-            f"a rule with {key} cannot be tested on the past: it goes by what is remembered while the service runs",
-            hint=f"test it without {key}: what it finds then is more",
-        )
-    if matcher.wanted.category is not CATEGORIES["network_connection"] and matcher.wanted.matching.ranges:
+    for on_host in _on_hosts(engine, rule, wanted, Looked(), told):
+        if on_host.looks_at_single_snapshots:
+            for replay, matched in on_host.matched():
+                yield from replay.findings(matched)
+        else:
+            yield from on_host.findings()
+
+
+def _on_hosts(
+    engine: Engine, rule: Rule, wanted: Wanted, looked: Looked, told: Callable[[float], None]
+) -> Iterator[OnHost]:
+    """The rule on each host of which anything is stored, one after another; `looked` is told of them."""
+    of_rule = rule.matcher.wanted.matching.ranges
+    if rule.matcher.wanted.category is not CATEGORIES["network_connection"] and of_rule:
         # Its rows are looked at where they are.
         with writing(engine) as connection:
-            ranges.keep(connection, matcher.wanted.matching.ranges)
+            ranges.keep(connection, of_rule)
     with reading(engine) as connection, scratch.opened() as memory:
+        ranges.keep(memory, of_rule)
         hosts = known_hosts(connection, wanted.host)
         for number, (host_id, host) in enumerate(hosts.items()):
+            period = extent(connection, host_id, wanted.since, wanted.until)
+            if period is None:
+                continue
 
             def told_of_host(done: float, number: int = number) -> None:
                 told((number + done) / len(hosts))
 
-            replay = Replay(rule, host_id, host, connection)
-            replay.prepare(memory)
-            of_host = _OfHost(connection, memory, rule, replay, host_id, wanted, told_of_host)
-            yield from of_host.findings(looked)
+            on_host = OnHost(
+                past=connection,
+                memory=memory,
+                rule=rule,
+                host_id=host_id,
+                host=host,
+                wanted=wanted,
+                period=period,
+                told=told_of_host,
+            )
+            looked.add(period, on_host.remembered_since())
+            yield on_host
         looked.damaged = passed_over(connection)
     told(1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _OfHost:
-    """A back-test on one host."""
+@dataclass(slots=True)
+class _Counted:
+    """Counts the findings of a rule that looks at single snapshots, on one host."""
 
-    past: Connection
-    memory: Connection
-    rule: Rule
-    replay: Replay
-    host_id: int
-    wanted: Wanted
-    told: Callable[[float], None]
+    result: Result
+    on_host: OnHost
+    watched: int
+    """The first snapshot by which the host was watched for long enough."""
+    latest: int = 0
+    """When the last snapshot ended that was counted, in microseconds since 1970."""
 
-    def findings(self, looked: Looked) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
-        since, until = self.wanted.since, self.wanted.until
-        period = extent(self.past, self.host_id, since, until)
-        if period is None:
+    def add(self, replay: ReplayedEvents, matched: Matched) -> None:
+        """Counts rows in; those of a host come in the order of its snapshots."""
+        taken = matched.taken
+        places, groups, rows = added_up(matched, np.ones(len(matched.which), dtype=np.int64))
+        days, numbers = np.unique(taken.ends[places] // _DAY_US, return_counts=True)
+        for day, number in zip(days.tolist(), numbers.tolist(), strict=True):
+            self.result.days[(_EPOCH + timedelta(days=day)).date()] += number
+        told = taken.seqs[places] >= self.watched
+        self.result.held += int(np.count_nonzero(~told))
+        places, groups, rows = places[told], groups[told], rows[told]
+        ends = taken.ends[places]
+        if not len(ends):
             return
-        looked.add(period)
-        back = self.replay.looks_back
-        whole = period if since is None or not back else extent(self.past, self.host_id, since - back, until)
-        assert whole is not None  # noqa: S101 - the period is part of it
-        replayed = self._captured(period) if self._about_capture else self._counted(period, whole)
-        for snapshot, found_here in replayed:
-            # Numbers and times may differ in order, where the clock was set back.
-            if (since is None or snapshot.end > since) and (until is None or snapshot.end <= until):
-                yield snapshot, found_here
-
-    @property
-    def _about_capture(self) -> bool:
-        return self.rule.matcher.wanted.category is not CATEGORIES["network_connection"]
-
-    def _captured(self, period: Extent) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
-        """Snapshots are plain rows: they are looked at where they are."""
-        for first in range(period.first, period.last + 1, _CAPTURED_AT_ONCE):
-            span = (first, min(first + _CAPTURED_AT_ONCE - 1, period.last))
-            ends = extent(self.past, self.host_id, None, None, span)
-            if ends is not None:
-                yield from self._found(self.past, None, self._since(span, ends.earliest, ends.end), span)
-            self.told((span[1] - period.first + 1) / (period.last - period.first + 1))
-
-    def _counted(self, period: Extent, whole: Extent) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
-        """Counts are packed: those that may matter are unpacked into memory."""
-        sought = Sought.by(self.rule)
-        reader = Reader(
-            connection=self.past,
-            host_id=self.host_id,
-            scores=sought.scores,
-            may_say=None if sought.of_words is None else partial(sought.may_say, self.memory),
-            most_rows=_ROWS_AT_ONCE,
-            told=lambda seq: self.told((seq - whole.first + 1) / (whole.last - whole.first + 1)),
-        )
-        rows = Scratch(self.past, self.memory, self.host_id, sought.tables)
-        parts = past.choose(self.past, self._asked(sought), whole)
-        # From here on all rows are in memory.
-        held = whole.first
-        for part in parts:
-            for read in reader.read(part):
-                span = (min(read.ends), max(read.ends))
-                needed = self._since(span, min(read.ends.values()), max(read.ends.values()))
-                if needed < held:
-                    # The clock was set back: a window reaches to what was done with.
-                    for again in self._again(reader, parts, (needed, held - 1)):
-                        rows.add(again)
-                else:
-                    rows.forget(needed)
-                held = needed
-                rows.add(read)
-                yield from self._found(self.memory, rows, held, (max(span[0], period.first), span[1]))
-
-    def _found(
-        self, rows: Connection, copied: Scratch | None, since: int, span: Span
-    ) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
-        """The findings of a span, whose rows and those of windows are there from `since` on, copied or not."""
-        back = self.replay.looks_back
-        if not back:
-            yield from self.replay.findings(rows, span)
+        in_order = ends[0] >= self.latest and bool((np.diff(ends) >= 0).all())
+        self.latest = max(self.latest, int(ends.max()))
+        if not in_order:
+            for snapshot, findings in replay.findings(matched.only(taken.seqs[matched.which] >= self.watched)):
+                self.result.tally.add(snapshot, findings)
             return
-        for snapshot in self.replay.candidates(rows, since, span):
-            if copied is not None:
-                copied.show(snapshot, back)
-            if findings := self.replay.evaluate(rows, snapshot):
-                yield snapshot, findings
-
-    def _since(self, span: Span, earliest: datetime, latest: datetime) -> int:
-        """The first snapshot of the windows that end in a span."""
-        back = self.replay.looks_back
-        return windows_begin(self.past, self.host_id, span, earliest - back, latest) if back else span[0]
-
-    def _again(self, reader: Reader, parts: Sequence[Part], span: Span) -> Iterator[Candidates]:
-        for part in parts:
-            clipped = [(max(first, span[0]), min(last, span[1])) for first, last in part.spans]
-            yield from reader.read(replace(part, spans=[each for each in clipped if each[0] <= each[1]]))
-
-    def _asked(self, sought: Sought) -> Asked:
-        crowd = sought.crowd
-        return Asked(
-            host_id=self.host_id,
-            of_key=sought.of_key,
-            of_hour=sought.of_hour,
-            hours_say_more=sought.hours_say_more,
-            crowd=None
-            if crowd is None
-            else Crowded(
-                threshold=crowd.threshold,
-                timespan=crowd.timespan,
-                group=crowd.group,
-                value=crowd.value,
-                sums=crowd.sums,
-            ),
+        rule = self.on_host.rule
+        self.result.tally.add_many(
+            Many(
+                host=self.on_host.host,
+                rule_title=rule.title,
+                severity=rule.severity,
+                known=replay.groups,
+                groups=groups,
+                starts=taken.starts[places],
+                ends=ends,
+                rows=rows,
+            )
         )

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
-from detector.errors import DeliveryError, StoreDamagedError, StoreError
+from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
 from detector.notify.outbox import deliver_due
 from detector.notify.retry import RetryPolicy
@@ -18,6 +18,7 @@ from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
 from detector.service.silence import SilenceWatch
+from detector.service.training import Training
 from detector.store.engine import open_store
 from detector.store.migrating import check_current
 from detector.store.outbox import StoredOutbox
@@ -52,6 +53,9 @@ class Reporter(Protocol):
     def kept(self, message: str) -> None:
         """Something that is stored was deleted."""
 
+    def trained(self, message: str) -> None:
+        """A forest was trained, and is in force or not."""
+
     def fault(self, message: str) -> None:
         """Something is wrong, right again, or changed; the role goes on."""
 
@@ -65,6 +69,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     Raises:
         ConfigError: a channel cannot be used.
         DeliveryError: the thread that delivers has ended.
+        ModelError: the thread that trains has ended.
         RuleError: no rule is left to work with.
         StoreError: the database cannot be used at the start, or the thread that looks after it has ended.
     """
@@ -95,8 +100,9 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         ),
     )
     keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
-    delivery.start()
-    keeping.start()
+    training = Thread(target=Training(engine, settings.models, stop, report).run, name="training", daemon=True)
+    for thread in (delivery, keeping, training):
+        thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch = SilenceWatch()
     try:
@@ -105,6 +111,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
             if not keeping.is_alive():
                 raise StoreError("the database is not looked after any more", hint="see what was said before")
+            if not training.is_alive():
+                raise ModelError("forests are not trained any more", hint="see what was said before")
             try:
                 if (ruleset := rules.renewed()) is not None:
                     stages = replace(stages, ruleset=ruleset)
@@ -132,7 +140,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         stop.set()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
-        keeping.join(_LAST_DELIVERY_SECONDS)
+        for thread in (keeping, training):
+            thread.join(_LAST_DELIVERY_SECONDS)
 
 
 class _Refused:
@@ -177,7 +186,7 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
         thread=timedelta(seconds=alerts.thread_seconds),
     )
     return pipeline.Stages(
-        scorer=HostScorer(settings.models),
+        scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
         alert_book=AlertBook(channels, timedelta(seconds=alerts.cooldown_seconds), timing),
     )

@@ -15,9 +15,10 @@ from detector.ruleset.explain import Count, Selection, counted, explained
 from detector.ruleset.matchers import EventMatcher
 from detector.store import scratch
 from detector.store.alerts import places_behind
-from detector.store.candidates import Reader
+from detector.store.candidates import OBSERVED, Reader
 from detector.store.chosen import one_of
 from detector.store.extent import Part
+from detector.store.packing import COUNT_COLUMNS
 from detector.store.scratch import Scratch
 from detector.store.tables import metadata, snapshots
 
@@ -96,7 +97,13 @@ def _rows(
         yield connection, frozenset(place for place in wanted if place[0] in ends)
         return
     reader = Reader(
-        connection=connection, host_id=host_id, scores=True, may_say=None, most_rows=MOST_ROWS, told=lambda _: None
+        connection=connection,
+        host_id=host_id,
+        columns=COUNT_COLUMNS,
+        said=OBSERVED,
+        may_say=None,
+        most_rows=MOST_ROWS,
+        told=lambda _: None,
     )
     spans = [(seq, seq) for seq in sorted({seq for seq, _, _ in wanted})]
     part = Part(keys=frozenset(key_id for _, key_id, _ in wanted), spans=spans)
@@ -105,7 +112,8 @@ def _rows(
         copied = Scratch(connection, memory, host_id, frozenset(metadata.tables.values()))
         for read in reader.read(part):
             copied.add(read)
-            there |= {row[:3] for row in read.counts} & wanted
+            places = (read.seqs, read.columns["key_id"], read.columns["session"])
+            there |= set(zip(*(each.tolist() for each in places), strict=True)) & wanted
         yield memory, frozenset(there)
 
 

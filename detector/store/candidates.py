@@ -1,9 +1,9 @@
-"""Reads the rows of a stored past that may matter to a rule, a few thousand at a time."""
+"""Reads the rows of a stored past that may matter to a rule, some ten thousand at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,55 +11,78 @@ from sqlalchemy import select
 
 from detector.store import damage
 from detector.store.chosen import one_of
+from detector.store.moments import microseconds
 from detector.store.packed import observations_of
-from detector.store.packed_arrays import CountArrays, KeySet, keys_of
-from detector.store.packing import (
-    COUNT_COLUMNS,
-    PackedObservations,
-    PackingError,
-    unpack_said,
-    words_of,
-)
+from detector.store.packed_arrays import CountArrays, KeySet
+from detector.store.packing import NO_OBSERVATION, PackedObservations, PackingError, read_said, rows_of, unpack_said
 from detector.store.tables import packed_counts, packed_observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
     from sqlalchemy import ColumnElement, Connection, Table
 
     from detector.store.extent import Part, Span
 
-    Columns = CountArrays
-    Rows = Mapping[int, Mapping[str, Any] | None]
-    # With seq, end and content, and counts also with how many rows there are.
+    Numbers = npt.NDArray[np.int64]
+    Said = tuple[Any, ...]
+    # With seq, end (in microseconds) and content, and counts also with how many rows there are.
     Packed = Any
 
-# Packed, some hundred kB.
-_PAGE = 500
+# Of snapshots with few rows.
+_PAGE = 2_000
+_FIRST_PAGE = 200
 _MOST_SAID = 10_000
+
+OBSERVED = tuple(NO_OBSERVATION)
+"""What detection says of a row, in the order of `Candidates.said`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Rows that may matter, in the order of their snapshots."""
+
+    seqs: Numbers
+    """Of each row its snapshot."""
+    columns: Mapping[str, Numbers]
+    """What was asked for of `packing.COUNT_COLUMNS`, a value a row. Of origins and names, 0 stands for none."""
+    said: Sequence[Said] | None
+    """OBSERVED of each row, None where that is not wanted or detection says nothing; None: nothing is wanted."""
+
+    def only(self, rows: Numbers | npt.NDArray[np.bool_], seqs: Numbers | None = None) -> Candidates:
+        """Some of the rows; `seqs` is what stands in place of their snapshots."""
+        chosen = np.arange(len(self.seqs))[rows]
+        return Candidates(
+            seqs=self.seqs[chosen] if seqs is None else seqs,
+            columns={name: values[chosen] for name, values in self.columns.items()},
+            said=None if self.said is None else [self.said[each] for each in chosen.tolist()],
+        )
+
+    @property
+    def span(self) -> Span:
+        """The first and the last snapshot that has rows here."""
+        return int(self.seqs[0]), int(self.seqs[-1])
 
 
 @dataclass(slots=True)
-class Candidates:
-    """Rows that may matter."""
+class _Gathered:
+    """Rows, page by page."""
 
-    ends: dict[int, datetime] = field(default_factory=dict)
-    """When the snapshots ended that have rows here, by number."""
-    counts: list[tuple[Any, ...]] = field(default_factory=list)
-    """Of `connection_counts`, less `host_id`. Of origins and names, 0 stands for none."""
-    said: list[tuple[Any, ...]] = field(default_factory=list)
-    """Of `observations`, less `host_id`."""
+    names: Sequence[str]
+    scores: bool
+    rows: int = 0
+    seqs: list[Numbers] = field(default_factory=list)
+    columns: list[list[Numbers]] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
 
-    def add(self, seq: int, end: datetime, columns: Columns, rows: Rows) -> None:
-        """Adds rows of a snapshot."""
-        self.ends[seq] = end
-        chosen = list(rows)
-        values = [columns.column(name)[chosen].tolist() for name in COUNT_COLUMNS]
-        self.counts.extend(zip(repeat(seq), *values))
-        for key_id, session, said in zip(values[0], values[1], rows.values(), strict=True):
-            if said is not None:
-                self.said.append((seq, key_id, session, *said.values()))
+    def all(self) -> Candidates:
+        columns = map(np.concatenate, zip(*self.columns, strict=True))
+        return Candidates(
+            seqs=np.concatenate(self.seqs),
+            columns=dict(zip(self.names, columns, strict=True)),
+            said=self.said if self.scores else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +91,14 @@ class Reader:
 
     connection: Connection
     host_id: int
-    scores: bool
-    """Whether what detection says is wanted."""
-    may_say: Callable[[str | None, str | None], bool] | None
-    """Whether rows may matter of which detection says this channel and novelty; None: whatever it says."""
+    columns: Sequence[str]
+    """Which of `packing.COUNT_COLUMNS` are wanted."""
+    said: Collection[str]
+    """Which of OBSERVED are wanted."""
+    may_say: Callable[[str | None, str | None, bool | None], bool] | None
+    """Whether rows may matter of which detection says this channel and novelty, and whether they are unusual; None:
+    whatever it says.
+    """
     most_rows: int
     told: Callable[[int], None]
     """Is called with the number of the snapshot that reading has come to."""
@@ -83,33 +110,36 @@ class Reader:
             StoreError: the database is away.
         """
         # Detection says nothing of most snapshots that is asked for.
-        pages = self._counted if self.may_say is None or self.may_say(None, None) else self._worded
-        wanted, found = KeySet(part.keys), Candidates()
+        pages = self._counted if self.may_say is None or self.may_say(None, None, None) else self._worded
+        wanted, found = KeySet(part.keys), _Gathered(self.columns, bool(self.said))
         for span in part.spans:
             for until, page in pages(span):
                 self.told(until)
-                for seq, end, columns, rows in self._wanted(page, wanted):
-                    found.add(seq, end, columns, rows)
-                    if len(found.counts) >= self.most_rows:
-                        yield found
-                        found = Candidates()
-        if found.counts:
-            yield found
+                self._gather(found, page, wanted)
+                if found.rows >= self.most_rows:
+                    yield found.all()
+                    found = _Gathered(self.columns, bool(self.said))
+        if found.rows:
+            yield found.all()
 
     def _counted(self, span: Span) -> Iterator[tuple[int, Sequence[Packed]]]:
         """Pages of packed counts, each with the number that reading has come to."""
         first, last = span
+        most = min(_FIRST_PAGE, self.most_rows)
         while first <= last:
-            page = self._packed(packed_counts, packed_counts.c.seq.between(first, last))
-            first = page[-1].seq + 1 if len(page) == _PAGE else last + 1
+            page = self._packed(packed_counts, most, packed_counts.c.seq.between(first, last))
+            first = page[-1].seq + 1 if len(page) == most else last + 1
             yield first - 1, page
+            # About as many rows as are wanted at once.
+            rows = sum(each.rows for each in page) // (len(page) or 1)
+            most = min(max(self.most_rows // (rows or 1), 1), _PAGE)
 
     def _worded(self, span: Span) -> Iterator[tuple[int, Sequence[Packed]]]:
         """The same, but for snapshots of which detection says nothing that may matter."""
         first, last = span
         known: dict[bytes, bool] = {}
         while first <= last:
-            page = self._packed(packed_observations, packed_observations.c.seq.between(first, last))
+            page = self._packed(packed_observations, _PAGE, packed_observations.c.seq.between(first, last))
             first = page[-1].seq + 1 if len(page) == _PAGE else last + 1
             wanted = set()
             for row in page:
@@ -118,70 +148,91 @@ class Reader:
                     if said not in known:
                         # Sentences differ; where there are none, few are different.
                         known = known if len(known) < _MOST_SAID else {}
-                        known[said] = bool(self._pairs(words_of(said)))
+                        read = read_said(said, rows_of(row.content))
+                        known[said] = bool(self._fitting(read.words, read.unusual))
                 except PackingError:
                     damage.note(self.connection, self.host_id, row.seq)
                     continue
                 if known[said]:
                     wanted.add(row.seq)
             here = one_of(self.connection, packed_counts.c.seq, wanted)
-            yield first - 1, self._packed(packed_counts, here) if wanted else []
+            yield first - 1, self._packed(packed_counts, _PAGE, here) if wanted else []
 
-    def _packed(self, table: Table, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
+    def _packed(self, table: Table, most: int, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
         here = table.c
-        columns = [here.seq, here.end, here.content, *([here.rows] if "rows" in here else [])]
+        columns = [
+            here.seq,
+            microseconds(here.end).label("end"),
+            here.content,
+            *([here.rows] if "rows" in here else []),
+        ]
         statement = select(*columns).where(here.host_id == self.host_id, *conditions)
-        return self.connection.execute(statement.order_by(here.seq).limit(_PAGE)).all()
+        return self.connection.execute(statement.order_by(here.seq).limit(most)).all()
 
-    def _wanted(self, page: Sequence[Packed], wanted: KeySet) -> Iterator[tuple[int, datetime, Columns, Rows]]:
-        """The rows of a page that have wanted keys, and of which detection says what is wanted."""
-        found: list[tuple[int, datetime, Columns, list[int]]] = []
-        keys, lengths = keys_of([packed.content for packed in page])
-        chosen = wanted.of(keys)
-        firsts = np.cumsum(lengths) - lengths
-        # Of most snapshots nothing else is read.
-        there = np.unique(np.searchsorted(firsts, np.flatnonzero(chosen), side="right") - 1)
-        for number in np.flatnonzero(lengths == 0).tolist():
-            if page[number].rows:
-                damage.note(self.connection, self.host_id, page[number].seq)
-        for number in there.tolist():
-            packed = page[number]
-            first = firsts[number]
-            try:
-                columns = CountArrays(packed.content)
-                # The last one says whether all are whole.
-                columns.column(COUNT_COLUMNS[-1])
-            except PackingError:
-                damage.note(self.connection, self.host_id, packed.seq)
-                continue
-            rows = np.flatnonzero(chosen[first : first + lengths[number]]).tolist()
-            found.append((packed.seq, packed.end, columns, rows))
-        if not self.scores or not found:
-            yield from ((seq, end, columns, dict.fromkeys(rows)) for seq, end, columns, rows in found)
+    def _gather(self, found: _Gathered, page: Sequence[Packed], wanted: KeySet) -> None:
+        """Takes up the rows of a page that have wanted keys, and of which detection says what is wanted."""
+        arrays = CountArrays([packed.content for packed in page])
+        for number in arrays.damaged.tolist():
+            damage.note(self.connection, self.host_id, page[number].seq)
+        chosen = np.flatnonzero(wanted.of(arrays.column("key_id")))
+        if not len(chosen):
             return
-        numbers = {seq for seq, *_ in found}
-        said = self._packed(packed_observations, one_of(self.connection, packed_observations.c.seq, numbers))
+        which = np.repeat(np.arange(len(page)), arrays.rows)[chosen]
+        if self.said:
+            there, said = self._observed(page, which, chosen - (np.cumsum(arrays.rows) - arrays.rows)[which])
+            which, chosen = which[there], chosen[there]
+            found.said += said
+        found.seqs.append(np.array([packed.seq for packed in page], dtype=np.int64)[which])
+        found.columns.append([arrays.column(name)[chosen] for name in self.columns])
+        found.rows += len(chosen)
+
+    def _observed(self, page: Sequence[Packed], which: Numbers, rows: Numbers) -> tuple[Numbers, list[Said]]:
+        """Those of some rows of which detection says what is wanted, and what it says.
+
+        Args:
+            page: snapshots.
+            which: of each row its snapshot, by its place in the page.
+            rows: its number among those of the snapshot.
+        """
+        numbers, firsts = np.unique(which, return_index=True)
+        seqs = [page[each].seq for each in numbers.tolist()]
+        said = self._packed(packed_observations, len(seqs), one_of(self.connection, packed_observations.c.seq, seqs))
         contents = {(each.seq, each.end): each.content for each in said}
-        for seq, end, columns, rows in found:
-            content = contents.get((seq, end))
+        there: list[int] = []
+        found: list[Said] = []
+        for number, first, of_snapshot in zip(
+            numbers.tolist(), firsts.tolist(), np.split(rows, firsts[1:]), strict=True
+        ):
+            seq = page[number].seq
+            content = contents.get((seq, page[number].end))
             observed = None if content is None else observations_of(self.connection, self.host_id, seq, content)
-            if kept := self._observed(observed, rows):
-                yield seq, end, columns, kept
+            for place, row in self._wanted(observed, of_snapshot.tolist()):
+                there.append(first + place)
+                values = NO_OBSERVATION if observed is None else observed.row(row)
+                found.append(tuple(value if name in self.said else None for name, value in values.items()))
+        return np.array(there, dtype=np.int64), found
 
-    def _observed(self, observed: PackedObservations | None, rows: Sequence[int]) -> Rows:
-        """What detection says of rows, of those of which it says what is wanted."""
+    def _wanted(self, observed: PackedObservations | None, rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Those of a snapshot's rows of which detection says what is wanted, each with its place among them."""
         if observed is None:
-            return dict.fromkeys(rows) if self.may_say is None or self.may_say(None, None) else {}
-        if self.may_say is not None:
-            pairs = self._pairs(observed.words)
-            places = zip(observed.channel, observed.novelty, strict=True)
-            fitting = [pair in pairs for pair in places]
-            rows = [row for row in rows if fitting[row]]
-        return {row: observed.row(row) for row in rows}
+            yield from enumerate(rows) if self.may_say is None or self.may_say(None, None, None) else ()
+            return
+        fitting = None if self.may_say is None else self._fitting(observed.words, observed.unusual)
+        for place, row in enumerate(rows):
+            said = observed.channel[row], observed.novelty[row], observed.is_unusual(row)
+            if fitting is None or said in fitting:
+                yield place, row
 
-    def _pairs(self, words: Sequence[str | None]) -> set[tuple[int, int]]:
-        """The places of channels and novelties that may matter."""
+    def _fitting(
+        self, words: Sequence[str | None], unusual: frozenset[int] | None
+    ) -> set[tuple[int, int, bool | None]]:
+        """The places of channels and novelties, with whether rows are unusual, that may matter."""
         may_say = self.may_say
         assert may_say is not None  # noqa: S101 - a fault of ours
-        places = [(channel, novelty) for channel in range(len(words)) for novelty in range(len(words))]
-        return {(channel, novelty) for channel, novelty in places if may_say(words[channel], words[novelty])}
+        flags = (None, False, True) if unusual else (None, False) if unusual is not None else (None,)
+        places = product(range(len(words)), range(len(words)), flags)
+        return {
+            (channel, novelty, flag)
+            for channel, novelty, flag in places
+            if may_say(words[channel], words[novelty], flag)
+        }

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
-from detector.store.packed_arrays import CountArrays, keys_of
-from detector.store.packing import PackingError
+from detector.store.moments import microseconds
+from detector.store.packed_arrays import CountArrays
 from detector.store.tables import packed_counts
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.int64]
 
-_PAGE = 500
+_PAGE = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -54,6 +54,7 @@ class Crowds:
                 self._group[key_id] = self._groups.setdefault(group, len(self._groups))
                 self._value[key_id] = numbers.setdefault(value, len(numbers))
         self._values = len(numbers) or 1
+        self._timespan = crowd.timespan // _MICROSECOND
         # Of the piece of time before, and of the one at hand.
         self._before, self._here = (-1, self._none()), (-1, self._none())
         self._keys: list[Numbers] = []
@@ -69,37 +70,36 @@ class Crowds:
 
     def look(self, connection: Connection, host_id: int, spans: Sequence[Span]) -> bool:
         """Looks at snapshots; False: their times are out of order, and nothing can be said."""
-        last = _EPOCH
+        last = 0
         for page in _packed(connection, host_id, spans):
-            keys, lengths = keys_of([row.content for row in page])
-            after = 0
-            for row, length in zip(page, lengths.tolist(), strict=True):
-                if row.end < last:
-                    return False
-                last = row.end
-                piece = (last - _EPOCH) // self._crowd.timespan
+            ends = np.array([row.end for row in page], dtype=np.int64)
+            if ends[0] < last or (np.diff(ends) < 0).any():
+                return False
+            last = int(ends[-1])
+            # One that is damaged has no rows; who reads it says so.
+            arrays = CountArrays([row.content for row in page])
+            keys = arrays.column("key_id")
+            numbers = (
+                None
+                if self._distinct
+                else sum(map(arrays.column, self._crowd.sums[1:]), arrays.column(self._crowd.sums[0]))
+            )
+            pieces = ends // self._timespan
+            after = np.cumsum(arrays.rows)
+            for piece in np.unique(pieces).tolist():
                 if piece != self._here[0]:
                     self._close()
                     self._before, self._here = self._here, (piece, self._none())
-                first, after = after, after + length
-                # One that is damaged has none; who reads it says so.
-                if length and (self._distinct or self._count(row.content)):
-                    self._keys.append(keys[first:after])
+                of_piece = np.flatnonzero(pieces == piece)
+                rows = slice(int(after[of_piece[0]] - arrays.rows[of_piece[0]]), int(after[of_piece[-1]]))
+                self._keys.append(keys[rows])
+                if numbers is not None:
+                    self._numbers.append(numbers[rows])
         self._close()
         return True
 
     def _none(self) -> Numbers:
         return np.zeros(len(self._groups), dtype=np.int64)
-
-    def _count(self, content: bytes) -> bool:
-        """Takes up how much the rows of a snapshot count; False: it is damaged."""
-        try:
-            columns = CountArrays(content)
-            first, *others = (columns.column(name) for name in self._crowd.sums)
-        except PackingError:
-            return False
-        self._numbers.append(sum(others, first))
-        return True
 
     def _close(self) -> None:
         """Sees what the piece at hand comes to, together with the one before."""
@@ -127,10 +127,12 @@ class Crowds:
 
 def _packed(connection: Connection, host_id: int, spans: Sequence[Span]) -> Iterator[Sequence[Any]]:
     here = packed_counts.c
-    statement = select(here.seq, here.end, here.content).where(here.host_id == host_id).order_by(here.seq).limit(_PAGE)
+    columns = here.seq, microseconds(here.end).label("end"), here.content
+    statement = select(*columns).where(here.host_id == host_id).order_by(here.seq).limit(_PAGE)
     for first, last in spans:
         at = first
         while at <= last:
             page = connection.execute(statement.where(here.seq.between(at, last))).all()
-            yield page
+            if page:
+                yield page
             at = page[-1].seq + 1 if len(page) == _PAGE else last + 1

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+# To go on reading for so many snapshots is quicker than to begin anew.
+_NEAR = 100
+
 Span = tuple[int, int]
 """The first and the last number of snapshots that follow each other."""
 Time = tuple[datetime, datetime]
@@ -157,10 +160,10 @@ def _merged(times: Iterable[Time]) -> list[Time]:
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
-    """Spans that do not meet, of some that may."""
+    """Spans that are not near each other, of some that may be."""
     joined: list[Span] = []
     for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + 1:
+        if joined and first <= joined[-1][1] + _NEAR:
             joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
         else:
             joined.append((first, last))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from detector.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from detector.domain import Observation
 
@@ -78,10 +78,16 @@ class PackedObservations:
     words: Sequence[str | None]
     explanations: Mapping[int, str]
     """By the number of the row."""
+    unusual: frozenset[int] | None
+    """The numbers of the rows that are; None: it was not said yet when they were written."""
 
     def score(self, row: int) -> float | None:
         """See `domain.Observation`."""
         return score_of(self.surprise[row])
+
+    def is_unusual(self, row: int) -> bool | None:
+        """See `domain.Observation`."""
+        return None if self.unusual is None or isnan(self.surprise[row]) else row in self.unusual
 
     def row(self, number: int) -> dict[str, Any]:
         """The columns of `tables.observations`, less where they stand."""
@@ -89,6 +95,7 @@ class PackedObservations:
         return {
             "score": self.score(number),
             "surprise": None if isnan(surprise) else _rounded(surprise),
+            "unusual": self.is_unusual(number),
             "channel": self.words[self.channel[number]],
             "novelty": self.words[self.novelty[number]],
             "p_novelty": _probability(self.p_novelty[number]),
@@ -104,7 +111,7 @@ def score_of(surprise: float) -> float | None:
 
 
 NO_OBSERVATION: Mapping[str, Any] = dict.fromkeys(
-    ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+    ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
 )
 """`PackedObservations.row` of a count that detection has not seen."""
 
@@ -187,16 +194,31 @@ def unpack_said(content: bytes) -> bytes:
         raise PackingError from None
 
 
-def words_of(said: bytes) -> Sequence[str | None]:
-    """The channels and novelties of `unpack_said`, and None, which stands for neither.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The part of packed observations that is not in columns."""
+
+    words: Sequence[str | None]
+    """The channels and novelties, and None, which stands for neither."""
+    explanations: Mapping[int, str]
+    unusual: frozenset[int] | None
+    """Both like those of `PackedObservations`."""
+
+
+def read_said(said: bytes, rows: int) -> Said:
+    """What `unpack_said` gives, of so many rows.
 
     Raises:
         PackingError: it is not what `pack_observations` makes.
     """
     try:
-        words, _ = json.loads(said)
-        return [None if word is None else str(word) for word in words]
-    except (ValueError, TypeError):
+        words, texts, *more = json.loads(said)
+        return Said(
+            words=[None if word is None else str(word) for word in words],
+            explanations={int(row): str(text) for row, text in texts.items()},
+            unusual=frozenset(_of_runs(more[0], rows)) if more else None,
+        )
+    except (ValueError, TypeError, AttributeError):
         raise PackingError from None
 
 
@@ -212,7 +234,9 @@ def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
         for word in () if each is None else (each.channel, each.novelty):
             words.setdefault(word, len(words))
     texts = {row: each.explanation for row, each in enumerate(observed) if each and each.explanation is not None}
-    said = json.dumps([list(words), texts]).encode()
+    flags = [None if each is None else each.unusual for each in observed]
+    known = [] if all(flag is None for flag in flags) else [_runs([row for row, flag in enumerate(flags) if flag])]
+    said = json.dumps([list(words), texts, *known]).encode()
     columns = [
         _floats("f", [nan if each is None or each.surprise is None else each.surprise for each in observed]),
         _whole([words[each.channel if each else None] for each in observed]),
@@ -233,15 +257,9 @@ def unpack_observations(content: bytes) -> PackedObservations:
     """
     # A sentence of a few hundred characters for each row is far more than there is.
     reader = _Reader(content, 1024)
-    said = reader.text()
-    try:
-        words, texts = json.loads(said)
-        explanations = {int(row): str(text) for row, text in texts.items()}
-        words = [None if word is None else str(word) for word in words]
-    except (ValueError, TypeError, AttributeError):
-        raise PackingError from None
+    said = read_said(reader.text(), reader.rows)
     surprise, channel, novelty = reader.column("f"), reader.column(_WHOLE), reader.column(_WHOLE)
-    if any(min(places, default=0) < 0 or max(places, default=0) >= len(words) for places in (channel, novelty)):
+    if any(min(places, default=0) < 0 or max(places, default=0) >= len(said.words) for places in (channel, novelty)):
         raise PackingError
     return PackedObservations(
         surprise=surprise,
@@ -250,9 +268,26 @@ def unpack_observations(content: bytes) -> PackedObservations:
         p_novelty=reader.column("e"),
         p_volume=reader.column("e"),
         p_forest=reader.column("e"),
-        words=words,
-        explanations=explanations,
+        words=said.words,
+        explanations=said.explanations,
+        unusual=said.unusual,
     )
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers as the first and the last of each run: those of a scan stand together."""
+    begins = [number for before, number in pairwise([-2, *numbers]) if number != before + 1]
+    ends = [number for number, after in pairwise([*numbers, -2]) if after != number + 1]
+    return [list(run) for run in zip(begins, ends, strict=True)]
+
+
+def _of_runs(runs: Sequence[Sequence[int]], rows: int) -> Iterator[int]:
+    at = 0
+    for first, last in runs:
+        if not at <= first <= last < rows:
+            raise PackingError
+        at = last + 1
+        yield from range(first, at)
 
 
 def _packed(rows: int, body: bytes) -> bytes:

@@ -24,6 +24,7 @@ from detector.store.tables import (
     hosts,
     hourly_counts,
     login_origins,
+    model_samples,
     snapshots,
 )
 
@@ -86,6 +87,7 @@ class Unreferenced:
             StoreError: the database is away.
         """
         yield from self._mark_packed(all_of_them=names_too)
+        self._mark_sample()
         yield from self._mark_evidence()
         tables = _NUMBERED if names_too else _NUMBERED[:1]
         if names_too:
@@ -134,6 +136,12 @@ class Unreferenced:
             for _, name in _NUMBERED:
                 self._marks[name].add(packed.counts[name])
         self._marked = until
+
+    def _mark_sample(self) -> None:
+        """What models show as examples of what is normal; what is added meanwhile was seen just now."""
+        with reading(self._engine) as connection:
+            of_host = select(model_samples.c.key_id).where(model_samples.c.host_id == self._host_id)
+            self._marks["key_id"].add(connection.scalars(of_host))
 
     def _mark_evidence(self) -> Iterator[int]:
         """What is behind alerts, however old."""

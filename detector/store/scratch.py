@@ -6,9 +6,11 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import StaticPool, create_engine, delete, insert, select
 
 from detector.store import bulk, functions
+from detector.store.packing import COUNT_COLUMNS
 from detector.store.tables import (
     connection_counts,
     connection_keys,
@@ -24,16 +26,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import timedelta
 
+    import numpy.typing as npt
     from sqlalchemy import Connection, FromClause, Table
 
     from detector.domain import SnapshotRef
     from detector.store.candidates import Candidates
 
+    Numbers = npt.NDArray[np.int64]
+
 # What is in memory of it at most; the rest is in a file without a name, which is gone with the process.
 _CACHE_KILOBYTES = 131_072
 _LOOKUP_BATCH = 1000
-# By the name of the column that refers to them; and where that is among the columns of a count, less `host_id`.
-_REFERRED = ((connection_keys, "key_id", 1), (login_origins, "origin_id", 3), (destination_names, "name_id", 4))
+_ZEROES = [
+    column.name for column in snapshots.c if column.default is not None and not column.nullable and column.name != "end"
+]
+# By the name of the column that refers to them.
+_REFERRED = ((connection_keys, "key_id"), (login_origins, "origin_id"), (destination_names, "name_id"))
 
 
 @contextmanager
@@ -71,17 +79,37 @@ class Scratch:
         self._past, self.connection, self._host_id = past, scratch, host_id
         self._referred = [each for each in _REFERRED if each[0] in tables]
         self._shown: set[int] = set()
-        self._known: dict[str, set[int]] = {name: {0} for _, name, _ in self._referred}
-        for table in (*(table for table, *_ in _REFERRED), connection_counts, observations, snapshots, hosts):
+        self._known: dict[str, set[int]] = {name: {0} for _, name in self._referred}
+        for table in (*(table for table, _ in _REFERRED), connection_counts, observations, snapshots, hosts):
             scratch.execute(delete(table).where(table.c.host_id == host_id))
         self._copy(hosts, select(hosts).where(hosts.c.host_id == host_id))
 
     def add(self, rows: Candidates) -> None:
-        """Adds rows."""
-        for table, name, place in self._referred:
-            self._look_up(table, name, {row[place] for row in rows.counts})
-        self._insert(connection_counts, rows.counts)
-        self._insert(observations, rows.said)
+        """Adds rows; what was not read of them is 0."""
+        nothing = np.zeros(len(rows.seqs), dtype=np.int64)
+        columns = {name: rows.columns.get(name, nothing) for name in COUNT_COLUMNS}
+        for table, name in self._referred:
+            self._look_up(table, name, set(np.unique(columns[name]).tolist()))
+        seqs, values = rows.seqs.tolist(), [columns[name].tolist() for name in COUNT_COLUMNS]
+        self._insert(connection_counts, zip(seqs, *values, strict=True))
+        if rows.said is not None:
+            places = zip(seqs, values[0], values[1], rows.said, strict=True)
+            self._insert(observations, ((seq, key_id, session, *said) for seq, key_id, session, said in places))
+
+    def date(self, seqs: Numbers, starts: Numbers) -> None:
+        """Adds snapshots of which is known when they began, in microseconds since 1970."""
+        raw: Any = self.connection.connection.driver_connection
+        rows = ((self._host_id, seq, start, start) for seq, start in zip(seqs.tolist(), starts.tolist(), strict=True))
+        raw.executemany(
+            f'INSERT INTO {snapshots.name} (host_id, seq, start, "end"{", ".join(["", *_ZEROES])})'
+            f" VALUES (?, ?, ?, ?{', 0' * len(_ZEROES)})",
+            rows,
+        )
+
+    def clear(self) -> None:
+        """Deletes all rows and snapshots; what their numbers stand for stays."""
+        for table in (connection_counts, observations, snapshots):
+            self.connection.execute(delete(table).where(table.c.host_id == self._host_id))
 
     def show(self, snapshot: SnapshotRef, back: timedelta) -> None:
         """Adds what is known of the snapshots of the window that ends with one."""

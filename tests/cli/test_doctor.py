@@ -187,7 +187,7 @@ def test_a_host_that_is_being_learnt_is_doubtful_and_one_that_is_learnt_good(exa
         Recorder(engine, host=host).snapshot(count())
     with writing(engine) as connection:
         for host_id, hours in ((1, 2.5), (2, 30)):
-            connection.execute(insert(model_hosts).values(host_id=host_id, observed_seconds=hours * 3600, offered=0))
+            connection.execute(insert(model_hosts).values(host_id=host_id, observed_seconds=hours * 3600))
     engine.dispose()
     _, found = examined()
     (young_verdict, young, _), (known_verdict, known, _) = found["models"]

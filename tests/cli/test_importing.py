@@ -262,7 +262,8 @@ def test_what_query_prints_can_be_imported(
     result = call("import", "jsonl", lines)
 
     assert result.code == 0, result.err
-    found_by_detection = ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+    told = ("score", "surprise", "unusual", "channel", "novelty", "explanation")
+    found_by_detection = (*told, "p_novelty", "p_volume", "p_forest")
     assert _objects(call) == [{**each, **dict.fromkeys(found_by_detection)} for each in printed]
     assert call("import", "jsonl", lines).out.count("nothing to do") == 2
 

@@ -181,6 +181,7 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
         "novelty": None,
         "p_novelty": None,
         "p_volume": None,
+        "unusual": None,
         "p_forest": None,
         "explanation": None,
     }

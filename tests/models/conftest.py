@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector.config import Models
+from detector.models import isolation_forest, registry
 from detector.models.scorer import HostScorer
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
-from tests.builders import Recorder, count, read_counts
+from tests.builders import START, Recorder, count, read_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +46,9 @@ class Watched:
         self.recorder = Recorder(self.engine, host=self.host, interval=self.interval, unpacked=False)
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, trains: bool = True) -> None:
         """Another worker takes over."""
-        self.scorer = HostScorer(self.settings)
+        self.scorer = HostScorer(self.settings, trains=trains)
 
     def snapshot(self, *counts: ConnectionCount) -> list[Observation]:
         """Writes the next snapshot and scores it."""
@@ -69,6 +70,20 @@ class Watched:
             if undo:
                 raise _UndoneError
         return observed
+
+
+def trained(forest: isolation_forest.Forest, *, accepted: bool = True) -> registry.Trained:
+    """A forest as the store takes it."""
+    return registry.Trained(
+        forest=forest,
+        trained_at=START,
+        trained_from=START - timedelta(days=7),
+        trained_until=START - timedelta(days=1),
+        rows=400,
+        figures={"held_back": 80, "separated": 0.75, "beyond": 0.01, "in_force": None},
+        accepted=accepted,
+        reason="as the test wants it",
+    )
 
 
 def usual(hour_fraction: int = 0) -> tuple[ConnectionCount, ...]:

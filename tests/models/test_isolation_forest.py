@@ -1,29 +1,18 @@
-"""The isolation forest and its training sample."""
+"""The isolation forest."""
 
 from __future__ import annotations
-
-from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
-from detector.config import Models
-from detector.models import isolation_forest, registry, samples
+from detector.models import isolation_forest, samples
 from detector.models.features import FEATURES
 from detector.store.engine import reading, writing
 from detector.store.tables import model_channels
 from tests.builders import count
 from tests.models.conftest import Watched, usual
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-
-def _numbered(start: int, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    return np.repeat(np.arange(start, start + length, dtype=np.float32)[:, np.newaxis], len(FEATURES), axis=1)
 
 
 def test_a_strange_combination_is_anomalous_and_explained() -> None:
@@ -62,46 +51,43 @@ def test_training_is_deterministic() -> None:
     assert one == other
 
 
-def test_the_sample_is_bounded_and_renewed(engine: Engine) -> None:
-    """The sample never holds more than its capacity, and old rows give way to new ones."""
-    offered = 0
-    with writing(engine) as connection:
-        for start in range(0, 6000, 60):
-            offered = samples.offer(connection, 1, _numbered(start, 60), offered=offered, capacity=300)
-        kept = samples.read(connection, 1, capacity=300)
-    assert offered == 6000
-    assert kept.shape == (300, len(FEATURES))
-    assert len(np.unique(kept[:, 0])) == 300
-    assert kept[:, 0].mean() > 3000
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40))
+@settings(max_examples=15)
+def test_contributions_sum_up(seed: int, values: int) -> None:
+    """What the features add to a row's path is its path, less the mean of all that was trained on; whatever the row."""
+    chance = np.random.default_rng(seed)
+    trained = chance.integers(0, values, size=(400, len(FEATURES))).astype(np.float32)
+    asked = np.concatenate([trained[:20], chance.normal(scale=2 * values, size=(20, len(FEATURES))).astype(np.float32)])
+    forest = isolation_forest.train(trained)
+    parts = isolation_forest.contributions(forest, asked)
+    mean = forest.trees.path[forest.trees.roots].mean()
+    assert parts.shape == asked.shape
+    assert np.allclose(mean - parts.sum(axis=1), forest.trees.paths(asked))
 
 
-def test_a_busy_moment_does_not_fill_the_sample(sqlite_engine: Engine) -> None:
-    """Of a snapshot of 10,000 rows 64 are offered, from all over it."""
-    with writing(sqlite_engine) as connection:
-        assert samples.offer(connection, 1, _numbered(0, 10_000), offered=0, capacity=300) == 64
-        kept = samples.read(connection, 1, capacity=300)
-    assert kept[:, 0].max() > 9000
+def test_what_never_varied_contributes_nothing() -> None:
+    """A feature that was the same in all of training says nothing about any row."""
+    rows = np.random.default_rng(5).normal(size=(400, len(FEATURES))).astype(np.float32)
+    rows[:, 3] = 7.0
+    other = rows[:10].copy()
+    other[:, 3] = 8.0
+    assert not isolation_forest.contributions(isolation_forest.train(rows), other)[:, 3].any()
 
 
-def test_no_rows_no_sample(sqlite_engine: Engine) -> None:
-    """Nothing offered, nothing kept."""
-    with writing(sqlite_engine) as connection:
-        assert samples.offer(connection, 1, _numbered(0, 0), offered=7, capacity=300) == 7
-        assert samples.read(connection, 1, capacity=300).shape == (0, len(FEATURES))
+def test_beyond_the_range_of_training_a_forest_tells_no_sizes_apart() -> None:
+    """Which is why sizes are no features, and bursts the volume channel's: see docs/models.md."""
+    rows = np.random.default_rng(6).uniform(0, 1, size=(400, len(FEATURES))).astype(np.float32)
+    some, more = (np.full((1, len(FEATURES)), size, dtype=np.float32) for size in (2.0, 2e6))
+    forest = isolation_forest.train(rows)
+    assert isolation_forest.anomaly(forest, some) == isolation_forest.anomaly(forest, more)
 
 
-def test_training_waits_for_enough_rows_and_then_keeps_its_rhythm(sqlite_engine: Engine) -> None:
-    """The first forest comes after burn-in with 256 rows, the next after train_every_hours of observed time."""
-    watched = Watched(sqlite_engine, Models(burn_in_hours=0, train_every_hours=2), interval=timedelta(minutes=10))
-    trained = []
-    for number in range(40):
-        watched.snapshot(*(count(f"10.0.4.{n}", 22) for n in range(10)))
-        with reading(sqlite_engine) as connection:
-            newest = registry.newest(connection, 1)
-        trained.append(0 if newest is None else newest.version)
-        assert (number + 1) * 10 >= 256 or newest is None
-    first = trained.index(1)
-    assert trained.index(2) == first + 12
+def test_many_rows_score_as_each_alone() -> None:
+    """However many are scored at once."""
+    rows = np.random.default_rng(7).normal(size=(2500, len(FEATURES))).astype(np.float32)
+    forest = isolation_forest.train(rows)
+    alone = [float(isolation_forest.anomaly(forest, rows[n : n + 1])[0]) for n in range(0, 2500, 97)]
+    assert isolation_forest.anomaly(forest, rows)[::97].tolist() == alone
 
 
 def test_a_combination_that_decides_is_explained(quiet: Watched) -> None:
@@ -122,7 +108,7 @@ def test_what_is_strange_is_not_trained_on(quiet: Watched) -> None:
 
     def size() -> int:
         with reading(quiet.engine) as connection:
-            return len(samples.read(connection, 1, capacity=quiet.settings.train_rows))
+            return samples.size(connection, 1, capacity=quiet.settings.train_rows, most=10_000)
 
     before = size()
     quiet.snapshot(*(count("10.0.4.12", port) for port in range(5000, 5050)))

@@ -16,11 +16,12 @@ from sqlalchemy import select, update
 from detector.errors import ModelError
 from detector.models import isolation_forest, registry
 from detector.models.features import FEATURES
+from detector.models.registry import State
 from detector.store import snapshots
 from detector.store.engine import reading, writing
 from detector.store.tables import models
 from tests.builders import START, count
-from tests.models.conftest import Watched, usual
+from tests.models.conftest import Watched, trained, usual
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,16 +32,16 @@ def _rows(seed: int = 0) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=(400, len(FEATURES))).astype(np.float32)
 
 
-def _stored(engine: Engine, forest: isolation_forest.Forest) -> int:
+def _stored(engine: Engine, forest: isolation_forest.Forest, *, accepted: bool = True, host: str = "bastion-1") -> int:
     with writing(engine) as connection:
-        host_id = snapshots.host_number(connection, "bastion-1", START)
-        registry.store(connection, host_id, forest, trained_at=START, rows=400)
+        host_id = snapshots.host_number(connection, host, START)
+        registry.store(connection, host_id, trained(forest, accepted=accepted))
     return host_id
 
 
 def _load(engine: Engine, host_id: int) -> isolation_forest.Forest:
     with reading(engine) as connection:
-        model = registry.newest(connection, host_id)
+        model = registry.in_force(connection, host_id)
         assert model is not None
         return registry.load(connection, host_id, model)
 
@@ -49,7 +50,7 @@ def _plant(engine: Engine, host_id: int, thing: Any) -> None:
     """Replaces the newest model's content, with a digest to match: whoever can write the store can do that."""
     content = io.dumps(thing, compression=ZIP_DEFLATED)
     with writing(engine) as connection:
-        model = registry.newest(connection, host_id)
+        model = registry.in_force(connection, host_id)
         assert model is not None
         digest = registry.digest(content, model.features, model.parameters)
         connection.execute(
@@ -68,18 +69,53 @@ def test_a_forest_comes_back_the_same(engine: Engine) -> None:
     assert loaded.typical.tolist() == forest.typical.tolist()
     with reading(engine) as connection:
         (version,) = registry.versions(connection, host_id)
-    assert (version.version, version.trained_at, version.rows, version.fault) == (1, START, 400, None)
+    assert (version.version, version.trained_at, version.rows) == (1, START, 400)
+    assert (version.state, version.reason) == (State.IN_FORCE, "as the test wants it")
+    assert version.figures == {"held_back": 80, "separated": 0.75, "beyond": 0.01, "in_force": None}
     assert version.features == FEATURES
     assert version.parameters["contamination"] == "auto"
 
 
-def test_three_versions_are_kept(sqlite_engine: Engine) -> None:
-    """The newest forest is in force; the two before it are kept."""
+def test_five_versions_are_kept_beside_the_one_in_force(sqlite_engine: Engine) -> None:
+    """However old the one in force is, and however many were refused after it."""
     forest = isolation_forest.train(_rows())
-    for _ in range(5):
-        host_id = _stored(sqlite_engine, forest)
+    for accepted in (True, True, True, False, False, False, False):
+        host_id = _stored(sqlite_engine, forest, accepted=accepted)
     with reading(sqlite_engine) as connection:
-        assert [each.version for each in registry.versions(connection, host_id)] == [5, 4, 3]
+        found = [(each.version, each.state.value) for each in registry.versions(connection, host_id)]
+        in_force = registry.in_force(connection, host_id)
+    assert found == [(7, "refused"), (6, "refused"), (5, "refused"), (4, "refused"), (3, "in_force"), (2, "replaced")]
+    assert in_force is not None
+    assert in_force.version == 3
+
+
+def test_a_refused_forest_changes_nothing(sqlite_engine: Engine) -> None:
+    """It is kept, with the reason, and the one in force stays."""
+    forest = isolation_forest.train(_rows())
+    host_id = _stored(sqlite_engine, forest)
+    _stored(sqlite_engine, forest, accepted=False)
+    with reading(sqlite_engine) as connection:
+        refused, first = registry.versions(connection, host_id)
+    assert (refused.state, refused.reason) == (State.REFUSED, "as the test wants it")
+    assert first.state is State.IN_FORCE
+
+
+def test_an_earlier_version_is_put_in_force(engine: Engine) -> None:
+    """One is in force at any time, and of the other it is said what became of it."""
+    for seed in range(3):
+        host_id = _stored(engine, isolation_forest.train(_rows(seed)))
+    other = _stored(engine, isolation_forest.train(_rows()), host="bastion-2")
+    with writing(engine) as connection:
+        registry.put_in_force(connection, host_id, 1, "rolled back to version 1")
+    with reading(engine) as connection:
+        found = [(each.version, each.state.value, each.reason) for each in registry.versions(connection, host_id)]
+        untouched = registry.in_force(connection, other)
+    assert found == [
+        (3, "rolled_back", "rolled back to version 1"),
+        (2, "replaced", "replaced by version 3"),
+        (1, "in_force", "rolled back to version 1"),
+    ]
+    assert untouched is not None
 
 
 def test_other_types_are_refused(sqlite_engine: Engine) -> None:
@@ -163,8 +199,9 @@ def test_detection_goes_on_without_a_refused_forest_and_says_so(
     assert max(each.score or 0 for each in observed) > 0.99
     assert "was changed since it was stored" in caplog.text
     with reading(quiet.engine) as connection:
-        mended, refused = registry.versions(connection, 1)
-    assert refused.fault is not None
-    assert "was changed since it was stored" in refused.fault
-    assert mended.fault is None
+        mended, faulty = registry.versions(connection, 1)
+    assert faulty.state is State.FAULTY
+    assert faulty.reason is not None
+    assert "was changed since it was stored" in faulty.reason
+    assert mended.state is State.IN_FORCE
     assert all(each.p_forest is not None for each in quiet.snapshot(*usual()))

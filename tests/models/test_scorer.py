@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from detector.domain import ConnectionCount
 
-_SHORT = Models(burn_in_hours=0.25, train_every_hours=0.25, train_rows=512)
+_SHORT = Models(burn_in_hours=2.5, train_every_hours=2.5)
 
 
 def _bare(observed: Observation) -> bool:
@@ -65,7 +65,7 @@ def _busy(seed: int, snapshots: int) -> list[tuple[ConnectionCount, ...]]:
                     chance.choice(people),
                     chance.choice(programs),
                 )
-                for _ in range(12)
+                for _ in range(25)
             )
         }
         inbound = count(f"192.0.2.{chance.randint(1, 200)}", 22, direction="inbound", established=chance.randint(1, 4))
@@ -256,9 +256,9 @@ def test_hosts_are_learnt_apart(quiet: Watched) -> None:
 
 def test_a_restart_changes_nothing(engine: Engine) -> None:
     """A new worker for every snapshot gives exactly the observations that one long-lived worker gives."""
-    steady, restarted = (Watched(engine, _SHORT, host=name, interval=timedelta(minutes=1)) for name in ("one", "two"))
+    steady, restarted = (Watched(engine, _SHORT, host=name, interval=timedelta(minutes=15)) for name in ("one", "two"))
     forests = 0
-    for rows in _busy(seed=1, snapshots=36):
+    for rows in _busy(seed=1, snapshots=26):
         restarted.restart()
         expected, observed = steady.snapshot(*rows), restarted.snapshot(*rows)
         assert observed == expected
@@ -269,8 +269,8 @@ def test_a_restart_changes_nothing(engine: Engine) -> None:
 
 def test_a_rolled_back_transaction_leaves_no_trace(engine: Engine) -> None:
     """Scoring that is undone and done again gives the same, before, at and after a training."""
-    steady, undone = (Watched(engine, _SHORT, host=name, interval=timedelta(minutes=1)) for name in ("one", "two"))
-    for rows in _busy(seed=2, snapshots=26):
+    steady, undone = (Watched(engine, _SHORT, host=name, interval=timedelta(minutes=15)) for name in ("one", "two"))
+    for rows in _busy(seed=2, snapshots=20):
         attack = (*rows, count("203.0.113.5", 4444, attempted=5000))
         undone.would_say(*attack)
         now = steady.recorder.now
@@ -283,9 +283,9 @@ def test_a_rolled_back_transaction_leaves_no_trace(engine: Engine) -> None:
 def test_both_databases_give_the_same(sqlite_engine: Engine, postgres_engine: Engine) -> None:
     """SQLite and Postgres give the same observations."""
     on_sqlite, on_postgres = (
-        Watched(engine, _SHORT, interval=timedelta(minutes=1)) for engine in (sqlite_engine, postgres_engine)
+        Watched(engine, _SHORT, interval=timedelta(minutes=15)) for engine in (sqlite_engine, postgres_engine)
     )
-    for rows in _busy(seed=3, snapshots=32):
+    for rows in _busy(seed=3, snapshots=22):
         assert on_postgres.snapshot(*rows) == on_sqlite.snapshot(*rows)
 
 

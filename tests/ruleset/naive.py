@@ -73,6 +73,7 @@ def row_of(seq: int, stored: StoredCount, observation: Mapping[str, Any], host: 
         "Failed": count.failed,
         "HandshakeUsMax": count.handshake_us_max,
         "AnomalyScore": observation.get("score"),
+        "Unusual": observation.get("unusual"),
         "Novelty": observation.get("novelty"),
     }
 

@@ -131,6 +131,7 @@ _PLAIN_ITEMS = st.one_of(
     st.tuples(st.just("Initiated"), st.sampled_from((True, False, "true", "False"))),
     st.tuples(st.just("Novelty"), _lists(st.sampled_from(("destination", "pair", "d*")))),
     st.tuples(st.just("AnomalyScore"), st.sampled_from((0, 0.5, 1))),
+    st.tuples(st.just("Unusual"), st.booleans()),
 )
 _OUTCOMES = st.tuples(st.just("Outcome"), _lists(st.sampled_from(naive.OUTCOMES)))
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _CASES = Path(__file__).parents[1] / "replay"
 _NAMES = sorted(path.name for path in _CASES.iterdir())
-_MODELS = ("score", "surprise", "channel", "novelty", "p_novelty", "p_volume", "p_forest")
+_MODELS = ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest")
 _COUNTS = ("session", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
 _LEARNT = ("remote_name", "remote_country", "remote_network")
 

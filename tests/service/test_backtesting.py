@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from detector.errors import NotReplayableError
-from detector.service import backtesting
-from detector.service.backtesting import Looked, Wanted, backtest, found
+from detector.service import replaying
+from detector.service.backtesting import Policy, backtest, found
+from detector.service.replaying import Wanted
 from detector.store import past, rollups, summed
 from detector.store.engine import reading, writing
 from detector.store.snapshots import advance_cursor, create_cursors
@@ -73,7 +73,8 @@ def _check(engine: Engine, ruleset: RuleSet | None, refs: list[SnapshotRef], sma
         live = {ref.seq: findings for ref in refs if (findings := ruleset.evaluate(connection, ref))}
     _roll(engine, refs, small["rolled"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backtesting, "_ROWS_AT_ONCE", small["rows_at_once"])
+        patch.setattr(replaying, "ROWS_AT_ONCE", small["rows_at_once"])
+        patch.setattr(replaying, "NUMBERS_AT_ONCE", small["rows_at_once"])
         patch.setattr(summed, "_FEW_KEYS", small["few_keys"])
         patch.setattr(past, "_FEW_SNAPSHOTS", small["few_snapshots"])
         assert _found(engine, ruleset, Wanted(host=refs[0].host)) == live
@@ -81,7 +82,7 @@ def _check(engine: Engine, ruleset: RuleSet | None, refs: list[SnapshotRef], sma
 
 def _found(engine: Engine, ruleset: RuleSet, wanted: Wanted) -> dict[int, list[Finding]]:
     rule = next(each for each in ruleset.rules if each.produces_findings)
-    return {ref.seq: findings for ref, findings in found(engine, rule, wanted, Looked(), lambda _: None)}
+    return {ref.seq: findings for ref, findings in found(engine, rule, wanted)}
 
 
 @_FAST
@@ -143,7 +144,8 @@ def test_alerts_are_those_of_the_cooldown(engine: Engine, tmp_path: Path) -> Non
     (rule,) = loaded(tmp_path, event({"DestinationPort": 23})).rules
 
     one, two = (
-        backtest(engine, rule, Wanted(), timedelta(seconds=cooldown), lambda _: None) for cooldown in (3600, 60)
+        backtest(engine, rule, Wanted(), Policy(cooldown=timedelta(seconds=cooldown)), lambda _: None)
+        for cooldown in (3600, 60)
     )
 
     assert (one.findings, two.findings) == (2, 2)
@@ -173,7 +175,7 @@ def test_it_is_told_how_far_it_looked(engine: Engine, tmp_path: Path) -> None:
     (rule,) = loaded(tmp_path, event({"DestinationPort": 23})).rules
     told: list[float] = []
 
-    result = backtest(engine, rule, Wanted(), timedelta(0), told.append)
+    result = backtest(engine, rule, Wanted(), Policy(cooldown=timedelta(0)), told.append)
 
     looked = result.looked
     assert (looked.hosts, looked.snapshots, looked.damaged) == (1, 30, 1)
@@ -202,21 +204,6 @@ def test_what_just_passes_is_found_across_the_ends_of_sums(
         (found_in,) = _found(engine, rules, Wanted())
 
     assert found_in == refs[1].seq
-
-
-@pytest.mark.parametrize(
-    "remembering",
-    [{"new_terms": {"fields": ["User"], "window": "7d"}}, {"baseline": {"factor": 5, "window": "7d", "minimum": 100}}],
-    ids=["new terms", "baseline"],
-)
-def test_what_a_rule_remembers_is_not_replayed(
-    sqlite_engine: Engine, tmp_path: Path, remembering: dict[str, Any]
-) -> None:
-    """Rather than give other findings than the service would have had, it is refused, with what can be done."""
-    Recorder(sqlite_engine).snapshot(count())
-    rules = loaded(tmp_path, {**event({"DestinationPort": 22}), "x-detector": remembering})
-    with pytest.raises(NotReplayableError, match="cannot be tested on the past"):
-        _found(sqlite_engine, rules, Wanted())
 
 
 def test_a_rule_that_asks_nothing_of_keys_is_tested_too(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ _observation = st.builds(
     session=st.just(0),
     score=st.none(),
     surprise=st.none() | st.floats(0, 300),
+    unusual=st.none() | st.booleans(),
     channel=st.sampled_from([None, "novelty", "volume"]),
     novelty=st.sampled_from([None, "port", "pair"]),
     p_novelty=_probability,
@@ -88,6 +89,10 @@ def test_what_detection_says_comes_out_as_it_went_in(observed: list[Observation]
         row = unpacked.row(number)
         assert (row["channel"], row["novelty"], row["explanation"]) == (each.channel, each.novelty, each.explanation)
         _close(row["surprise"], each.surprise, 1e-6)
+        if each.surprise is None or not any(other.unusual is not None for other in observed):
+            assert row["unusual"] is None
+        else:
+            assert row["unusual"] == bool(each.unusual)
         # The exponent has three digits.
         for name in ("p_novelty", "p_volume", "p_forest"):
             written, read = getattr(each, name), row[name]

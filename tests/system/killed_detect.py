@@ -37,6 +37,9 @@ class _Silent:
     def kept(self, message: str) -> None:
         """Nothing to say."""
 
+    def trained(self, message: str) -> None:
+        """Nothing to say."""
+
     def detected(self, detected: Detected) -> None:
         """Nothing to say."""
 

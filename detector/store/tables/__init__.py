@@ -28,7 +28,15 @@ from detector.store.tables.detected import (
     rule_faults,
     silences,
 )
-from detector.store.tables.learnt import model_channels, model_hosts, model_hours, model_samples, model_subjects, models
+from detector.store.tables.learnt import (
+    model_channels,
+    model_hosts,
+    model_hours,
+    model_samples,
+    model_subjects,
+    model_trainings,
+    models,
+)
 from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
@@ -58,6 +66,7 @@ __all__ = [
     "model_hours",
     "model_samples",
     "model_subjects",
+    "model_trainings",
     "models",
     "named_lists",
     "noted_fields",

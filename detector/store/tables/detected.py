@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, String, Table, Text
 
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import OUTCOMES, metadata
@@ -90,6 +90,7 @@ observations = Table(
     Column("session", BigInteger, primary_key=True, autoincrement=False),
     Column("score", Double),
     Column("surprise", Double),
+    Column("unusual", Boolean),
     Column("channel", Text),
     Column("novelty", Text),
     Column("p_novelty", Double),

@@ -14,10 +14,6 @@ model_hosts = Table(
     metadata,
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     Column("observed_seconds", Double, nullable=False),
-    # Rows that were offered to the training sample.
-    Column("offered", BigInteger, nullable=False),
-    # Observed time of the last training.
-    Column("trained_seconds", Double),
 )
 
 model_subjects = Table(
@@ -72,7 +68,14 @@ model_samples = Table(
     "model_samples",
     metadata,
     Column("host_id", Integer, primary_key=True, autoincrement=False),
+    # Each part of the week has slots of its own: see detector.models.samples.
     Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    # What it stands for: a key, in the snapshot that ended then.
+    Column("key_id", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # A number of the person with the executable, and one of the names of the features.
+    Column("actor", BigInteger, nullable=False),
+    Column("layout", BigInteger, nullable=False),
     # Little-endian float32, in the order of detector.models.features.FEATURES.
     Column("features", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
@@ -84,12 +87,32 @@ models = Table(
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
     Column("trained_at", UtcDateTime, nullable=False),
+    # When the oldest and the newest row of its training were seen.
+    Column("trained_from", UtcDateTime),
+    Column("trained_until", UtcDateTime),
     Column("rows", BigInteger, nullable=False),
     Column("features", JSON, nullable=False),
     Column("parameters", JSON, nullable=False),
+    # What it did on rows that were held back, beside the one in force: see detector.models.comparison.
+    Column("figures", JSON),
     # BLAKE2b-128 over content, features and parameters.
     Column("digest", LargeBinary(16), nullable=False),
     Column("content", LargeBinary, nullable=False),
-    # Why the model was refused; NULL: it was not.
-    Column("fault", Text),
+    # See detector.models.registry.State.
+    Column("state", String(16), nullable=False),
+    # Why it is in that state.
+    Column("reason", Text),
+)
+
+model_trainings = Table(
+    "model_trainings",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Observed time of the last training; NULL: there was none.
+    Column("trained_seconds", Double),
+    # When the last one was tried, and why it made no forest; NULL: it did.
+    Column("tried_at", UtcDateTime),
+    Column("obstacle", Text),
+    # Until then a worker is at it, or has died of it.
+    Column("claimed_until", UtcDateTime),
 )

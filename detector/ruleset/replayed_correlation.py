@@ -1,20 +1,18 @@
-"""Evaluates a rule over many stored snapshots at once, with the statements of live detection: the same findings."""
+"""Evaluates a correlation over many stored snapshots, with the statements of live detection: the same findings."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import bindparam, select
 
 from detector.domain import SnapshotRef
-from detector.ruleset.evaluate import RuleSet, finding
+from detector.ruleset.correlating import CorrelationMatcher
+from detector.ruleset.evaluate import RuleSet
 from detector.ruleset.events import HOST_ID
-from detector.ruleset.matchers import EventMatcher
 from detector.ruleset.passing import may_pass
 from detector.ruleset.sieve import plain
 from detector.ruleset.sought import least
@@ -22,7 +20,7 @@ from detector.ruleset.windows import PLACE
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -38,20 +36,21 @@ _PLACES = select(snapshots.c.seq, snapshots.c.start, snapshots.c.end).where(
 )
 
 
-class Replay:
-    """One rule on one host. Its windows are those of the past, its rows those of the past or of a copy of them.
+class ReplayedCorrelation:
+    """A correlation on one host. Its windows are those of the past, its rows those of the past or of a copy of them.
 
     Args:
-        rule: the rule, loaded for this alone: a correlation remembers what it has seen of a host.
+        rule: the rule, loaded for this alone: it remembers what it has seen of a host.
         host_id: number of the host.
         host: its name.
         past: the database of the past.
     """
 
     def __init__(self, rule: Rule, host_id: int, host: str, past: Connection) -> None:
+        assert isinstance(rule.matcher, CorrelationMatcher)  # noqa: S101 - a fault of ours
+        self._matcher, self._past = rule.matcher, past
         # A rule that only feeds others is asked what it finds, too.
-        self._rule, self._past = replace(rule, produces_findings=True), past
-        self._ruleset = RuleSet([self._rule])
+        self._ruleset = RuleSet([replace(rule, produces_findings=True)])
         self._place = {"host_id": host_id}
         self._host_id, self._host = host_id, host
         wanted = rule.matcher.wanted
@@ -59,34 +58,8 @@ class Replay:
         columns = [rows.table.c.seq, *map(plain, wanted.columns)]
         self._rows = rows.select(columns, rows.in_span, wanted.matching.rows).order_by(*rows.order)
 
-    @property
-    def looks_back(self) -> timedelta:
-        """How far before a snapshot's end the rows are that the rule looks at."""
-        return self._ruleset.looks_back
-
-    def prepare(self, rows: Connection) -> None:
-        """Sees to it that the database that the rows are in has the lists that the rule names."""
-        self._ruleset.prepare(rows)
-
-    def findings(self, rows: Connection, span: tuple[int, int]) -> Iterator[tuple[SnapshotRef, list[Finding]]]:
-        """What a rule that looks at single snapshots finds in those of a span, in order.
-
-        Args:
-            rows: where the rows are.
-            span: the first and the last snapshot to look at.
-        """
-        matcher = self._rule.matcher
-        assert isinstance(matcher, EventMatcher)  # noqa: S101 - see `looks_back`
-        found = rows.execute(self._rows, self._place | {"first_seq": span[0], "seq": span[1]}).all()
-        refs = self._refs({row[0] for row in found})
-        for seq, of_seq in groupby(found, key=itemgetter(0)):
-            if (ref := refs.get(seq)) is not None:
-                matches = matcher.matches(ref, [tuple(row[1:]) for row in of_seq], {})
-                findings = [finding(self._rule, ref.host, match) for match in matches]
-                yield ref, sorted(findings, key=lambda each: each.fingerprint)
-
     def candidates(self, rows: Connection, since: int, span: tuple[int, int]) -> list[SnapshotRef]:
-        """The snapshots of a span in which a correlation may find something; see `evaluate`.
+        """The snapshots of a span in which it may find something; see `evaluate`.
 
         Args:
             rows: where the rows are, those of all windows that end in the span.
@@ -106,8 +79,7 @@ class Replay:
         return self._ruleset.evaluate(rows, snapshot)
 
     def _may_pass(self, found: Sequence[Any], refs: dict[int, SnapshotRef]) -> Any:
-        matcher = self._rule.matcher
-        enough = None if isinstance(matcher, EventMatcher) else least(matcher)
+        enough = least(self._matcher)
         if enough is None:
             return np.ones(len(found), dtype=np.bool_)
         # A value that is missing is not counted, but its row may add to a group that passes.
@@ -118,7 +90,7 @@ class Replay:
             np.array([_microseconds(refs[row[0]]) for row in found], dtype=np.int64),
             np.array([hash(tuple(row[2 + PLACE :])) for row in found], dtype=np.int64),
             np.array(numbers, dtype=np.int64),
-            timespan=self.looks_back // _MICROSECOND,
+            timespan=self._matcher.timespan // _MICROSECOND,
             threshold=enough.number,
             distinct=enough.distinct,
         )

@@ -118,10 +118,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                for host_id, seconds in watch.silent(engine):
-                    pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
-                for host_id, seconds in watch.unsettled(engine):
-                    pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
+                _let_pass(engine, stages, watch)
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
@@ -207,6 +204,14 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
         turns.took(host_id, found=detected is not None)
         if detected is not None:
             report.detected(detected)
+
+
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
+    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+    for host_id, seconds in watch.silent(engine):
+        pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
+    for host_id, seconds in watch.unsettled(engine):
+        pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
 
 
 def _deliver(

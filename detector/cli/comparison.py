@@ -52,9 +52,45 @@ def compare(settings: Settings, before: Sequence[Rule], after: Sequence[Rule], s
 
     It is a help and no condition: that it cannot be done, takes too long, or is interrupted by Ctrl-C, is said.
     """
+    wanted = _wanted(since)
+    if (found := _compared(settings, before, after, wanted)) is not None:
+        _say(*found, wanted)
+
+
+def compare_filter(settings: Settings, before: Sequence[Rule], after: Sequence[Rule], since: datetime) -> None:
+    """Says what a filter would have passed over in what is stored; else like `compare`.
+
+    Args:
+        settings: the configuration.
+        before: the rules that it concerns, as they are.
+        after: the same with the filter.
+        since: how far back is looked.
+    """
+    wanted = _wanted(since)
+    if (found := _compared(settings, before, after, wanted)) is None:
+        return
+    _say(*found, wanted)
+    old, new = (sum(result.findings for result in results) for results in found)
+    if not old:
+        say("nothing was found that it could pass over")
+    elif old == new:
+        note("it passes nothing over of what was found: look at its values")
+    elif not new:
+        note(f"it passes over all that was found ({number(old, 'finding')}): the rule would have found nothing else")
+    else:
+        say(f"it passes over {old - new:,} of {number(old, 'finding')}")
+
+
+def _wanted(since: datetime) -> Wanted:
     from detector.service.replaying import Wanted
 
-    wanted = Wanted(since=since)
+    return Wanted(since=since)
+
+
+def _compared(
+    settings: Settings, before: Sequence[Rule], after: Sequence[Rule], wanted: Wanted
+) -> tuple[list[Result], list[Result]] | None:
+    """What both find; None: it is said why that is not known."""
     end = time.monotonic() + LONGEST.total_seconds()
     try:
         with opened(settings) as engine:
@@ -67,7 +103,8 @@ def compare(settings: Settings, before: Sequence[Rule], after: Sequence[Rule], s
     except _TookTooLongError:
         note(f"what it would have found is not known: that takes longer than {LONGEST}; see detector rules test")
     else:
-        _say(old, new, wanted)
+        return old, new
+    return None
 
 
 def _results(

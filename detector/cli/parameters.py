@@ -14,6 +14,9 @@ from detector.cli.when import parse_moment, parse_period
 LIMIT = click.IntRange(1, 1_000_000)
 """How many rows are asked for: all are held in memory until they are printed."""
 
+TESTED = timedelta(days=30)
+"""How far back rules are tested, if nobody says."""
+
 _MAX_PORT = 65_535
 _LONGEST_NAME = 255
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")

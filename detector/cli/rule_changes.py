@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from detector.config import Settings
+    from detector.ruleset.load import LoadedRules
 
 
 def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,8 +89,8 @@ def remove(settings: Settings, path: Path) -> None:
     _say_when(settings)
 
 
-def check(settings: Settings, path: Path, text: str) -> None:
-    """Has the loader look at a text as if it stood at `path`.
+def check(settings: Settings, path: Path, text: str) -> LoadedRules:
+    """Has the loader look at a text as if it stood at `path`; gives the rules as they would be.
 
     Raises:
         RuleError: with its faults.
@@ -103,6 +104,7 @@ def check(settings: Settings, path: Path, text: str) -> None:
     faults = [fault for fault in loaded.faults if fault.path == str(tried)]
     if faults:
         raise RuleError(tuple(RuleFault(str(path), fault.line, fault.message) for fault in faults))
+    return loaded
 
 
 def _say_when(settings: Settings) -> None:

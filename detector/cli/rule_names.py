@@ -14,7 +14,7 @@ from detector.errors import DetectorError
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from detector.config import Settings
     from detector.ruleset.catalogue import Entry
@@ -113,3 +113,13 @@ def _completions(ctx: click.Context, incomplete: str) -> dict[str, str]:
                 if incomplete:
                     found[content["id"]] = title
     return found
+
+
+def bases_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
+    """The rules that a correlation counts; of another rule itself."""
+    if entry.kind != "correlation":
+        return [entry]
+    written = entry.content["correlation"]["rules"]
+    names = [written] if isinstance(written, str) else written
+    sound = [each for each in entries if each.rule is not None]
+    return [each for name in names for each in sound if name == each.name or str(name).lower() == each.rule_id]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from detector.cli import editor
-from detector.cli.parameters import Moment
+from detector.cli.parameters import TESTED, Moment
 from detector.cli.rule_files import Place, edited_alone, place_of, put
 from detector.cli.rule_names import find, load, rule_argument
 from detector.cli.terminal import note, say
@@ -21,8 +21,6 @@ from detector.errors import DetectorError, RuleError
 if TYPE_CHECKING:
     from detector.config import Settings
     from detector.ruleset.trial import Trial
-
-_USUAL = timedelta(days=30)
 
 
 @click.command()
@@ -81,7 +79,7 @@ def edit_text(
         DetectorError: the editor fails, or the file cannot be written; what the user wrote is kept.
     """
     draft = _Draft.begun(place, text)
-    tested_since = (since or datetime.now(UTC) - _USUAL) if compared else None
+    tested_since = (since or datetime.now(UTC) - TESTED) if compared else None
     try:
         _edit(settings, place, draft, tested_since, new=new)
     except (DetectorError, click.Abort, KeyboardInterrupt):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.backtests import number
-from detector.cli.rule_names import find, load, rule_argument, short
+from detector.cli.rule_names import bases_of, find, load, rule_argument, short
 from detector.cli.terminal import print_json, say
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from detector.config import Settings
     from detector.ruleset.catalogue import Entry
@@ -33,7 +33,8 @@ def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> 
     """Say why a rule made an alert: which of its selections, and which lines of them, matched which values.
 
     It looks at the rows behind the alert, and at the rule as it is now: after a change, or with the rule of another
-    alert, it says what does not match. Of a correlation it tells as well how much the rows come to within its window.
+    alert, it says what does not match. Filters that would pass over rows today are named. Of a correlation it tells as
+    well how much the rows come to within its window.
 
     \b
     Examples:
@@ -55,7 +56,7 @@ def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> 
         if (entry.rule.matcher.wanted.category.name == "capture") != about_capture:
             what = "connections" if about_capture else "how well snapshots were taken"
             raise DetectorError(f"{short(entry)} looks at {what}, and alert {alert_id} does not")
-        found = explained(connection, entry, _bases(entry, loaded.entries), loaded.lists, alert_id)
+        found = explained(connection, entry, bases_of(entry, loaded.entries), loaded.lists, alert_id)
     if as_json:
         print_json(_as_object(entry, alert_id, found))
         return
@@ -64,16 +65,6 @@ def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> 
         say(f"the alert is of another rule: {alert.rule_title}")
     for line in _lines(found):
         say(line)
-
-
-def _bases(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
-    """The rules that a correlation counts; of another rule itself."""
-    if entry.kind != "correlation":
-        return [entry]
-    written = entry.content["correlation"]["rules"]
-    names = [written] if isinstance(written, str) else written
-    sound = [each for each in entries if each.rule is not None]
-    return [each for name in names for each in sound if name == each.name or str(name).lower() == each.rule_id]
 
 
 def _lines(found: Explanation) -> Iterator[str]:
@@ -87,6 +78,9 @@ def _lines(found: Explanation) -> Iterator[str]:
             for line in selection.lines:
                 yield f"    line {line.number}: {line.text}"
                 yield f"      {line.rows} of {rows}{_values(line)}"
+    for each, taken in found.passed_over:
+        yield ""
+        yield f"today {taken} of {rows} would be passed over: {each.title} ({each.path}:{each.line}, {each.author})"
     if (count := found.count) is not None:
         of = f" of {count.field}" if count.field else ""
         yield ""
@@ -118,6 +112,10 @@ def _as_object(entry: Entry, alert_id: int, found: Explanation) -> dict[str, Any
                 "selections": [_selection(each) for each in selections],
             }
             for title, condition, selections in found.selections
+        ],
+        "passed_over": [
+            {"filter_id": each.rule_id, "title": each.title, "path": each.path, "line": each.line, "rows": taken}
+            for each, taken in found.passed_over
         ],
         "count": None
         if found.count is None

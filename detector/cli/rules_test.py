@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.parameters import LIMIT, Moment
+from detector.cli.parameters import LIMIT, TESTED, Moment
 from detector.cli.rule_names import RuleName, find, load, short
 from detector.cli.terminal import note, print_json, say
 from detector.errors import DetectorError, RuleError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.ruleset.evaluate import Rule
-
-_USUAL = timedelta(days=30)
 
 
 @click.command()
@@ -64,7 +62,7 @@ def test(
     from detector.service.replaying import Wanted
 
     rules = chosen(settings, named)
-    usual = None if snapshots else datetime.now(UTC) - _USUAL
+    usual = None if snapshots else datetime.now(UTC) - TESTED
     wanted = Wanted(since=since or usual, until=until, host=host)
     with recorded(snapshots) if snapshots else backtests.opened(settings) as engine:
         found = [(rule, backtests.run(engine, settings, rule, wanted, watched=not snapshots)) for rule in rules]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.parameters import TESTED, Moment
 from detector.cli.rule_changes import change_options, check, own_path, said_author, said_reason, write
-from detector.cli.rule_names import RuleName, find, load, short
+from detector.cli.rule_names import RuleName, bases_of, find, load, short
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError
 from detector.ruleset.folders import alone
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from detector.config import Settings
     from detector.domain import Alert
     from detector.ruleset.catalogue import Entry
+    from detector.ruleset.evaluate import Rule
+    from detector.ruleset.load import LoadedRules
 
 # What is behind a larger alert need not be read to its end to see what it has in common.
 _MOST_ROWS = 10_000
@@ -38,7 +41,9 @@ _MOST_ROWS = 10_000
 @click.option(
     "--from-alert", "alert_id", type=click.IntRange(1), metavar="ID", help="Pass over what this alert is about."
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--since", type=Moment(), help="How far back it is looked what it would have passed over. Default: 30d.")
+@click.option("--no-test", is_flag=True, help="Do not look.")
+@click.option("--yes", is_flag=True, help="Do not look, and do not ask.")
 @change_options
 @click.pass_obj
 def tune(
@@ -47,6 +52,8 @@ def tune(
     named: str | None,
     words: tuple[str, ...],
     alert_id: int | None,
+    since: datetime | None,
+    no_test: bool,
     yes: bool,
     reason: str | None,
     until: str,
@@ -55,13 +62,15 @@ def tune(
     """Have a rule pass something over, for good or until a day.
 
     Writes a Sigma filter into your folder of rules, where it can be edited. From an alert it is the narrowest that
-    covers all of it: what its rows have in common, but for what changes from one login to the next. It is shown first.
+    covers all of it: what its rows have in common, but for what changes from one login to the next. It is shown first,
+    with what it would have passed over in what is stored. Nobody is asked, and nothing looked at, without a terminal.
 
     \b
     Examples:
       detector rules tune horizontal_scan --exclude User=backup --exclude 'DestinationIp|cidr=10.0.0.0/8'
       detector rules tune --from-alert 12 --reason 'the backup is meant to' --until 2026-12-31
     """
+    from detector.cli.comparison import compare_filter
     from detector.ruleset import exclusions
 
     if bool(words) == bool(alert_id):
@@ -72,7 +81,8 @@ def tune(
         named = named or alert.rule_id
     if named is None:
         raise click.UsageError("say which rule")
-    entry = find(load(settings), named)
+    loaded = load(settings)
+    entry = find(loaded, named)
     if entry.kind == "filter":
         raise DetectorError(f"{short(entry)} is a filter", hint=f"edit it: {entry.path}")
     category = _category(entry)
@@ -95,10 +105,13 @@ def tune(
         until=until,
     )
     path = _free_path(settings, entry)
-    check(settings, path, text)
+    tuned = check(settings, path, text)
     for line in text.splitlines():
         say(f"  {line}")
     if not yes and os.isatty(0):
+        if not no_test:
+            before, after = (_concerned(rules, entry.rule_id) for rules in (loaded, tuned))
+            compare_filter(settings, before, after, since or datetime.now(UTC) - TESTED)
         click.confirm(f"write it to {path}?", abort=True)
     with alone(path.parent):
         path = _free_path(settings, entry)
@@ -118,6 +131,17 @@ def _read(settings: Settings, alert_id: int) -> tuple[Alert, list[dict[str, obje
     if len(rows) > _MOST_ROWS:
         note(f"more than {_MOST_ROWS:,} rows are behind it: the filter goes by the first of them")
     return alert, rows[:_MOST_ROWS]
+
+
+def _concerned(loaded: LoadedRules, rule_id: str) -> list[Rule]:
+    """The rule, and the correlations that count it."""
+    entries = [each for each in loaded.entries if each.rule is not None]
+    concerned = [
+        each
+        for each in entries
+        if each.rule_id == rule_id or rule_id in (base.rule_id for base in bases_of(each, entries))
+    ]
+    return [each.rule for each in concerned if each.rule is not None]
 
 
 def _category(entry: Entry) -> str:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, case, literal_column
+from sqlalchemy import Integer, case, false, func, literal_column, not_
 
 from detector.ruleset.conditions import Matching
 from detector.ruleset.correlation import TEMPORAL
 from detector.ruleset.documents import Faults
 from detector.ruleset.events import HOST_ID
 from detector.ruleset.fields import Kind
+from detector.ruleset.filters import read_exclusion
 from detector.ruleset.selections import read_selection
 from detector.ruleset.windows import PLACE
 
@@ -101,6 +102,24 @@ def explained(
             )
         )
     return tuple(found)
+
+
+def passed_over(
+    connection: Connection,
+    host_id: int,
+    document: Document,
+    category: Category,
+    lists: Lists,
+    places: Collection[RowPlace],
+) -> int:
+    """How many of some rows of a host a sound filter of `category` takes from the rules that it is for; else see
+    `explained`.
+    """
+    exclusion = read_exclusion(document.content["filter"], category, Faults(document), lists)
+    assert exclusion is not None  # noqa: S101 - the filter is sound
+    kept = Matching.of(exclusion.condition, category.weights).rows
+    rows = _read(connection, host_id, category, [not_(func.coalesce(kept, false()))])
+    return sum(row[3] for row in rows if tuple(row[:3]) in places)
 
 
 def _items(document: Document, name: str, definition: Any, category: Category, lists: Lists) -> Iterator[_Item]:

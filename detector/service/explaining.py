@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from detector.ruleset import ranges
 from detector.ruleset.documents import read_documents
-from detector.ruleset.explain import Count, Selection, counted, explained
+from detector.ruleset.explain import Count, Selection, counted, explained, passed_over
 from detector.ruleset.matchers import EventMatcher
 from detector.store import scratch
 from detector.store.alerts import places_behind
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from detector.ruleset.catalogue import Entry
     from detector.ruleset.documents import Document
     from detector.ruleset.explain import RowPlace
+    from detector.ruleset.filters import Filter
     from detector.ruleset.lists import Lists
 
 MOST_ROWS = 20_000
@@ -49,6 +50,8 @@ class Explanation:
     """Of the rule, or of each rule that it counts: the title, the condition, and the selections."""
     count: Count | None
     """Of a correlation."""
+    passed_over: Sequence[tuple[Filter, int]]
+    """The filters in force that would take some of the rows from the rule today, and how many."""
 
 
 def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists: Lists, alert_id: int) -> Explanation:
@@ -73,6 +76,11 @@ def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists:
             ranges.keep(
                 rows, (each for base in bases if base.rule for each in base.rule.matcher.wanted.matching.ranges)
             )
+        filters = {each.rule_id: each for one in (entry, *bases) if one.rule for each in one.rule.filters}
+        passed = (
+            (each, passed_over(rows, host_id, _document(each), category, lists, there)) for each in filters.values()
+        )
+        taken = [(each, number) for each, number in passed if number]
         selections = []
         for base in bases:
             document = _document(base)
@@ -82,7 +90,9 @@ def explain(connection: Connection, entry: Entry, bases: Sequence[Entry], lists:
         count = None
         if not isinstance(matcher, EventMatcher):
             count = counted(rows, host_id, _document(entry), matcher, there, ends)
-    return Explanation(rows=len(there), gone=len(behind) - len(there), selections=selections, count=count)
+    return Explanation(
+        rows=len(there), gone=len(behind) - len(there), selections=selections, count=count, passed_over=taken
+    )
 
 
 @contextmanager
@@ -124,6 +134,6 @@ def _ends(connection: Connection, host_id: int, seqs: set[int]) -> dict[int, dat
     return {row.seq: row.end for row in connection.execute(of_host)}
 
 
-def _document(entry: Entry) -> Document:
+def _document(entry: Entry | Filter) -> Document:
     documents, _ = read_documents(Path(entry.path))
     return next(each for each in documents if str(each.content.get("id", "")).lower() == entry.rule_id)

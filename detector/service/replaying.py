@@ -164,7 +164,7 @@ class OnHost:
                     rows.clear()
                     rows.add(some.only(new, seqs=of_kind[new]))
                     if sought.dated:
-                        rows.date(of_kind[new], there.starts[which[new]])
+                        rows.date(of_kind[new], there.starts[which[new]], there.ends[which[new]])
                     replay.learn(self.memory, (int(of_kind[new[0]]), int(of_kind[new[-1]])))
                 yield replay.matched(there, which, of_kind, some.columns["key_id"], some.columns["session"])
 
@@ -199,8 +199,8 @@ class OnHost:
         for part in parts:
             for read in reader.read(part):
                 span = read.span
-                ends = self._taken(span, np.unique(read.seqs)).ends
-                if not len(ends):
+                there = self._taken(span, np.unique(read.seqs))
+                if not len(ends := there.ends):
                     continue
                 needed = self._since(
                     span, *(_EPOCH + timedelta(microseconds=int(each)) for each in (ends.min(), ends.max()))
@@ -208,10 +208,13 @@ class OnHost:
                 if needed < held:
                     # The clock was set back: a window reaches to what was done with.
                     for again in self._again(reader, parts, (needed, held - 1)):
+                        before = self._taken(again.span, np.unique(again.seqs))
+                        rows.date(before.seqs, before.starts, before.ends)
                         rows.add(again)
                 else:
                     rows.forget(needed)
                 held = needed
+                rows.date(there.seqs, there.starts, there.ends)
                 rows.add(read)
                 for snapshot in replay.candidates(self.memory, held, (max(span[0], self.period.first), span[1])):
                     rows.show(snapshot, self._timespan)

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from detector.store import alert_silences, expiry, held, old_alerts, old_parts, rule_faults, silence, summaries
+from detector.store import (
+    alert_silences,
+    expiry,
+    held,
+    old_alerts,
+    old_parts,
+    remembered,
+    rule_faults,
+    silence,
+    summaries,
+)
 from detector.store.engine import reading, relaxed, writing
 from detector.store.references import Unreferenced
 from detector.store.tables import daily_counts, hourly_counts
@@ -143,6 +153,7 @@ class Retention:
                 yield from self.sweep(table, state, before, done)
         for state in self.hosts():
             yield from self.unreferenced(state, done, names_too=True)
+            yield from self._forget_unused(state)
         with writing(self.engine) as connection:
             for kind in (silence, held, rule_faults, alert_silences):
                 kind.forget(connection, before=now - self.kept.alerts)
@@ -162,6 +173,10 @@ class Retention:
 
     def _forget_rows(self, state: HostState) -> Iterator[None]:
         while self.pace.run("rows", lambda size: expiry.forget_rows(self.engine, state.host_id, limit=size)):
+            yield
+
+    def _forget_unused(self, state: HostState) -> Iterator[None]:
+        while self.pace.run("terms", lambda size: remembered.forget_unused(self.engine, state.host_id, limit=size)):
             yield
 
     def sweep(self, table: Table, state: HostState, before: datetime, done: Done) -> Iterator[None]:

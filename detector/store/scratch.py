@@ -96,10 +96,12 @@ class Scratch:
             places = zip(seqs, values[0], values[1], rows.said, strict=True)
             self._insert(observations, ((seq, key_id, session, *said) for seq, key_id, session, said in places))
 
-    def date(self, seqs: Numbers, starts: Numbers) -> None:
-        """Adds snapshots of which is known when they began, in microseconds since 1970."""
+    def date(self, seqs: Numbers, starts: Numbers, ends: Numbers) -> None:
+        """Adds snapshots of which is known when they began and ended, in microseconds since 1970."""
         raw: Any = self.connection.connection.driver_connection
-        rows = ((self._host_id, seq, start, start) for seq, start in zip(seqs.tolist(), starts.tolist(), strict=True))
+        new = zip(*(each.tolist() for each in (seqs, starts, ends)), strict=True)
+        rows = [(self._host_id, *row) for row in new if row[0] not in self._shown]
+        self._shown.update(row[1] for row in rows)
         raw.executemany(
             f'INSERT INTO {snapshots.name} (host_id, seq, start, "end"{", ".join(["", *_ZEROES])})'
             f" VALUES (?, ?, ?, ?{', 0' * len(_ZEROES)})",
@@ -110,6 +112,7 @@ class Scratch:
         """Deletes all rows and snapshots; what their numbers stand for stays."""
         for table in (connection_counts, observations, snapshots):
             self.connection.execute(delete(table).where(table.c.host_id == self._host_id))
+        self._shown.clear()
 
     def show(self, snapshot: SnapshotRef, back: timedelta) -> None:
         """Adds what is known of the snapshots of the window that ends with one."""

@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 _PATIENCE_SECONDS = 60.0
+# So often in a row a program is seen asleep that waits.
+_LOOKS = 4
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Terminal:
-    """The program with these arguments, on a terminal of its own; ended with the block."""
+    """The program with these arguments, on a terminal of its own; ended with the block. `under` is what runs it."""
 
-    def __init__(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str | Path, environment: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    ) -> None:
         self._master, slave = pty.openpty()
         program = [Path(sys.executable).with_name("detector"), *arguments]
         # Its terminal is the one that Ctrl-C comes from.
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *map(str, program)],
+            ["setsid", "--ctty", "--wait", *under, *map(str, program)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -59,7 +63,14 @@ class Terminal:
         os.write(self._master, text.encode() + b"\n")
 
     def press(self, key: bytes) -> None:
-        """Presses a key: b"\\x03" is Ctrl-C."""
+        """Presses a key, once the program waits for one: b"\\x03" is Ctrl-C."""
+        # Between writing a question and reading the answer, Python would not see a signal before the next key.
+        until = time.monotonic() + _PATIENCE_SECONDS
+        asleep = 0
+        while asleep < _LOOKS and time.monotonic() < until:
+            state = Path(f"/proc/{os.tcgetpgrp(self._master)}/stat").read_text(errors="replace").rpartition(")")[2]
+            asleep = asleep + 1 if state.split()[0] == "S" else 0
+            time.sleep(0.05)
         os.write(self._master, key)
 
     def end(self) -> tuple[int, str]:

@@ -224,6 +224,44 @@ def test_a_full_disk_leaves_the_rule_as_it_was(tmp_path: Path, editor: Editor, m
         assert _versions(rule) == []
 
 
+# Root without what lets it write where it may not.
+_UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.mark.usefixtures("store")
+def test_who_may_not_write_is_told_before_he_edits(rule: Path, editor: Editor, tmp_path: Path) -> None:
+    """What is wrong and what to do; no editor is opened, and nothing is left behind."""
+    editor("sed -i 's/23/24/' $1")
+    rule.parent.chmod(0o555)
+
+    with Terminal("rules", "edit", "telnet", under=_UNPRIVILEGED) as terminal:
+        code, out = terminal.end()
+
+    assert code == 73, out
+    assert f"{rule.parent}: Permission denied" in out
+    assert "try it with sudo" in out
+    assert "Traceback" not in out
+    assert not (tmp_path / "calls").exists()
+    assert [each.name for each in rule.parent.iterdir()] == [rule.name]
+
+
+@pytest.mark.usefixtures("store")
+def test_who_may_not_write_any_more_keeps_his_text(rule: Path, editor: Editor) -> None:
+    """The folder was closed while the editor was open: the rule is as it was, and the text is kept."""
+    editor("sed -i 's/23/24/' $1")
+
+    with Terminal("rules", "edit", "telnet", "--no-test", under=_UNPRIVILEGED) as terminal:
+        terminal.expect(_QUESTION)
+        rule.parent.chmod(0o555)
+        terminal.type("y")
+        code, out = terminal.end()
+
+    assert code == 73, out
+    assert "Permission denied" in out
+    assert rule.read_text() == _RULE
+    assert "DestinationPort: 24" in _kept(out).read_text()
+
+
 @pytest.mark.usefixtures("store")
 def test_an_empty_file_is_not_put_in_force(rule: Path, editor: Editor) -> None:
     """Whoever wants a rule away is told how that is done."""

@@ -166,3 +166,19 @@ def test_the_sql_finds_the_same_rows(call: Call, engine: Engine, rule: Path) -> 
         (finding,) = ruleset.evaluate(connection, ref)
         rows = connection.execute(text("\n".join(sql)), {"host_id": ref.host_id, "seq": ref.seq}).all()
     assert [tuple(row[:3]) for row in rows] == [(each.seq, each.key_id, each.session) for each in finding.evidence]
+
+
+def test_filters_that_would_pass_rows_over_today_are_named(call: Call, engine: Engine, rule: Path) -> None:
+    """Those that were written since the alert, each with its file and how many of the rows; others are not."""
+    _alerted(Recorder(engine), rule, [_netcat("192.0.2.1", 4444), _netcat("192.0.2.2", 23)])
+    for port in ("4444", "99"):
+        assert (
+            call("rules", "tune", "odd_port", "--exclude", f"DestinationPort={port}", "--reason", "meant to").code == 0
+        )
+
+    result = call("rules", "explain", "odd_port", "1")
+    (told,) = json.loads(call("rules", "explain", "odd_port", "1", "--json").out)["passed_over"]
+
+    assert "today 1 of 2 rows would be passed over: Odd port, but not: meant to (" in result.out
+    assert result.out.count("passed over") == 1
+    assert (told["path"], told["rows"]) == (str(rule.parent / "odd_port.filter1.yml"), 1)

@@ -37,14 +37,16 @@ Tree = tuple[Any, ...]
 """A condition: ("name", selection), ("1 of", pattern), ("all of", pattern), ("and", a, b), ("or", a, b), ("not", a)."""
 
 
-def row_of(seq: int, stored: StoredCount, observation: Mapping[str, Any], host: str) -> Row:
+def row_of(ref: SnapshotRef, stored: StoredCount, observation: Mapping[str, Any]) -> Row:
     """A stored count under Sigma's names; what is missing is None."""
     count, key = stored.count, stored.count.key
     outbound = key.direction == "outbound"
     return {
-        "_id": (seq, stored.key_id, count.session),
+        "_id": (ref.seq, stored.key_id, count.session),
         **{outcome: getattr(count, outcome) for outcome in OUTCOMES},
-        "Host": host,
+        "Host": ref.host,
+        "Hour": ref.start.hour,
+        "Weekday": ref.start.isoweekday(),
         "Initiated": outbound,
         "Image": key.executable,
         "Script": key.script,

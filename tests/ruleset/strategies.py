@@ -111,6 +111,10 @@ _EXIST = st.tuples(
     ),
     st.booleans(),
 )
+_WHEN = st.tuples(
+    st.builds("Hour{}".format, st.sampled_from(("", "|neq", "|gt", "|gte", "|lt", "|lte"))),
+    st.sampled_from((9, 15, 21)),
+) | st.tuples(st.builds("Weekday{}".format, _NEQ), st.sampled_from((1, 2)))
 _ADDRESS_FIELDS = ("DestinationIp", "SourceIp", "LoginIp")
 _PLAIN_ITEMS = st.one_of(
     _texts(),
@@ -126,6 +130,7 @@ _PLAIN_ITEMS = st.one_of(
     st.tuples(st.just("Protocol"), _lists(st.sampled_from(("tcp", "udp", "i*", "PACKET")))),
     _NUMBERS,
     _COMPARED,
+    _WHEN,
     st.tuples(st.builds("{}{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ), _lists(st.sampled_from(ADDRESSES))),
     st.tuples(st.builds("{}|cidr{}".format, st.sampled_from(_ADDRESS_FIELDS), _NEQ), _lists(st.sampled_from(NETWORKS))),
     st.tuples(st.just("Initiated"), st.sampled_from((True, False, "true", "False"))),
@@ -184,7 +189,8 @@ _OBSERVED = st.fixed_dictionaries(
     {"score": st.sampled_from((None, 0.0, 0.5, 1.0)), "novelty": st.sampled_from((None, "destination", "pair"))}
 )
 # Pauses of whole intervals, so that ends fall on the edges of windows; a negative one is a clock set back.
-_PAUSES = st.sampled_from((0, 10, 20, 50, -10, -20))
+# One is long enough for another hour, and after some another day.
+_PAUSES = st.sampled_from((0, 10, 20, 50, -10, -20, 23_000))
 
 
 def _histories(counts: st.SearchStrategy[ConnectionCount]) -> st.SearchStrategy[Any]:
@@ -213,7 +219,7 @@ _GROUPS = st.lists(
     st.sampled_from(
         (
             *("DestinationPort", "User", "DestinationIp", "Initiated", "Host"),
-            *("LoginIp", "DestinationHostname", "Script", "Protocol"),
+            *("LoginIp", "DestinationHostname", "Script", "Protocol", "Hour"),
         )
     ),
     min_size=1,

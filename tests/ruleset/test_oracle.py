@@ -133,7 +133,7 @@ class _History:
             observed = dict(zip((each.key_id for each in stored), (values for _, values in drawn), strict=False))
             observe(engine, ref, observed)
             self.refs.append(ref)
-            self.rows += [naive.row_of(ref.seq, each, observed[each.key_id], ref.host) for each in stored]
+            self.rows += [naive.row_of(ref, each, observed[each.key_id]) for each in stored]
         self.ends = {ref.seq: ref.end for ref in self.refs}
 
 

@@ -15,6 +15,7 @@ from detector.ruleset.baselines import FEWEST_HOURS
 from detector.ruleset.load import load_rules
 from detector.store import rollups
 from detector.store.engine import reading, writing
+from detector.store.remembered import forget_unused
 from detector.store.snapshots import advance_cursor
 from detector.store.tables import noted_fields, seen_terms, usual_counts
 from tests.builders import Recorder, count, read_counts
@@ -155,6 +156,34 @@ def test_what_is_remembered_is_forgotten_in_time(engine: Engine, tmp_path: Path)
     assert hours[1] == 3
 
 
+def test_what_no_rule_asks_for_any_more_is_deleted(engine: Engine, tmp_path: Path) -> None:
+    """Days after the last rule with these fields; those of a rule in force stay, and one that comes back knows the
+    days."""
+    recorder = Recorder(engine)
+    kept = _new_terms(["User"], window="30d")
+    gone = {**_new_terms(["DestinationIp"], window="30d"), "id": rule_id(2), "name": "rule_2"}
+    both = loaded(tmp_path, kept, gone)
+    first = recorder.snapshot(count("10.0.0.1"))
+    _detected(engine, both, first)
+    (tmp_path / "one").mkdir()
+    one = loaded(tmp_path / "one", kept)
+    numbers = []
+    for days in (1, 2):
+        recorder.pass_time(days=days)
+        ref = recorder.snapshot(count("10.0.0.1"))
+        _detected(engine, one, ref)
+        rollups.advance(engine, ref.host_id, now=recorder.now)
+        while forget_unused(engine, ref.host_id, limit=1):
+            pass
+        with reading(engine) as connection:
+            asked = (select(func.count(table.c.fields.distinct())) for table in (noted_fields, seen_terms))
+            numbers.append([connection.scalar(each) for each in asked])
+
+    assert numbers == [[2, 2], [1, 1]]
+    assert not _detected(engine, both, recorder.snapshot(count("10.0.0.1")))
+    assert _detected(engine, both, recorder.snapshot(count("10.0.0.2")))
+
+
 def test_an_hour_is_unusual_once_it_is_many_times_the_usual(engine: Engine, tmp_path: Path) -> None:
     """The hour of a snapshot counts so far; it must reach the factor and the minimum."""
     recorder = Recorder(engine)
@@ -237,7 +266,7 @@ class _Past:
             self._recorder.pass_time(hours=hours)
             ref = self._recorder.snapshot(*counts)
             with reading(engine) as connection:
-                self.rows += [naive.row_of(ref.seq, each, {}, ref.host) for each in read_counts(connection, ref)]
+                self.rows += [naive.row_of(ref, each, {}) for each in read_counts(connection, ref)]
             self.refs.append(ref)
         self.starts = {ref.seq: ref.start for ref in self.refs}
 

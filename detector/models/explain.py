@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from detector.models.features import Endpoint
 
-_FEATURE_WORDS = {
+FEATURE_WORDS = {
     "inbound": "the direction",
     "address_class": "the kind of address",
     "port_number": "the port",
@@ -91,7 +91,7 @@ def volume(endpoint: Endpoint, *, connects: float, usual: float, period_seconds:
 
 def combination(features: Sequence[str]) -> str:
     """What makes a combination unusual; `features` as FEATURES names them, strangest first."""
-    words = list(dict.fromkeys(_FEATURE_WORDS[feature] for feature in features))
+    words = list(dict.fromkeys(FEATURE_WORDS[feature] for feature in features))
     return "unusual combination: " + ", ".join(words) if words else "unusual combination of what is each usual"
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from detector.config import Models
 from detector.models import isolation_forest, registry, training
 from detector.models.features import FEATURES
 from detector.store import snapshots
 from detector.store.engine import reading, writing
-from detector.store.tables import models
-from tests.builders import START, count
+from detector.store.tables import evidence, models
+from tests.builders import START, Recorder, count, insert_alert, observe, read_counts
 from tests.models.conftest import Watched, trained
 
 if TYPE_CHECKING:
@@ -206,6 +207,75 @@ def test_a_damaged_version_is_not_put_in_force(call: Call, forests: Engine) -> N
     assert result.code == 1
     assert "model 1 of host number 1 was changed since it was stored" in result.err
     assert _in_force(forests) == 2
+
+
+def _scored(engine: Engine) -> None:
+    """A row that novelty found strange, in a snapshot of two, behind an alert."""
+    ref = Recorder(engine, interval=timedelta(minutes=5), now=START + timedelta(hours=12)).snapshot(
+        count("203.0.113.9", 4444, user="mallory", executable="/tmp/x\x1b[2J"), count("10.0.4.3", 22, user="user-3")
+    )
+    with reading(engine) as connection:
+        stored = {each.count.key.user: each.key_id for each in read_counts(connection, ref)}
+    said = {"score": 0.999, "channel": "novelty", "p_novelty": 0.001, "p_volume": 1.0, "explanation": "first contact"}
+    observe(engine, ref, {stored["mallory"]: said, stored["user-3"]: {"score": 0.1, "p_novelty": 0.9, "p_volume": 0.8}})
+    insert_alert(engine, alert_id=1)
+    with writing(engine) as connection:
+        row = {"alert_id": 1, "seq": ref.seq, "key_id": stored["mallory"], "session": 0, "found_seq": ref.seq}
+        connection.execute(insert(evidence).values(**row))
+
+
+@pytest.mark.usefixtures("zone")
+def test_the_strangest_rows_are_explained(call: Call, learnt: Engine) -> None:
+    """Who and where, each channel, what the forest says as a sum, and the closest normal row; safe for a terminal."""
+    assert call("model", "train").code == 0
+    _scored(learnt)
+
+    result = call("model", "explain", "--since", "2026-03-01", "--limit", "1")
+
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    lines = result.lines
+    assert lines[0].startswith("2026-03-02 22:05:00+01:00  bastion-1  ")
+    assert "-> 203.0.113.9:4444" in lines[0]
+    assert lines[1] == "  1 established; score 0.9990"
+    assert lines[2] == "  first contact"
+    assert lines[4:6] == ["    novelty      once in 1,000 h  <- decided", "    volume       at any time"]
+    (head,) = [line for line in lines if line.startswith("  forest 1: isolated in ")]
+    path, mean = map(float, re.findall(r"[0-9]+\.[0-9]+", head))
+    parts = [float(line.split()[0]) for line in lines if re.match(r"    +[+-][0-9]", line)]
+    assert sum(parts) == pytest.approx(mean - path, abs=0.05)
+    (normal,) = [line for line in lines if line.startswith("  closest normal row: ")]
+    assert "/usr/bin/ssh" in normal
+    assert lines[-1].startswith("    differs in ")
+
+
+def test_rows_behind_an_alert_are_explained_as_json(call: Call, learnt: Engine) -> None:
+    """With all that the table has, and the row itself under the names of `query`; without a forest that is null."""
+    _scored(learnt)
+
+    (found,) = json.loads(call("model", "explain", "--alert", "1", "--json").out)
+
+    assert (found["user"], found["channel"], found["p_novelty"]) == ("mallory", "novelty", 0.001)
+    assert found["forest"] is None
+    assert found["closest_normal"]["row"]["executable"] == "/usr/bin/ssh"
+    assert found["closest_normal"]["distance"] > 0
+    assert found["closest_normal"]["differs"]
+    call("model", "train")
+    (found,) = json.loads(call("model", "explain", "--alert", "1", "--json").out)
+    assert {"about", "splits", "seen", "usual"} == set(found["forest"]["parts"][0])
+
+
+def test_what_cannot_be_explained_is_said(call: Call, learnt: Engine) -> None:
+    """Alerts that are not there, rows that were not scored, and two ways of choosing at once."""
+    assert call("model", "explain", "--alert", "9").err == (
+        "detector: there is no alert 9\n  see: detector alerts list\n"
+    )
+    insert_alert(learnt, alert_id=1)
+    assert "no row that was scored is stored behind alert 1" in call("model", "explain", "--alert", "1").err
+    assert call("model", "explain", "--alert", "1", "--user", "x").code == 2
+    nothing = call("model", "explain", "--since", "2026-03-01")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert nothing.err.startswith("nothing that was scored matches")
 
 
 def test_of_several_hosts_one_is_named(call: Call, forests: Engine) -> None:

@@ -377,6 +377,22 @@ class Alert:
     """The first alert of the thread that it belongs to: what the same actor did before; None: it is the first."""
 
 
+class Verdict(StrEnum):
+    """What a person said of an alert."""
+
+    TRUE = "true"
+    """It was right to tell: an attack, or what might have been one."""
+    BENIGN = "benign"
+    """It was a false alert."""
+
+
+class ReviewAnswer(StrEnum):
+    """What a person said of what a host did during its burn-in."""
+
+    ACCEPTED = "accepted"
+    NOT_NORMAL = "not normal"
+
+
 class NotificationState(StrEnum):
     """Where a notification stands in the outbox."""
 

@@ -36,7 +36,8 @@ def benign(
     """Say that what an alert is about is meant to be, and have its rule pass it over.
 
     Shows the narrowest Sigma filter that covers the alert, and writes it into your folder of rules once you agree, as
-    `detector rules tune --from-alert` does; --until ends it. The alert is resolved, and keeps who said so and why.
+    `detector rules tune --from-alert` does; --until ends it. The alert is resolved, and keeps who said so and why; so do the models
+    (`detector model feedback list`).
 
     \b
     Examples:
@@ -44,7 +45,8 @@ def benign(
       detector alerts benign 12 --reason 'a test' --no-filter
     """
     from detector.cli.rules_tune import tune
-    from detector.domain import AlertState
+    from detector.domain import AlertState, Verdict
+    from detector.store import feedback
     from detector.store.answers import BENIGN, add_event, resolve
 
     settings: Settings = ctx.obj
@@ -57,6 +59,7 @@ def benign(
     with changed(settings) as connection:
         alert = find_alert(connection, alert_id)
         add_event(connection, alert_id, BENIGN, author=who, said=why, now=now)
+        feedback.record(connection, alert_id, Verdict.BENIGN, author=who, reason=why, now=now)
         if alert.state is not AlertState.RESOLVED:
             resolve(connection, alert_id, author=who, said=BENIGN, now=now)
     say(f"benign: alert {alert_id}")

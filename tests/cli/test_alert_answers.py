@@ -134,6 +134,8 @@ def test_a_benign_alert_becomes_a_filter(call: Call, alert: int, folder: Path) -
     assert "10.0.4.12" in written.read_text()
     assert _shown(call)["resolved_by"] == "alice"
     assert ("benign", "alice", "the inventory") in _said(call)
+    (told,) = json.loads(call("model", "feedback", "list", "--json").out)
+    assert (told["alert_id"], told["verdict"], told["author"]) == (12, "benign", "alice")
 
 
 def test_a_benign_alert_need_not_become_a_filter(call: Call, alert: int, folder: Path) -> None:

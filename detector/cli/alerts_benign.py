@@ -36,8 +36,8 @@ def benign(
     """Say that what an alert is about is meant to be, and have its rule pass it over.
 
     Shows the narrowest Sigma filter that covers the alert, and writes it into your folder of rules once you agree, as
-    `detector rules tune --from-alert` does; --until ends it. The alert is resolved, and keeps who said so and why; so do the models
-    (`detector model feedback list`).
+    `detector rules tune --from-alert` does; --until ends it. The alert is resolved, and keeps who said so and why; the
+    models learn of it too (`detector model feedback list`).
 
     \b
     Examples:

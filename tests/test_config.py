@@ -218,11 +218,15 @@ def test_local_rules_join_the_shipped_ones() -> None:
             "unknown key channels[0].severity",
             "did you mean min_severity?",
         ),
-        ("[[channels]]\nname = 'a'", "channel 'a' needs either url or url_file", ""),
+        (
+            "[[channels]]\nname = 'a'",
+            "channel 'a' needs either url or url_file or url_env or url_credential",
+            "name exactly one",
+        ),
         (
             "[[channels]]\nname = 'a'\nurl = 'json://x'\nurl_file = '/x'",
-            "channel 'a' needs either url or url_file",
-            "",
+            "channel 'a' needs either url or url_file or url_env or url_credential",
+            "name exactly one",
         ),
         (
             "[[channels]]\nname = 'a'\nurl = 'json://x'\n[[channels]]\nname = 'a'\nurl = 'json://y'",

@@ -99,6 +99,8 @@ class Models(_Section, frozen=True):
     """Observed time before scores are given."""
     false_alerts_per_day: Annotated[float, msgspec.Meta(gt=0, le=24)] = 0.143
     """The most alerts that a host's benign traffic may raise by its scores; .143 is one a week."""
+    most_alerts_per_day: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
+    """The most alerts that the scores of a host may open in a day; what is beyond is held in one more."""
     train_every_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 6.0
     """How often the isolation forest is trained anew, in observed time."""
     train_rows: Annotated[int, msgspec.Meta(ge=256, le=1_000_000)] = 20_000

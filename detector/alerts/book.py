@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
 
-from detector.alerts import capture, channels, events, evidence, held, muting, standing, threads
+from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads
 from detector.alerts.channels import ChannelPolicy
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Incident, incidents
-from detector.alerts.policy import Decision, Timing, decide, is_over, silenced
+from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
 from detector.domain import AlertState
 from detector.store.tables import findings
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from detector.domain import Finding, Learning, SnapshotRef
 
 __all__ = ["AlertBook", "ChannelPolicy"]
+
+MOST_A_DAY = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,21 @@ class AlertBook:
         cooldown: findings with one fingerprint that follow one another within this time are one alert, unless their
             rule has a cooldown of its own.
         timing: how long all else takes.
+        most_a_day: alerts of the rule on scores that are opened of a host in a day: see `cap`.
     """
 
-    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        channels: Sequence[ChannelPolicy],
+        cooldown: timedelta,
+        timing: Timing | None = None,
+        *,
+        most_a_day: int = MOST_A_DAY,
+    ) -> None:
         self._channels = tuple(channels)
         self._cooldown = cooldown
         self._timing = timing or Timing()
+        self._most_a_day = most_a_day
 
     def record(
         self,
@@ -79,6 +90,7 @@ class AlertBook:
         if learning is not None:
             told = [finding for finding in findings if learning.covers(finding.telling.burn_in)]
             held.write(connection, snapshot, [finding for finding in findings if finding not in told])
+        told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
         arrived = incidents(_unrecorded(connection, snapshot, told))
         if arrived:
             self._record(connection, snapshot, arrived)
@@ -161,6 +173,8 @@ class AlertBook:
                 now=snapshot.end,
                 timing=self._timing,
             )
+            if cap.is_digest(incident.fingerprint):
+                decisions[alert_id] = once_a_day(decisions[alert_id])
         telling = {alert_id: after[alert_id] for alert_id, decision in decisions.items() if decision.sends}
         mute = muting.muted(connection, snapshot.host, snapshot.end, telling)
         verdicts = {

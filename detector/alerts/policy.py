@@ -43,6 +43,8 @@ class Decision(StrEnum):
     """Its alert is new: what belongs to it is gathered before it is told."""
     COOLING = "held by cooldown"
     """Its alert was quiet, and has come back soon after it was told."""
+    CAPPED = "beyond the alerts of a day"
+    """So many alerts of the rule on scores were opened that day: it is held in one more, which was told already."""
 
     @property
     def sends(self) -> bool:
@@ -50,7 +52,13 @@ class Decision(StrEnum):
         return self in _SENT
 
 
+_ONCE = frozenset({Decision.GROUPED, Decision.COOLING, Decision.REOPENED, Decision.REPEATED})
 _SENT = frozenset({Decision.OPENED, Decision.RAISED, Decision.GROWN, Decision.REOPENED, Decision.REPEATED})
+
+
+def once_a_day(decision: Decision) -> Decision:
+    """The same of the alert that holds what is beyond a day's alerts: it is told again only when it is worse."""
+    return Decision.CAPPED if decision in _ONCE else decision
 
 
 def silenced(silence_id: int) -> str:

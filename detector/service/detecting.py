@@ -183,7 +183,12 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     return pipeline.Stages(
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
-        alert_book=AlertBook(channels, timedelta(seconds=alerts.cooldown_seconds), timing),
+        alert_book=AlertBook(
+            channels,
+            timedelta(seconds=alerts.cooldown_seconds),
+            timing,
+            most_a_day=settings.models.most_alerts_per_day,
+        ),
     )
 
 

@@ -57,6 +57,9 @@ class AlertBook(Protocol):
     ) -> None:
         """Stores findings, alerts and notifications; `learning` says for how long the host was watched."""
 
+    def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool) -> None:
+        """Does what time alone decides, of a host of which nothing came after `snapshot`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
@@ -145,6 +148,19 @@ def notice_silence(
             return None
         findings = _record_news(connection, last.ref, known, stages)
     return Silence(snapshot=last.ref, findings=findings)
+
+
+def let_pass(engine: Engine, host_id: int, elapsed: timedelta, stages: Stages) -> None:
+    """Does what time alone decides of a host's alerts, if nothing came of it for `elapsed`; else a snapshot does.
+
+    Of a host that should have sent something nobody knows whether it is quiet: its alerts stay open.
+
+    Raises:
+        StoreError: the database is away; it is done next time.
+    """
+    with writing(engine) as connection:
+        if (last := silence.take(connection, host_id)) is not None:
+            stages.alert_book.settle(connection, last.ref, now=last.ref.end + elapsed, quiet=not last.awaited)
 
 
 def notice_refused(engine: Engine, host: str, refused: RulesRefused | None, stages: Stages, *, now: datetime) -> bool:

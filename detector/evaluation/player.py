@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from detector import pipeline
 from detector.alerts.book import AlertBook
-from detector.alerts.grouping import Decision
+from detector.alerts.policy import Decision
 from detector.collector.log_lines import LoggedSnapshot
 from detector.domain import Severity  # noqa: TC001 - msgspec reads the types of fields
 from detector.models.scorer import HostScorer

@@ -1,6 +1,14 @@
 """The database tables, the same on SQLite and Postgres. Every large table is keyed by host first."""
 
-from detector.store.tables.alerted import alert_values, alerts, evidence, findings, notifications
+from detector.store.tables.alerted import (
+    alert_events,
+    alert_silences,
+    alert_values,
+    alerts,
+    evidence,
+    findings,
+    notifications,
+)
 from detector.store.tables.captured import (
     connection_keys,
     destination_names,
@@ -40,6 +48,8 @@ from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
 
 __all__ = [
+    "alert_events",
+    "alert_silences",
     "alert_values",
     "alert_verdicts",
     "alerts",

@@ -90,6 +90,8 @@ class Models(Section, frozen=True):
     """Observed time before scores are given."""
     false_alerts_per_day: Annotated[float, msgspec.Meta(gt=0, le=24)] = 0.143
     """The most alerts that a host's benign traffic may raise by its scores; .143 is one a week."""
+    most_alerts_per_day: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
+    """The most alerts that the scores of a host may open in a day; what is beyond is held in one more."""
     train_every_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 6.0
     """How often the isolation forest is trained anew, in observed time."""
     train_rows: Annotated[int, msgspec.Meta(ge=256, le=1_000_000)] = 20_000
@@ -110,6 +112,14 @@ class Alerts(Section, frozen=True):
     cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
     """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
     otherwise."""
+    group_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """A new alert is told after this time, with what belongs to it by then."""
+    repeat_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """An alert that goes on is told again after this time. 0: it is not."""
+    resolve_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=30 * 86400)] = 900.0
+    """An alert is resolved when it was quiet for this time, or for its cooldown if that is shorter."""
+    thread_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """Alerts of one actor that follow one another within this time are one thread. 0: none are."""
 
 
 class Channel(Section, frozen=True):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from detector.config_section import Section
 from detector.config_wording import nearest
-from detector.domain import Severity
+from detector.domain import Severity  # noqa: TC001 - msgspec looks it up
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("alert_id", type=click.IntRange(1, 2**63 - 1), metavar="ALERT")
-@click.option(
-    "--at", type=Moment(), help="For routes with hours or weekdays; else when it was last active."
-)
+@click.option("--at", type=Moment(), help="For routes with hours or weekdays; else when it was last active.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def route(settings: Settings, /, alert_id: int, at: datetime | None, *, as_json: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from detector.alerts.accounts import accounts_in
 from detector.alerts.routing import ChannelPolicy, Routed, Router
 from detector.domain import Severity
 from detector.notify.channels import CONSOLE
-from detector.alerts.accounts import accounts_in
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
-from detector.store import damage
-from detector.store.chosen import one_of
+from detector.store import bulk, damage
 from detector.store.moments import microseconds
 from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
     # With seq, end (in microseconds) and content, and counts also with how many rows there are.
     Packed = Any
 
-# Of snapshots with few rows.
+# Of snapshots with few rows; and before it is known how many they have.
 _PAGE = 2_000
-_FIRST_PAGE = 200
+_FIRST_PAGE = 500
 _MOST_SAID = 10_000
 
 OBSERVED = tuple(NO_OBSERVATION)
@@ -139,8 +138,8 @@ class Reader:
         first, last = span
         known: dict[bytes, bool] = {}
         while first <= last:
-            page = self._packed(packed_observations, _PAGE, packed_observations.c.seq.between(first, last))
-            first = page[-1].seq + 1 if len(page) == _PAGE else last + 1
+            page = self._packed(packed_observations, _FIRST_PAGE, packed_observations.c.seq.between(first, last))
+            first = page[-1].seq + 1 if len(page) == _FIRST_PAGE else last + 1
             wanted = set()
             for row in page:
                 try:
@@ -155,8 +154,8 @@ class Reader:
                     continue
                 if known[said]:
                     wanted.add(row.seq)
-            here = one_of(self.connection, packed_counts.c.seq, wanted)
-            yield first - 1, self._packed(packed_counts, _PAGE, here) if wanted else []
+            here = bulk.among(self.connection, packed_counts.c.seq, wanted)
+            yield first - 1, self._packed(packed_counts, _FIRST_PAGE, here) if wanted else []
 
     def _packed(self, table: Table, most: int, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
         here = table.c
@@ -196,7 +195,9 @@ class Reader:
         """
         numbers, firsts = np.unique(which, return_index=True)
         seqs = [page[each].seq for each in numbers.tolist()]
-        said = self._packed(packed_observations, len(seqs), one_of(self.connection, packed_observations.c.seq, seqs))
+        said = self._packed(
+            packed_observations, len(seqs), bulk.among(self.connection, packed_observations.c.seq, seqs)
+        )
         contents = {(each.seq, each.end): each.content for each in said}
         there: list[int] = []
         found: list[Said] = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_heartbeat import Heartbeat, check_heartbeat
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
@@ -178,6 +179,7 @@ class Settings(Section, frozen=True):
     rules: Rules = Rules()
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
+    heartbeat: Heartbeat = Heartbeat()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
@@ -359,6 +361,7 @@ def _check(settings: Settings, source: str) -> None:
                 hint="choose another name",
             )
         seen.add(channel.name)
+    check_heartbeat(settings.heartbeat, source)
     check_routes(settings.routes, {each.name: each.min_severity for each in settings.channels}, source)
 
 

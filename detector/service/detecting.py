@@ -15,6 +15,7 @@ from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
+from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
@@ -88,7 +89,12 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     delivery = Thread(target=_delivery(settings, engine, stop, report).run, name="delivery", daemon=True)
     keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
     training = Thread(target=Training(engine, settings.models, stop, report).run, name="training", daemon=True)
-    for thread in (delivery, keeping, training):
+    threads = [delivery, keeping, training]
+    if address := settings.heartbeat.address:
+        # If this ends by itself nobody has to be told here: somebody else waits for its sign.
+        beating = Beating(engine, settings.heartbeat, address, stop, report)
+        threads.append(Thread(target=beating.run, name="heartbeat", daemon=True))
+    for thread in threads:
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch = SilenceWatch()

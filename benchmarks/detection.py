@@ -68,11 +68,13 @@ class HostFigures:
     episodes: tuple[Episode, ...]
 
 
-def run_host(name: str, connects: list[Connect], attacks: Mapping[str, list[Connect]], seconds: int) -> HostFigures:
+def run_host(
+    name: str, connects: list[Connect], attacks: Mapping[str, list[Connect]], seconds: int, *, with_forest: bool = True
+) -> HostFigures:
     """Plays one host's history, its benign second half, and every attack at every offset."""
     first, last, middle = connects[0].at, connects[-1].at, connects[len(connects) // 2].at
     split = int((middle - first) // seconds)
-    replay = Replay(name, first, seconds, burn_in_seconds=split * seconds)
+    replay = Replay(name, first, seconds, burn_in_seconds=split * seconds, with_forest=with_forest)
     end = replay.interval(last) + 1
     replay.play(connects, range(split))
     usual = Counter((each.address, each.port) for each in connects if each.at < middle)
@@ -176,12 +178,15 @@ class Result:
         return high / self.days
 
 
-def run(data: Path, seconds: int) -> Result:
-    """Runs the protocol for one snapshot length."""
+def run(data: Path, seconds: int, *, with_forest: bool = True) -> Result:
+    """Runs the protocol for one snapshot length, with the isolation forest or without."""
     hosts, attacks = load(data)
     return Result(
         seconds=seconds,
-        hosts={name: run_host(name, connects, attacks, seconds) for name, connects in hosts.items()},
+        hosts={
+            name: run_host(name, connects, attacks, seconds, with_forest=with_forest)
+            for name, connects in hosts.items()
+        },
     )
 
 
@@ -247,11 +252,12 @@ def main() -> int:
     """Prints the figures attack by attack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", default="300,60", help="snapshot lengths")
+    parser.add_argument("--without-forest", action="store_true", help="leave the isolation forest out")
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     if _at_hand(arguments.data):
         for seconds in map(int, arguments.seconds.split(",")):
-            _print(run(arguments.data, seconds))
+            _print(run(arguments.data, seconds, with_forest=not arguments.without_forest))
     return 0
 
 

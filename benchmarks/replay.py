@@ -39,17 +39,20 @@ class Row:
 class Replay:
     """A host's connects, written and scored snapshot by snapshot in a database in memory."""
 
-    def __init__(self, host: str, first: float, seconds: int, burn_in_seconds: float) -> None:
-        self._host, self._first, self._seconds = host, first, seconds
+    def __init__(
+        self, host: str, first: float, seconds: int, burn_in_seconds: float, *, with_forest: bool = True
+    ) -> None:
+        self._host, self._first, self._seconds, self._with_forest = host, first, seconds, with_forest
         self._settings = Models(burn_in_hours=burn_in_seconds / 3600)
         self._engine: Engine = open_store("sqlite://")
         self._writer = SnapshotWriter(host)
-        self._scorer = HostScorer(self._settings)
+        self._scorer = HostScorer(self._settings, trains=with_forest)
         metadata.create_all(self._engine)
 
     def copy(self) -> Replay:
         """Another one that stands where this one does."""
-        other = Replay(self._host, self._first, self._seconds, self._settings.burn_in_hours * 3600)
+        burn_in = self._settings.burn_in_hours * 3600
+        other = Replay(self._host, self._first, self._seconds, burn_in, with_forest=self._with_forest)
         with self._engine.connect() as source, other._engine.connect() as target:
             driver: Any = source.connection.driver_connection
             driver.backup(target.connection.driver_connection)

@@ -12,8 +12,7 @@ from rich.table import Table
 _NOT_BENCHMARKS = {
     "__main__",
     "figures",
-    "captures",
-    "replay",
+    "stress",
     "traffic",
     "watchers",
     "nothing",

@@ -12,49 +12,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
-
-from benchmarks.detection import DATA
+from benchmarks.detection import DATA, at_hand, cases
 from benchmarks.figures import Figure
-from detector import pipeline, shipped
-from detector.alerts.book import AlertBook
-from detector.collector.log_files import LogFile, source_digest
-from detector.collector.log_lines import Tally
-from detector.collector.zeek import read_connections
-from detector.collector.zeek_host import HostLog, of_networks
+from detector import shipped
+from detector.alerts.grouping import Decision
 from detector.config import Models
-from detector.models.scorer import HostScorer
+from detector.evaluation.player import Player
 from detector.ruleset.load import load_rules
-from detector.service.importing import LogImport
-from detector.store.engine import open_store, reading
-from detector.store.imports import Source
-from detector.store.migrating import upgrade
-from detector.store.tables import alerts, snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from sqlalchemy import Engine
-
+    from detector.evaluation.cases import Host
     from detector.ruleset.evaluate import RuleSet
 
 _COOLDOWN = timedelta(hours=1)
 _DAY_SECONDS = 86_400
 _BURN_IN_SHARE = 0.25
-_HOSTS = {
-    "rita_vps": ("rita_vps/*/conn.*.gz", "64.225.56.201/32"),
-    "ubuntu_vm": ("ubuntu_vm/conn.log*", "192.168.1.109/32"),
-    "desktop_008": ("desktop_008/conn.log*", "147.32.81.167/32"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,44 +51,22 @@ def run(data: Path, rules: Path, seconds: int = 60) -> dict[str, HostRates]:
     loaded = load_rules([rules])
     for fault in loaded.faults:
         print(fault, file=sys.stderr)
-    return {
-        host: _detected(sorted(data.glob(pattern)), host, network, loaded.ruleset, seconds)
-        for host, (pattern, network) in _HOSTS.items()
-    }
+    return {host.name: _detected(host, loaded.ruleset, seconds) for host in cases(data, everything=True).hosts}
 
 
-def _detected(paths: Sequence[Path], host: str, network: str, ruleset: RuleSet, seconds: int) -> HostRates:
-    with tempfile.TemporaryDirectory() as folder:
-        engine = open_store(f"sqlite:///{folder}/{host}.db")
-        upgrade(engine)
-        _import(engine, paths, host, network, seconds)
-        with reading(engine) as connection:
-            start, end = connection.execute(select(func.min(snapshots.c.start), func.max(snapshots.c.end))).one()
-        burn_in = Models(burn_in_hours=_BURN_IN_SHARE * (end - start).total_seconds() / 3600)
-        stages = pipeline.Stages(scorer=HostScorer(burn_in), ruleset=ruleset, alert_book=AlertBook([], _COOLDOWN))
-        (host_id,) = pipeline.hosts_behind(engine)
-        while pipeline.detect_next(engine, host_id, stages) is not None:
-            pass
-        with reading(engine) as connection:
-            counted = Counter(connection.scalars(select(alerts.c.rule_title)))
-        engine.dispose()
-    return HostRates(days=(end - start).total_seconds() / _DAY_SECONDS, alerts=counted)
-
-
-def _import(engine: Engine, paths: Sequence[Path], host: str, network: str, seconds: int) -> None:
-    tally = Tally()
-    with ExitStack() as stack:
-        files = [stack.enter_context(LogFile(str(path))) for path in paths]
-        digest = source_digest(files)
-        own = of_networks([ip_network(network)])
-        log = HostLog(read_connections(files, tally), tally, host=host, own=own, interval_seconds=seconds)
-        LogImport(engine, Source(digest=digest, format="zeek", name="", options=""), live_host="").run(log.snapshots())
+def _detected(host: Host, ruleset: RuleSet, seconds: int) -> HostRates:
+    snapshots = host.snapshots(seconds)
+    length = (snapshots[-1].end - snapshots[0].start).total_seconds()
+    player = Player(Models(burn_in_hours=_BURN_IN_SHARE * length / 3600), ruleset, _COOLDOWN)
+    played = player.play(snapshots)
+    player.close()
+    alerts = Counter(each.rule for each in played.found if each.decision is Decision.OPENED)
+    return HostRates(days=length / _DAY_SECONDS, alerts=alerts)
 
 
 def measure(data: Path = DATA) -> Iterator[Figure]:
     """Alerts per host and day of each rule that gave any; without the captures there is nothing to measure."""
-    if not (data / "rita_vps").is_dir():
-        print(f"rule_rates: no captures at {data}; nothing measured", file=sys.stderr)
+    if not at_hand(data):
         return
     rates = run(data, shipped.folder("rules"))
     days = sum(each.days for each in rates.values())

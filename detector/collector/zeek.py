@@ -27,6 +27,9 @@ _LAST_SECOND = 4_102_444_800.0
 _MAX_PORT = 65_535
 _REQUIRED = ("ts", "id.orig_h", "id.resp_h", "id.resp_p", "proto", "conn_state", "history")
 _HEADER = "#fields"
+# Who labels logs appends these, some under the second name, some all in the last column, with three spaces between.
+_LABEL, _DETAILED_LABEL = ("label",), ("detailed-label", "detailedlabel")
+_JOINED = "   "
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 OUTCOMES = {
@@ -51,6 +54,9 @@ class Connection(NamedTuple):
     """Of the end that answered; for ICMP a code."""
     state: str
     history: str
+    label: str = ""
+    """What somebody called it ("Malicious"); of logs that are labelled."""
+    detailed_label: str = ""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -77,6 +83,10 @@ class _Row(msgspec.Struct):
     id_resp_p: int | None = None
     conn_state: str | None = None
     history: str | None = None
+    # Not of Zeek: they may hold anything.
+    label: object = None
+    detailed_label: object = msgspec.field(default=None, name="detailed-label")
+    detailedlabel: object = None
 
 
 def read_connections(files: Sequence[LogFile], tally: Tally) -> Iterator[Connection]:
@@ -107,6 +117,8 @@ class _Reader:
         self._separator, self._unset, self._empty = "\t", "-", "(empty)"
         self._width = 0
         self._columns: tuple[int, ...] = ()
+        self._labels: tuple[int | None, int | None] = (None, None)
+        self._joined = False
 
     def read(self, line: bytes) -> Connection | None:
         """None for a line of a header."""
@@ -122,7 +134,14 @@ class _Reader:
         if len(cells) != self._width:
             raise LineError(f"{len(cells)} columns, #fields has {self._width}; is the line cut?")
         ts, orig, resp, port, protocol, state, history = [cells[column] for column in self._columns]
-        return _connection(ts, orig, resp, port, protocol, self._plain(state), self._plain(history))
+        labels = () if self._labels == (None, None) else self._labelled(cells)
+        return _connection(ts, orig, resp, port, protocol, self._plain(state), self._plain(history), *labels)
+
+    def _labelled(self, cells: list[str]) -> Iterator[str]:
+        if self._joined:
+            cells = [*cells[:-1], *cells[-1].split(_JOINED)]
+        for column in self._labels:
+            yield self._plain(cells[column]) if column is not None and column < len(cells) else ""
 
     def _plain(self, text: str) -> str:
         return "" if text in (self._unset, self._empty) else text
@@ -151,6 +170,9 @@ class _Reader:
                     f"{self._name}: #fields lacks {', '.join(missing)}", hint="name a conn.log that holds these columns"
                 )
             self._columns, self._width = tuple(fields.index(each) for each in _REQUIRED), len(fields)
+            *others, last = fields
+            names = [*others, *last.split(_JOINED)]
+            self._labels, self._joined = (_place(names, _LABEL), _place(names, _DETAILED_LABEL)), _JOINED in last
 
     def _from_json(self, line: bytes) -> Connection:
         try:
@@ -165,11 +187,25 @@ class _Reader:
         port = row.id_resp_p if row.resp_p is None else row.resp_p
         if orig is None or resp is None or port is None:
             raise LineError("no id.orig_h, id.resp_h or id.resp_p; write the fields as Zeek's conn.log has them")
-        return _connection(row.ts, orig, resp, port, row.proto, row.conn_state or "", row.history or "")
+        detailed = row.detailed_label or row.detailedlabel
+        labels = [each if isinstance(each, str) else "" for each in (row.label, detailed)]
+        return _connection(row.ts, orig, resp, port, row.proto, row.conn_state or "", row.history or "", *labels)
+
+
+def _place(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    return next((names.index(each) for each in wanted if each in names), None)
 
 
 def _connection(
-    ts: float | str, orig: str, resp: str, port: int | str, protocol: str, state: str, history: str
+    ts: float | str,
+    orig: str,
+    resp: str,
+    port: int | str,
+    protocol: str,
+    state: str,
+    history: str,
+    label: str = "",
+    detailed_label: str = "",
 ) -> Connection:
     at = ts if isinstance(ts, float) else _seconds(ts)
     # False of what is not a number as well.
@@ -181,7 +217,8 @@ def _connection(
         port = int(port)
     if not 0 <= port <= _MAX_PORT:
         raise LineError(f"id.resp_p {shown(str(port))} is not a port; write 0 to {_MAX_PORT}")
-    return Connection(at, protocol, _address("id.orig_h", orig), _address("id.resp_h", resp), port, state, history)
+    ends = _address("id.orig_h", orig), _address("id.resp_h", resp)
+    return Connection(at, protocol, *ends, port, state, history, label, detailed_label)
 
 
 def _address(name: str, text: str) -> str:

@@ -44,7 +44,7 @@ def _attack() -> ConnectionCount:
 @pytest.fixture
 def regular(sqlite_engine: Engine) -> Watched:
     """A host after five regular days, three of them burn-in."""
-    settings = Models(burn_in_hours=72, train_every_hours=720, false_alerts_per_day=0.25)
+    settings = Models(burn_in_hours=72, train_every_hours=720)
     watched = Watched(sqlite_engine, settings, interval=timedelta(hours=1))
     for _ in range(24 * 5):
         watched.snapshot(*_habits())
@@ -53,8 +53,7 @@ def regular(sqlite_engine: Engine) -> Watched:
 
 def test_a_combination_that_no_other_channel_sees_is_caught(regular: Watched) -> None:
     """Person, program, account, place and port are each met every hour. Only the forest sees that they never met, and
-    by it alone the row is unusual by the promise of an alert in four days; what is usual is not. More history allows
-    for more seldom ones.
+    by it alone the row is what five days of history can hold no more than once in two; what is usual is not.
     """
     *usual, strange = sorted(regular.would_say(*_habits(), _attack()), key=lambda each: each.key_id)
     assert strange.p_forest is not None
@@ -64,11 +63,11 @@ def test_a_combination_that_no_other_channel_sees_is_caught(regular: Watched) ->
     assert strange.p_volume is not None
     assert strange.p_volume > 0.1
     assert strange.channel == "forest"
-    assert strange.unusual
+    assert strange.score is not None
+    assert strange.score > 0.98
     assert strange.explanation is not None
     assert strange.explanation.startswith("unusual combination: ")
     assert "the user with this executable" in strange.explanation
-    assert not any(each.unusual for each in usual)
     assert min(each.p_forest or 1.0 for each in usual) > 0.05
 
 

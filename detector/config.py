@@ -121,6 +121,14 @@ class Alerts(_Section, frozen=True):
     cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
     """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
     otherwise."""
+    group_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """A new alert is told after this time, with what belongs to it by then."""
+    repeat_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """An alert that goes on is told again after this time. 0: it is not."""
+    resolve_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=30 * 86400)] = 900.0
+    """An alert is resolved when it was quiet for this time, or for its cooldown if that is shorter."""
+    thread_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """Alerts of one actor that follow one another within this time are one thread. 0: none are."""
 
 
 class Channel(_Section, frozen=True):

@@ -39,8 +39,8 @@ class RuleSet(Protocol):
     """Decides what deserves a person."""
 
     @property
-    def looks_back(self) -> timedelta:
-        """How far before a snapshot's end the rows are that rules look at."""
+    def needs(self) -> recent.Needed:
+        """Which rows of past snapshots rules look at."""
 
     def prepare(self, connection: Connection) -> None:
         """Puts what the rules compare with into the database, if it is not there."""
@@ -117,10 +117,10 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
             packed, unreadable = None, snapshots.count_as_lost(connection, snapshot)
         counts = snapshots.stored_counts(connection, host_id, packed) if packed else []
         observed, learning = stages.scorer.score(connection, snapshot, counts)
-        recent.advance(connection, snapshot, packed, stages.ruleset.looks_back)
+        stages.ruleset.prepare(connection)
+        recent.advance(connection, snapshot, packed, stages.ruleset.needs)
         if packed:
             observations.write(connection, snapshot, packed, observed)
-        stages.ruleset.prepare(connection)
         findings = stages.ruleset.evaluate(connection, snapshot)
         stages.alert_book.record(connection, snapshot, findings, learning)
         snapshots.advance_cursor(connection, snapshot)

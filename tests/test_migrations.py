@@ -117,6 +117,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "list_ranges",
         "rule_faults",
         "held_findings",
+        "kept_windows",
         "noted_fields",
         "seen_terms",
         "usual_counts",

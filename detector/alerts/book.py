@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, insert, select
 
 from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads
-from detector.alerts.channels import ChannelPolicy
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Incident, incidents
 from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
+from detector.alerts.routing import ChannelPolicy, Router
 from detector.domain import AlertState
 from detector.store.tables import findings
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from detector.alerts.standing import Standing
+    from detector.config_routes import Route
     from detector.domain import Finding, Learning, SnapshotRef
 
 __all__ = ["AlertBook", "ChannelPolicy"]
@@ -52,6 +53,7 @@ class AlertBook:
             rule has a cooldown of its own.
         timing: how long all else takes.
         most_a_day: alerts of the rule on scores that are opened of a host in a day: see `cap`.
+        routes: which alerts go to which channels.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class AlertBook:
         timing: Timing | None = None,
         *,
         most_a_day: int = MOST_A_DAY,
+        routes: Sequence[Route] = (),
     ) -> None:
-        self._channels = tuple(channels)
+        self._router = Router(tuple(channels), tuple(routes))
         self._cooldown = cooldown
         self._timing = timing or Timing()
         self._most_a_day = most_a_day
@@ -133,7 +136,7 @@ class AlertBook:
             if settled is not state:
                 after[alert_id] = settled
         standing.write(connection, after)
-        channels.write(connection, self._channels, told, now)
+        channels.write(connection, self._router, snapshot.host, told, now)
         events.write(connection, happened)
 
     def _record(self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident]) -> None:
@@ -193,7 +196,7 @@ class AlertBook:
         told = {
             alert_id: (after[alert_id], verdict.decision) for alert_id, verdict in verdicts.items() if verdict.sends
         }
-        channels.write(connection, self._channels, told, snapshot.end)
+        channels.write(connection, self._router, snapshot.host, told, snapshot.end)
         events.write(connection, [events.Event(alert_id=each, at=snapshot.end, kind=events.REOPENED) for each in back])
 
     def _threads(

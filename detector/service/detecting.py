@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
-from detector.notify.channels import CONSOLE, open_channels
+from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
@@ -165,14 +165,11 @@ class _Refused:
 
 def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     """The stages of detection as configured."""
-    from detector.alerts.book import AlertBook, ChannelPolicy
+    from detector.alerts.book import AlertBook
     from detector.alerts.policy import Timing
-    from detector.domain import Severity
     from detector.models.scorer import HostScorer
+    from detector.service.routes import channel_policies
 
-    channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
-    if settings.notify.console:
-        channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
     alerts = settings.alerts
     timing = Timing(
         group_wait=timedelta(seconds=alerts.group_wait_seconds),
@@ -184,10 +181,11 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
         alert_book=AlertBook(
-            channels,
+            channel_policies(settings),
             timedelta(seconds=alerts.cooldown_seconds),
             timing,
             most_a_day=settings.models.most_alerts_per_day,
+            routes=settings.routes,
         ),
     )
 

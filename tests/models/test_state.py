@@ -56,7 +56,7 @@ def test_a_state_comes_back(engine: Engine) -> None:
 def test_what_was_learnt_survives_the_migration(engine: Engine) -> None:
     """Down and up again, what the older schema has a column for is kept; the rest begins anew."""
     expected = _filled(engine)
-    downgrade(engine, "0015")
+    downgrade(engine, "0017")
     with reading(engine) as connection:
         pair = connection.execute(text("SELECT * FROM model_subjects WHERE kind = 'pair'")).mappings().one()
         assert pair["mean"] == expected["pair"]["mean"]

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0016"
-down_revision: str | None = "0015"
+revision: str = "0018"
+down_revision: str | None = "0017"
 
 CHANNELS = ("actor", "host_volume", "failures", "fan_out", "port_sweep", "beacon", "hour", "evidence")
 WIDE = (

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
-from detector.config_wording import CHANNEL_NAME, HOST, example, expectation, nearest
+from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
+from detector.config_wording import CHANNEL_NAME, HOST, VARIABLE, example, expectation, nearest
 from detector.domain import Severity
 from detector.errors import ConfigError
 
@@ -98,6 +99,8 @@ class Models(_Section, frozen=True):
     """Observed time before scores are given."""
     false_alerts_per_day: Annotated[float, msgspec.Meta(gt=0, le=24)] = 0.143
     """The most alerts that a host's benign traffic may raise by its scores; .143 is one a week."""
+    most_alerts_per_day: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
+    """The most alerts that the scores of a host may open in a day; what is beyond is held in one more."""
     train_every_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 6.0
     """How often the isolation forest is trained anew, in observed time."""
     train_rows: Annotated[int, msgspec.Meta(ge=256, le=1_000_000)] = 20_000
@@ -128,19 +131,25 @@ class Channel(_Section, frozen=True):
     """The apprise address (slack://…, mailto://…). It is a secret: keep the file at mode 0600 or use `url_file`."""
     url_file: str = ""
     """A file (mode 0600) that holds the address, in place of `url`."""
+    url_env: Annotated[str, msgspec.Meta(pattern=VARIABLE)] = ""
+    """An environment variable that holds it."""
+    url_credential: str = ""
+    """The name of a systemd credential (LoadCredential=) that holds it."""
     min_severity: Severity = Severity.LOW
     """Alerts below this are not sent here."""
+    messages_per_minute: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 20
+    """The most messages; when more alerts wait, one message tells of several. 0: no limit."""
+    messages_per_hour: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 200
+    """The same."""
 
     @property
     def address(self) -> str:
         """The apprise address.
 
         Raises:
-            ConfigError: `url_file` cannot be read or is readable by others.
+            ConfigError: the file, variable or credential that holds it cannot be read, or others can read it.
         """
-        if self.url_file:
-            return read_secret(Path(self.url_file), f"channel {self.name!r}: url_file")
-        return self.url
+        return read_address(self, f"channel {self.name!r}")
 
 
 class Notify(_Section, frozen=True):
@@ -211,25 +220,6 @@ class Settings(_Section, frozen=True):
         local = SYSTEM_FILE.parent / "rules"
         more = (local,) if _exists(local) else ()
         return (shipped.folder("rules"), *more)
-
-
-def read_secret(path: Path, key: str) -> str:
-    """The stripped content of a file that only its owner (and group) may read.
-
-    Raises:
-        ConfigError: unreadable, empty, or open to everyone; the content is never shown.
-    """
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
-        raise ConfigError(f"{key}: {path}: {reason}") from None
-    if mode & 0o007:
-        raise ConfigError(f"{key}: {path} can be read by everyone", hint=f"chmod 0600 {path}")
-    if not text:
-        raise ConfigError(f"{key}: {path} is empty")
-    return text
 
 
 def default_file(environ: Mapping[str, str]) -> Path | None:
@@ -358,8 +348,15 @@ def _check(settings: Settings, source: str) -> None:
             raise ConfigError(f"{source}: two channels are named {channel.name!r}", hint="give each its own name")
         if channel.name == "console":
             raise ConfigError(f"{source}: the channel name 'console' is taken", hint="see notify.console")
-        if bool(channel.url) == bool(channel.url_file):
-            raise ConfigError(f"{source}: channel {channel.name!r} needs either url or url_file")
+        if len(named_sources(channel)) != 1:
+            raise ConfigError(
+                f"{source}: channel {channel.name!r} needs either {' or '.join(SOURCES)}", hint="name exactly one"
+            )
+        if channel.url_env.startswith(_PREFIX):
+            raise ConfigError(
+                f"{source}: channel {channel.name!r}: url_env begins with {_PREFIX}, as settings do",
+                hint="choose another name",
+            )
         seen.add(channel.name)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CHANNEL_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}\Z"
 HOST = r"^[^\x00-\x20\x7f-\xa0\ud800-\udfff]{0,253}\Z"
+VARIABLE = r"^([A-Za-z_][A-Za-z0-9_]{0,254})?\Z"
 
 _MEANINGS = {
     "`object`": "a table",
@@ -19,6 +20,7 @@ _MEANINGS = {
     "`int`": "a whole number",
     "`bool`": "true or false",
     f"matching regex {CHANNEL_NAME!r}": "of at most 32 of a-z, 0-9, - and _",
+    f"matching regex {VARIABLE!r}": "of letters, digits and _",
     f"matching regex {HOST!r}": "of at most 253 characters, none of them a space or control character",
 }
 

@@ -355,6 +355,22 @@ class Alert:
     explanations: tuple[str, ...]
 
 
+class Verdict(StrEnum):
+    """What a person said of an alert."""
+
+    TRUE = "true"
+    """It was right to tell: an attack, or what might have been one."""
+    BENIGN = "benign"
+    """It was a false alert."""
+
+
+class ReviewAnswer(StrEnum):
+    """What a person said of what a host did during its burn-in."""
+
+    ACCEPTED = "accepted"
+    NOT_NORMAL = "not normal"
+
+
 class NotificationState(StrEnum):
     """Where a notification stands in the outbox."""
 
@@ -378,3 +394,21 @@ class Notification:
     next_attempt_at: datetime
     delivered_at: datetime | None
     last_error: str | None
+    """What the last attempt failed with, also after a later one did not."""
+    failed_at: datetime | None = None
+    """When it did."""
+    leased_until: datetime | None = None
+    """It is being sent; should that not end by then, it was left behind, and is sent anew."""
+    digest_id: int | None = None
+    """It was told together with others, of which this is the first; None: in a message of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What a channel has before it, and what it was sent."""
+
+    waiting: int
+    """Notifications that could be sent now."""
+    last_minute: int
+    """Messages; one that tells of several notifications is one."""
+    last_hour: int

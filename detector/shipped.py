@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+ANOMALY_RULE = "c95595ee-32d8-4fea-a219-fc68ae874f65"
+"""The id of the shipped rule that tells of what is unusual by its score, and of one's own rule in its place."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -178,9 +178,9 @@ def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, 
         observations.write(connection, ref, packed, observed)
 
 
-def insert_alert(engine: Engine, **more: Any) -> None:
-    """Writes an alert of the first host, as it might stand there; columns by name."""
-    values = {
+def alert_values(**more: Any) -> dict[str, Any]:
+    """The columns of an alert of the first host, as it might stand there; others by name."""
+    return {
         "host_id": 1,
         "fingerprint": "f" * 32,
         "rule_id": "0b1c",
@@ -197,8 +197,12 @@ def insert_alert(engine: Engine, **more: Any) -> None:
         "explanations": [[2.5, "never seen before"]],
         "notified_magnitude": 1,
     } | more
+
+
+def insert_alert(engine: Engine, **more: Any) -> None:
+    """Writes such an alert."""
     with writing(engine) as connection:
-        connection.execute(insert(alerts).values(**values))
+        connection.execute(insert(alerts).values(**alert_values(**more)))
 
 
 def stored(engine: Engine, ref: SnapshotRef) -> list[StoredCount]:

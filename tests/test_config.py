@@ -214,11 +214,15 @@ def test_local_rules_join_the_shipped_ones() -> None:
             "unknown key channels[0].severity",
             "did you mean min_severity?",
         ),
-        ("[[channels]]\nname = 'a'", "channel 'a' needs either url or url_file", ""),
+        (
+            "[[channels]]\nname = 'a'",
+            "channel 'a' needs either url or url_file or url_env or url_credential",
+            "name exactly one",
+        ),
         (
             "[[channels]]\nname = 'a'\nurl = 'json://x'\nurl_file = '/x'",
-            "channel 'a' needs either url or url_file",
-            "",
+            "channel 'a' needs either url or url_file or url_env or url_credential",
+            "name exactly one",
         ),
         (
             "[[channels]]\nname = 'a'\nurl = 'json://x'\n[[channels]]\nname = 'a'\nurl = 'json://y'",
@@ -474,4 +478,4 @@ def test_the_documented_limits_are_those_that_hold() -> None:
                 comment = example[: example.index(f"\n{key} = ")].rsplit("\n\n", 1)[-1]
                 assert words in comment.lower().replace("\n# ", " ")
                 checked += 1
-    assert checked == 18
+    assert checked == 19

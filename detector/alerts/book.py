@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
 
-from detector.alerts import capture, evidence, held, standing
+from detector.alerts import cap, capture, evidence, held, standing
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import Decision, Incident, decide, incidents
 from detector.domain import NotificationState, Severity
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from detector.alerts.standing import Standing
     from detector.domain import Finding, Learning, SnapshotRef
 
+MOST_A_DAY = 5
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,11 +44,13 @@ class AlertBook:
         channels: where alerts go.
         cooldown: findings with one fingerprint that follow one another within this time are one alert, unless their
             rule has a cooldown of its own.
+        most_a_day: alerts of the rule on scores that are opened of a host in a day: see `cap`.
     """
 
-    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta) -> None:
+    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta, *, most_a_day: int = MOST_A_DAY) -> None:
         self._channels = tuple(channels)
         self._cooldown = cooldown
+        self._most_a_day = most_a_day
 
     def record(
         self,
@@ -70,6 +73,7 @@ class AlertBook:
         if learning is not None:
             told = [finding for finding in findings if learning.covers(finding.telling.burn_in)]
             held.write(connection, snapshot, [finding for finding in findings if finding not in told])
+        told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
         arrived = incidents(_unrecorded(connection, snapshot, told))
         if not arrived:
             return
@@ -106,6 +110,8 @@ class AlertBook:
                 told_magnitude=state.notified_magnitude,
                 magnitude=magnitude,
             )
+            if cap.is_digest(incident.fingerprint) and not decisions[alert_id].sends:
+                decisions[alert_id] = Decision.CAPPED
             sends = decisions[alert_id].sends
             after[alert_id] = self._told(grown, magnitude, snapshot, incident) if sends else grown
 

@@ -34,11 +34,13 @@ class Decision(StrEnum):
     """Its alert has grown to ten times what was last told."""
     GROUPED = "grouped"
     """It belongs to an alert that was told already."""
+    CAPPED = "beyond the alerts of a day"
+    """So many alerts of the rule on scores were opened that day: it is held in one more, which was told already."""
 
     @property
     def sends(self) -> bool:
         """Whether people are told."""
-        return self is not Decision.GROUPED
+        return self not in (Decision.GROUPED, Decision.CAPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,7 @@ def _print_decisions(decided: Sequence[Decision]) -> None:
 
 def _print_notifications(sent: Sequence[Notification]) -> None:
     columns = (
+        Column("number", align="right"),
         Column("channel", fold=True),
         Column("why", fold=True),
         Column("state"),
@@ -181,9 +182,10 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
         columns,
         (
             (
+                str(each.notification_id),
                 each.channel,
                 each.reason,
-                each.state.value,
+                each.state.value + (f" (in one message, with {each.digest_id})" if each.digest_id else ""),
                 str(each.attempts),
                 local(each.delivered_at or max(each.created_at, each.next_attempt_at)),
                 each.last_error or "-",

@@ -152,7 +152,7 @@ def in_common(group: Mapping[str, Scalar]) -> str:
 def looked_in_words(looked: Looked, wanted: Wanted) -> Iterator[str]:
     """How far a back-test has looked, and what it could not see."""
     if looked.start is None or looked.end is None:
-        yield "there are no snapshots of that time"
+        yield f"there are no snapshots of that time{f' of hosts {wanted.host!r}' if wanted.host else ''}"
         return
     hosts = number(looked.hosts, "host")
     yield f"looked at {number(looked.snapshots, 'snapshot')} of {hosts}, {local(looked.start)} to {local(looked.end)}"

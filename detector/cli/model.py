@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from detector.cli.model_explain import explain
+from detector.cli.model_feedback import feedback
 from detector.cli.model_list import list_
+from detector.cli.model_review import review
 from detector.cli.model_rollback import rollback
+from detector.cli.model_status import status
 from detector.cli.model_train import train
 
 
@@ -16,6 +19,7 @@ def model() -> None:
 
     \b
     Examples:
+      detector model status
       detector model list
       detector model train --host bastion-1
       detector model rollback --host bastion-1
@@ -23,5 +27,5 @@ def model() -> None:
     """
 
 
-for verb in (list_, train, rollback, explain):
+for verb in (status, review, explain, list_, train, rollback, feedback):
     model.add_command(verb)

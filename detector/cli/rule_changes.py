@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,20 @@ def said_reason(reason: str | None) -> str:
     if not reason or not reason.strip():
         raise click.UsageError("say why: --reason 'the backup is meant to'")
     return reason.strip()
+
+
+def said_until(until: str) -> str:
+    """When it ends; that it is no time, the loader says with its place.
+
+    Raises:
+        BadParameter: it is over already.
+    """
+    from detector.ruleset.times import end_of
+
+    with suppress(ValueError, OverflowError):
+        if until and end_of(until) <= datetime.now(UTC):
+            raise click.BadParameter(f"{until} is over; write a day to come", param_hint="'--until'")
+    return until
 
 
 def said_author(author: str | None) -> str:

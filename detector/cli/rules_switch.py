@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.rule_changes import change_options, own_path, remove, said_author, said_reason, write
+from detector.cli.rule_changes import change_options, own_path, remove, said_author, said_reason, said_until, write
 from detector.cli.rule_names import find, load, rule_argument, short
 from detector.cli.terminal import note, say
 from detector.errors import RuleError
@@ -39,7 +39,7 @@ def disable(settings: Settings, /, named: str, reason: str | None, until: str, a
 
     entry = find(load(settings), named)
     path = own_path(settings, FILE)
-    said = {"author": said_author(author), "reason": said_reason(reason), "until": until}
+    said = {"author": said_author(author), "reason": said_reason(reason), "until": said_until(until)}
     with alone(path.parent):
         write(settings, path, _with_entry(path, entry, said))
     say(f"disabled: {short(entry)}{f', until {until}' if until else ''}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from detector.cli.parameters import TESTED, Moment
-from detector.cli.rule_changes import change_options, check, own_path, said_author, said_reason, write
+from detector.cli.rule_changes import change_options, check, own_path, said_author, said_reason, said_until, write
 from detector.cli.rule_names import RuleName, bases_of, find, load, short
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError
@@ -102,7 +102,7 @@ def tune(
         author=said_author(author),
         reason=said_reason(reason),
         day=datetime.now(UTC).date(),
-        until=until,
+        until=said_until(until),
     )
     path = _free_path(settings, entry)
     tuned = check(settings, path, text)

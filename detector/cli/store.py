@@ -1,4 +1,4 @@
-"""Opens the store for a verb that only reads."""
+"""Opens the store for a verb: to read, or to write an answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from detector.cli.lines import numbered
 from detector.cli.terminal import note
 from detector.store.damage import passed_over
-from detector.store.engine import open_store, reading
+from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import check_current
 
 if TYPE_CHECKING:
@@ -37,5 +37,22 @@ def stored(settings: Settings) -> Iterator[Connection]:
             number = passed_over(connection)
         if number:
             note(f"damaged, so that what it takes from there is left out: {numbered(number, 'snapshot')}")
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def changed(settings: Settings) -> Iterator[Connection]:
+    """One transaction that writes into the configured database: all of it is kept, or nothing.
+
+    Raises:
+        ConfigError: the address cannot be read or understood.
+        StoreError: the database is away, missing, of another version, or not to be written by this user.
+    """
+    engine = open_store(settings.database_url)
+    try:
+        check_current(engine)
+        with writing(engine) as connection:
+            yield connection
     finally:
         engine.dispose()

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, promise, registry, samples, state, training
+from detector.models import channels, registry, review, samples, state, threshold, training
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, judge, learn, look, observations
 
@@ -60,17 +60,37 @@ class HostScorer:
     ) -> tuple[list[Observation], Learning]:
         """One observation for each count, in order; then learns from them, within the transaction of `connection`.
 
-        While the returned learning is not finished, observations hold nothing but their key and session.
+        While the returned learning is not finished, observations hold nothing but their key and session, but for those
+        of keys that a person called not normal.
         """
+        refused = review.refused(connection, snapshot.host_id)
+        promised = threshold.load(connection, snapshot.host_id, self._settings.false_alerts_per_day)
+        usual = [each for each in counts if each.key_id not in refused]
+        observed, learning = self._score(connection, snapshot, usual, promised)
+        limit, others = promised.threshold(snapshot.start).surprise, iter(observed)
+        return [
+            review.observation(each, refused[each.key_id], limit) if each.key_id in refused else next(others)
+            for each in counts
+        ], learning
+
+    def _score(
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        counts: Sequence[StoredCount],
+        promised: threshold.State,
+    ) -> tuple[list[Observation], Learning]:
         host_id = snapshot.host_id
         host = state.load_host(connection, host_id)
         moment = self._moment(host, snapshot)
         calibration = Calibration(connection, host_id, channels.CHANNELS)
         forest = self._forest(connection, host_id) if moment.learning.finished else None
+        surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest, promise.surprise_at(self._settings.false_alerts_per_day))
+            judgement = judge(sight, calibration, forest, promised.threshold(snapshot.start).surprise)
+            surprises = judgement.combined.surprise
             observed = observations(counts, sight, judgement, forest)
             learn(sight, judgement)
             if moment.calibrating:
@@ -80,6 +100,7 @@ class HostScorer:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
             calibration.close_hour(moment.hour, named)
         calibration.save()
+        threshold.advance(connection, snapshot, promised, moment, surprises)
         state.save_host(connection, host_id, replace(host, observed_seconds=moment.end_seconds))
         if self._trains and moment.learning.finished:
             training.train_if_due(connection, host_id, self._settings, snapshot.end)

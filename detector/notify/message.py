@@ -78,7 +78,7 @@ def trial(channel: str, host: str) -> Message:
     return Message(
         title=f"[test] {shown}: detector can reach this channel",
         text=sentence,
-        html=_document(Severity.INFORMATIONAL, f"<p>{escape(sentence)}</p>"),
+        html=document(Severity.INFORMATIONAL, f"<p>{escape(sentence)}</p>"),
         severity=Severity.INFORMATIONAL,
     )
 
@@ -102,10 +102,11 @@ def _html(alert: Alert, reason: str) -> str:
         parts.append(f"<p>What is unusual:</p>\n<ul>{sentences}</ul>")
     commands = "\n".join(escape(command) for command in _commands(alert))
     parts.append(f'<p>Look closer:</p>\n<pre style="white-space:pre-wrap">{commands}</pre>')
-    return _document(alert.severity, "\n".join(parts))
+    return document(alert.severity, "\n".join(parts))
 
 
-def _document(severity: Severity, body: str) -> str:
+def document(severity: Severity, body: str) -> str:
+    """HTML around a body that is escaped already, marked with the colour of a severity."""
     # No colours but the bar: the reader's own, light or dark, stay.
     style = (
         f"border-left:6px solid {_COLOURS[severity]};padding:2px 14px;max-width:44em;"

@@ -1,4 +1,4 @@
-"""Delivers what is due: at least once, in order for each channel, no channel waiting for another's recovery."""
+"""Delivers what is due on one channel: at least once, in order, within the channel's limit."""
 
 from __future__ import annotations
 
@@ -6,35 +6,49 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import DeliveryError
+from detector.notify.digest import fitting, render_digest
+from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.message import Message, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from detector.domain import Alert, Notification
+    from detector.domain import Alert, Backlog, Notification
     from detector.notify.retry import RetryPolicy
 
 
 class Outbox(Protocol):
     """Notifications and what is known of their delivery. Each call is whole, and kept when it returns."""
 
-    def due_channels(self, now: datetime) -> Sequence[str]:
-        """The channels for which something is due."""
-
     def claim(
-        self, channel: str, *, now: datetime, leased_until: datetime, patience: int
-    ) -> tuple[Notification, Alert] | None:
-        """Takes the channel's next notification for this process alone until `leased_until`."""
+        self,
+        channel: str,
+        *,
+        now: datetime,
+        leased_until: datetime,
+        patience: int,
+        share: Callable[[Backlog], int] | None = None,
+        fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
+    ) -> list[tuple[Notification, Alert]]:
+        """Takes the channel's next notifications, for one message, for this process alone until `leased_until`."""
 
-    def mark_delivered(self, notification_id: int, *, attempts: int, now: datetime) -> None:
-        """The channel has taken it."""
+    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
+        """The channel has taken a message with all of them."""
 
-    def mark_failed(self, notification_id: int, *, attempts: int, error: str, next_attempt_at: datetime) -> None:
-        """It is tried again later."""
+    def mark_failed(
+        self,
+        notification_ids: Sequence[int],
+        *,
+        leased_until: datetime,
+        error: str,
+        now: datetime,
+        next_attempt_at: datetime,
+    ) -> None:
+        """They are tried again later."""
 
-    def mark_dead(self, notification_id: int, *, attempts: int, error: str) -> None:
-        """It is not tried again."""
+    def mark_dead(self, notification_ids: Sequence[int], *, leased_until: datetime, error: str, now: datetime) -> None:
+        """They are not tried again."""
 
 
 class Notifier(Protocol):
@@ -52,7 +66,8 @@ class Notifier(Protocol):
 class FailedDelivery:
     """An attempt that failed."""
 
-    notification: Notification
+    notifications: tuple[Notification, ...]
+    """Those that the message told of."""
     error: str
     dead: bool
     """It was the last."""
@@ -60,67 +75,74 @@ class FailedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
-    """What one pass over the outbox did."""
+    """What one pass over a channel's part of the outbox did."""
 
     delivered: int
-    failures: tuple[FailedDelivery, ...]
+    """Notifications."""
+    failure: FailedDelivery | None = None
 
 
-def deliver_due(
+def deliver_channel(
     outbox: Outbox,
-    notifiers: Mapping[str, Notifier],
+    channel: str,
+    notifier: Notifier | None,
     *,
     clock: Callable[[], datetime],
     policy: RetryPolicy,
+    limit: RateLimit = UNLIMITED,
     stopping: Callable[[], bool] = lambda: False,
 ) -> DeliveryReport:
-    """Sends until nothing is due any more.
-
-    Channels take turns, one notification each; a channel that fails is left for the next pass, so that it costs the
-    others the time of one attempt.
+    """Sends on one channel until nothing may be sent any more, or an attempt fails.
 
     Args:
-        notifiers: the channels, by name.
+        notifier: the channel; None: the configuration has none of that name.
         clock: the present time, aware.
+        limit: the most messages that the channel takes. What is over it is told together.
         stopping: asked before each attempt; when true, the pass ends early.
 
     Raises:
         StoreError: the database is away. What was under way comes again when its lease ends.
     """
     delivered = 0
-    failures: list[FailedDelivery] = []
-    turns = list(outbox.due_channels(clock()))
-    while turns and not stopping():
-        channel = turns.pop(0)
+    share = None if limit == UNLIMITED else limit.share
+    while not stopping():
         now = clock()
-        claimed = outbox.claim(channel, now=now, leased_until=now + policy.lease, patience=policy.patience)
-        if claimed is None:
-            continue
-        notification, alert = claimed
-        attempts = notification.attempts + 1
+        lease = now + policy.lease
+        claimed = outbox.claim(
+            channel, now=now, leased_until=lease, patience=policy.patience, share=share, fitting=fitting
+        )
+        if not claimed:
+            break
         try:
-            _send(notifiers.get(channel), channel, render(alert, notification.reason))
+            _send(notifier, channel, claimed)
         except DeliveryError as fault:
-            failures.append(_failed(outbox, notification, attempts, fault.message, clock(), policy))
-        else:
-            outbox.mark_delivered(notification.notification_id, attempts=attempts, now=clock())
-            delivered += 1
-            turns.append(channel)
-    return DeliveryReport(delivered=delivered, failures=tuple(failures))
+            failure = _failed(outbox, [each for each, _ in claimed], lease, fault.message, clock(), policy)
+            return DeliveryReport(delivered=delivered, failure=failure)
+        outbox.mark_delivered([each.notification_id for each, _ in claimed], now=clock())
+        delivered += len(claimed)
+    return DeliveryReport(delivered=delivered)
 
 
-def _send(notifier: Notifier | None, channel: str, message: Message) -> None:
+def _send(notifier: Notifier | None, channel: str, claimed: Sequence[tuple[Notification, Alert]]) -> None:
     if notifier is None:
         raise DeliveryError(f"there is no channel {channel!r} in the configuration")
-    notifier.send(message)
+    notification, alert = claimed[0]
+    notifier.send(render(alert, notification.reason) if len(claimed) == 1 else render_digest(claimed))
 
 
 def _failed(
-    outbox: Outbox, notification: Notification, attempts: int, error: str, now: datetime, policy: RetryPolicy
+    outbox: Outbox,
+    notifications: Sequence[Notification],
+    lease: datetime,
+    error: str,
+    now: datetime,
+    policy: RetryPolicy,
 ) -> FailedDelivery:
-    again = policy.next_attempt(notification, attempts=attempts, now=now)
+    # Those of one message come back together: no older than the first, none is given up before its time by much.
+    again = policy.next_attempt(notifications[0], attempts=notifications[0].attempts + 1, now=now)
+    numbers = [each.notification_id for each in notifications]
     if again is None:
-        outbox.mark_dead(notification.notification_id, attempts=attempts, error=error)
+        outbox.mark_dead(numbers, leased_until=lease, error=error, now=now)
     else:
-        outbox.mark_failed(notification.notification_id, attempts=attempts, error=error, next_attempt_at=again)
-    return FailedDelivery(notification=notification, error=error, dead=again is None)
+        outbox.mark_failed(numbers, leased_until=lease, error=error, now=now, next_attempt_at=again)
+    return FailedDelivery(notifications=tuple(notifications), error=error, dead=again is None)

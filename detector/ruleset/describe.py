@@ -39,6 +39,7 @@ def described(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, selected(selection)
     condition = section["condition"]
     yield "condition", " or ".join(f"({each})" for each in condition) if isinstance(condition, list) else condition
+    yield from _extension(content.get("x-detector") or {})
 
 
 def selected(selection: Any) -> str:
@@ -46,6 +47,25 @@ def selected(selection: Any) -> str:
     if isinstance(selection, list):
         return " or ".join(f"({selected(each)})" for each in selection)
     return " and ".join(_compared(key, value) for key, value in selection.items())
+
+
+def _extension(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if "new_terms" in section:
+        terms = section["new_terms"]
+        yield "new", f"{_listed(terms['fields'])}, not seen together for {terms['window']}"
+    if "baseline" in section:
+        usual = section["baseline"]
+        counted = usual.get("field", "events")
+        yield (
+            "unusual",
+            f"{counted} of an hour, from {usual['factor']} times the mean of {usual['window']} and {usual['minimum']}",
+        )
+    if "group_by" in section:
+        yield "grouped by", _listed(section["group_by"])
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) if isinstance(names, list) else str(names)
 
 
 def _correlation(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -35,12 +35,22 @@ def read_until(value: Any, faults: Faults, *place: str | int) -> datetime | None
     if value is None:
         return None
     try:
-        moment = _moment(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return end_of(value)
     except (ValueError, OverflowError):
         advice = "write a day such as 2026-12-31, which counts to its end, or a moment such as 2026-12-31T18:00:00Z"
         faults.add(f"until is no time: {shown(value)}; {advice}", *place)
         return None
+
+
+def end_of(value: Any) -> datetime:
+    """What `read_until` reads.
+
+    Raises:
+        ValueError: it is no time.
+        OverflowError: nor is it one that a computer knows.
+    """
+    moment = _moment(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _moment(value: Any) -> datetime:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from detector import pipeline
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
 from detector.notify.channels import CONSOLE, open_channels
-from detector.notify.outbox import deliver_due
+from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
+from detector.service.delivering import Delivery
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
@@ -24,18 +25,16 @@ from detector.store.migrating import check_current
 from detector.store.outbox import StoredOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from threading import Event
 
     from sqlalchemy import Engine
 
     from detector.config import Settings
-    from detector.notify.outbox import Notifier
     from detector.pipeline import Detected, RulesRefused
     from detector.ruleset.evaluate import RuleSet
     from detector.service.rule_files import RuleFiles
 
-# How soon detection notices a new snapshot, and delivery a new notification.
+# How soon detection notices a new snapshot.
 _POLL_SECONDS = 0.25
 _TURN_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
@@ -86,19 +85,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery = Thread(
-        target=_deliver,
-        name="delivery",
-        # A channel that hangs must not hold up the end: what was under way stays in the outbox, and is sent again.
-        daemon=True,
-        args=(
-            StoredOutbox(engine),
-            open_channels(settings, sys.stdout),
-            RetryPolicy.from_settings(settings.notify),
-            stop,
-            report,
-        ),
-    )
+    delivery = Thread(target=_delivery(settings, engine, stop, report).run, name="delivery", daemon=True)
     keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
     training = Thread(target=Training(engine, settings.models, stop, report).run, name="training", daemon=True)
     for thread in (delivery, keeping, training):
@@ -142,6 +129,17 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             thread.join(_LAST_DELIVERY_SECONDS)
 
 
+def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> Delivery:
+    return Delivery(
+        StoredOutbox(engine),
+        open_channels(settings, sys.stdout),
+        {channel.name: RateLimit.from_settings(channel) for channel in settings.channels},
+        RetryPolicy.from_settings(settings.notify),
+        stop,
+        report,
+    )
+
+
 class _Refused:
     """Sees to it that what is wrong with rule files is told, once while it lasts."""
 
@@ -178,7 +176,11 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     return pipeline.Stages(
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
-        alert_book=AlertBook(channels, timedelta(seconds=settings.alerts.cooldown_seconds)),
+        alert_book=AlertBook(
+            channels,
+            timedelta(seconds=settings.alerts.cooldown_seconds),
+            most_a_day=settings.models.most_alerts_per_day,
+        ),
     )
 
 
@@ -197,22 +199,3 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
         turns.took(host_id, found=detected is not None)
         if detected is not None:
             report.detected(detected)
-
-
-def _deliver(
-    outbox: StoredOutbox, channels: Mapping[str, Notifier], policy: RetryPolicy, stop: Event, report: Reporter
-) -> None:
-    while not stop.is_set():
-        try:
-            done = deliver_due(outbox, channels, clock=lambda: datetime.now(UTC), policy=policy, stopping=stop.is_set)
-        except StoreError as fault:
-            report.fault(f"{fault.message}; delivery waits")
-            stop.wait(_STORE_AWAY_SECONDS)
-            continue
-        for failure in done.failures:
-            fate = "given up" if failure.dead else "it is tried again"
-            report.fault(
-                f"alert {failure.notification.alert_id} could not be sent to {failure.notification.channel}: "
-                f"{failure.error}; {fate}"
-            )
-        stop.wait(_POLL_SECONDS)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     # With seq, end (in microseconds) and content, and counts also with how many rows there are.
     Packed = Any
 
-# Of snapshots with few rows.
+# Of snapshots with few rows; and before it is known how many they have.
 _PAGE = 2_000
-_FIRST_PAGE = 200
+_FIRST_PAGE = 500
 _MOST_SAID = 10_000
 
 OBSERVED = tuple(NO_OBSERVATION)
@@ -139,8 +139,8 @@ class Reader:
         first, last = span
         known: dict[bytes, bool] = {}
         while first <= last:
-            page = self._packed(packed_observations, _PAGE, packed_observations.c.seq.between(first, last))
-            first = page[-1].seq + 1 if len(page) == _PAGE else last + 1
+            page = self._packed(packed_observations, _FIRST_PAGE, packed_observations.c.seq.between(first, last))
+            first = page[-1].seq + 1 if len(page) == _FIRST_PAGE else last + 1
             wanted = set()
             for row in page:
                 try:
@@ -156,7 +156,7 @@ class Reader:
                 if known[said]:
                     wanted.add(row.seq)
             here = one_of(self.connection, packed_counts.c.seq, wanted)
-            yield first - 1, self._packed(packed_counts, _PAGE, here) if wanted else []
+            yield first - 1, self._packed(packed_counts, _FIRST_PAGE, here) if wanted else []
 
     def _packed(self, table: Table, most: int, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
         here = table.c

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.int64]
 
+# So many snapshots are read at once, or those of so many rows: some have ten thousand.
 _PAGE = 2_000
+_FIRST_PAGE = 200
+_MOST_ROWS = 200_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -127,12 +130,15 @@ class Crowds:
 
 def _packed(connection: Connection, host_id: int, spans: Sequence[Span]) -> Iterator[Sequence[Any]]:
     here = packed_counts.c
-    columns = here.seq, microseconds(here.end).label("end"), here.content
-    statement = select(*columns).where(here.host_id == host_id).order_by(here.seq).limit(_PAGE)
+    columns = here.seq, microseconds(here.end).label("end"), here.rows, here.content
+    statement = select(*columns).where(here.host_id == host_id).order_by(here.seq)
+    most = _FIRST_PAGE
     for first, last in spans:
         at = first
         while at <= last:
-            page = connection.execute(statement.where(here.seq.between(at, last))).all()
+            page = connection.execute(statement.where(here.seq.between(at, last)).limit(most)).all()
             if page:
                 yield page
-            at = page[-1].seq + 1 if len(page) == _PAGE else last + 1
+            at = page[-1].seq + 1 if len(page) == most else last + 1
+            rows = sum(row.rows for row in page) // (len(page) or 1)
+            most = min(max(_MOST_ROWS // (rows or 1), 1), _PAGE)

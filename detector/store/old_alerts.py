@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, func, literal, select, tuple_
 
 from detector.domain import NotificationState
 from detector.store.engine import reading, writing
-from detector.store.tables import alert_values, alerts, evidence, findings, notifications, snapshots
+from detector.store.tables import alert_values, alert_verdicts, alerts, evidence, findings, notifications, snapshots
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +47,7 @@ def expire(engine: Engine, *, before: datetime, limit: int) -> int:
                 gone += _delete_of(connection, table, alert_id, limit - gone)
                 if gone >= limit:
                     return gone
+            connection.execute(delete(alert_verdicts).where(alert_verdicts.c.alert_id == alert_id))
             gone += connection.execute(delete(alerts).where(alerts.c.alert_id == alert_id)).rowcount
     return gone
 

@@ -1,22 +1,23 @@
 """The outbox: notifications that wait for delivery, are under way, delivered, or dead.
 
-A notification under way is one whose next attempt lies in the future: whoever takes it moves that time on first (a
-lease), in a transaction of its own, and no transaction is open while the network is. Should the process die in
-between, the notification becomes due again when the lease ends.
+Whoever takes notifications leases them first, in a transaction of its own, and no transaction is open while the network
+is. Should the process die in between, they become due again when the lease ends.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, and_, func, or_, select, update
 
-from detector.domain import NotificationState
+from detector.domain import Backlog, NotificationState
 from detector.store.alerts import notification_from, read_alert
 from detector.store.engine import reading, writing
 from detector.store.tables import notifications
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
     from detector.domain import Alert, Notification
 
-_PENDING = notifications.c.state == NotificationState.PENDING.value
+_COLUMNS = notifications.c
+_PENDING = _COLUMNS.state == NotificationState.PENDING.value
+# More than any message has room for.
+_MOST_TOGETHER = 200
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 class StoredOutbox:
@@ -41,79 +46,109 @@ class StoredOutbox:
         with reading(self._engine) as connection:
             return list(
                 connection.scalars(
-                    select(notifications.c.channel)
-                    .where(_PENDING, notifications.c.next_attempt_at <= now)
-                    .group_by(notifications.c.channel)
-                    .order_by(func.min(notifications.c.notification_id))
+                    select(_COLUMNS.channel)
+                    .where(_due(now))
+                    .group_by(_COLUMNS.channel)
+                    .order_by(func.min(_COLUMNS.notification_id))
                 )
             )
 
     def claim(
-        self, channel: str, *, now: datetime, leased_until: datetime, patience: int
-    ) -> tuple[Notification, Alert] | None:
-        """Takes the channel's next notification, with its alert as it stands now; None when none may be sent.
+        self,
+        channel: str,
+        *,
+        now: datetime,
+        leased_until: datetime,
+        patience: int,
+        share: Callable[[Backlog], int] | None = None,
+        fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
+    ) -> list[tuple[Notification, Alert]]:
+        """Takes the channel's next notifications, with their alerts as they stand now; none when none may be sent.
 
         They are sent in the order in which they were written: what waits for a retry, or is under way elsewhere, holds
-        up those behind it. But one that has failed `patience` times may be the fault itself, and is overtaken.
+        up those behind it. But one that has failed `patience` times may be the fault itself, is overtaken, and is sent
+        alone.
+
+        Args:
+            share: how many may be sent together, from what waits and what was sent; None: one.
+            fitting: how many of so many first ones one message has room for.
         """
-        oldest = select(func.min(notifications.c.notification_id)).where(
-            _PENDING, notifications.c.channel == channel, notifications.c.attempts < patience
+        oldest = select(func.min(_COLUMNS.notification_id)).where(
+            _PENDING, _COLUMNS.channel == channel, _COLUMNS.attempts < patience
         )
         next_one = (
             select(notifications)
             .where(
-                _PENDING,
-                notifications.c.channel == channel,
-                notifications.c.next_attempt_at <= now,
-                or_(notifications.c.attempts >= patience, notifications.c.notification_id == oldest.scalar_subquery()),
+                _due(now),
+                _COLUMNS.channel == channel,
+                or_(_COLUMNS.attempts >= patience, _COLUMNS.notification_id == oldest.scalar_subquery()),
             )
-            .order_by(notifications.c.notification_id)
+            .order_by(_COLUMNS.notification_id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
         with writing(self._engine) as connection:
             row = connection.execute(next_one).mappings().first()
             if row is None:
-                return None
-            notification = notification_from(row)
-            _set(connection, _is(notification.notification_id), next_attempt_at=leased_until)
-            alert = read_alert(connection, notification.alert_id)
-        # A foreign key says that it exists.
-        assert alert is not None  # noqa: S101
-        return notification, alert
+                return []
+            first = notification_from(row)
+            # Asked when the first is held: whoever had it before has said by now that its message was sent.
+            count = 1 if share is None else share(_backlog(connection, channel, now, patience))
+            if count < 1:
+                return []
+            taken = [(first, _alert(connection, first))]
+            if count > 1 and first.attempts < patience:
+                taken += _others(connection, first, now, patience, min(count, _MOST_TOGETHER) - 1)
+                del taken[max(fitting(taken), 1) :]
+            _set(connection, _among([each.notification_id for each, _ in taken]), leased_until=leased_until)
+        return taken
 
-    def mark_delivered(self, notification_id: int, *, attempts: int, now: datetime) -> None:
-        """The channel has taken it, whatever another process that held it too may have said."""
+    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
+        """One message with all of them was taken, whatever another process that held them too may have said."""
+        together = {"digest_id": notification_ids[0]} if len(notification_ids) > 1 else {}
         with writing(self._engine) as connection:
             _set(
                 connection,
-                _is(notification_id),
+                _among(notification_ids),
                 state=NotificationState.DELIVERED,
-                attempts=attempts,
+                attempts=_COLUMNS.attempts + 1,
                 delivered_at=now,
-                last_error=None,
+                leased_until=None,
+                **together,
             )
 
-    def mark_failed(self, notification_id: int, *, attempts: int, error: str, next_attempt_at: datetime) -> None:
-        """It is tried again later."""
+    def mark_failed(
+        self,
+        notification_ids: Sequence[int],
+        *,
+        leased_until: datetime,
+        error: str,
+        now: datetime,
+        next_attempt_at: datetime,
+    ) -> None:
+        """They are tried again later; unless another process has taken them meanwhile, whose word counts."""
         with writing(self._engine) as connection:
             _set(
                 connection,
-                and_(_is(notification_id), _PENDING),
-                attempts=attempts,
+                and_(_among(notification_ids), _PENDING, _COLUMNS.leased_until == leased_until),
+                attempts=_COLUMNS.attempts + 1,
                 last_error=error,
+                failed_at=now,
+                leased_until=None,
                 next_attempt_at=next_attempt_at,
             )
 
-    def mark_dead(self, notification_id: int, *, attempts: int, error: str) -> None:
-        """It is kept and shown, and not tried again."""
+    def mark_dead(self, notification_ids: Sequence[int], *, leased_until: datetime, error: str, now: datetime) -> None:
+        """They are kept and shown, and not tried again; unless another process has taken them meanwhile."""
         with writing(self._engine) as connection:
             _set(
                 connection,
-                and_(_is(notification_id), _PENDING),
+                and_(_among(notification_ids), _PENDING, _COLUMNS.leased_until == leased_until),
                 state=NotificationState.DEAD,
-                attempts=attempts,
+                attempts=_COLUMNS.attempts + 1,
                 last_error=error,
+                failed_at=now,
+                leased_until=None,
             )
 
 
@@ -121,14 +156,62 @@ def list_notifications(
     connection: Connection, *, state: NotificationState | None = None, limit: int = 100
 ) -> list[Notification]:
     """At most `limit` notifications, the newest first; of one `state` only, or of all."""
-    statement = select(notifications).order_by(notifications.c.notification_id.desc()).limit(limit)
+    statement = select(notifications).order_by(_COLUMNS.notification_id.desc()).limit(limit)
     if state is not None:
-        statement = statement.where(notifications.c.state == state.value)
+        statement = statement.where(_COLUMNS.state == state.value)
     return [notification_from(row) for row in connection.execute(statement).mappings()]
 
 
-def _is(notification_id: int) -> ColumnElement[bool]:
-    return notifications.c.notification_id == notification_id
+def messages_since(connection: Connection, channel: str, since: datetime) -> int:
+    """How many messages a channel has taken since then; one that told of several notifications is one."""
+    message = func.coalesce(_COLUMNS.digest_id, _COLUMNS.notification_id)
+    sent = select(func.count(message.distinct())).where(_COLUMNS.channel == channel, _COLUMNS.delivered_at > since)
+    return connection.scalar(sent) or 0
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    free = or_(_COLUMNS.leased_until.is_(None), _COLUMNS.leased_until <= now)
+    return and_(_PENDING, _COLUMNS.next_attempt_at <= now, free)
+
+
+def _backlog(connection: Connection, channel: str, now: datetime, patience: int) -> Backlog:
+    waiting = select(func.count()).where(_due(now), _COLUMNS.channel == channel, _COLUMNS.attempts < patience)
+    return Backlog(
+        # What is sent alone, since it has failed so often, is not among them.
+        waiting=max(connection.scalar(waiting) or 0, 1),
+        last_minute=messages_since(connection, channel, now - _MINUTE),
+        last_hour=messages_since(connection, channel, now - _HOUR),
+    )
+
+
+def _others(
+    connection: Connection, first: Notification, now: datetime, patience: int, count: int
+) -> list[tuple[Notification, Alert]]:
+    behind = (
+        select(notifications)
+        .where(
+            _due(now),
+            _COLUMNS.channel == first.channel,
+            _COLUMNS.attempts < patience,
+            _COLUMNS.notification_id > first.notification_id,
+        )
+        .order_by(_COLUMNS.notification_id)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
+    found = [notification_from(row) for row in connection.execute(behind).mappings().all()]
+    return [(each, _alert(connection, each)) for each in found]
+
+
+def _alert(connection: Connection, notification: Notification) -> Alert:
+    alert = read_alert(connection, notification.alert_id)
+    # A foreign key says that it exists.
+    assert alert is not None  # noqa: S101
+    return alert
+
+
+def _among(notification_ids: Sequence[int]) -> ColumnElement[bool]:
+    return _COLUMNS.notification_id.in_(notification_ids)
 
 
 def _set(connection: Connection, which: ColumnElement[bool], **values: Any) -> None:

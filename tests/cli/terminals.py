@@ -63,15 +63,18 @@ class Terminal:
         os.write(self._master, text.encode() + b"\n")
 
     def press(self, key: bytes) -> None:
-        """Presses a key, once the program waits for one: b"\\x03" is Ctrl-C."""
-        # Between writing a question and reading the answer, Python would not see a signal before the next key.
+        """Presses a key: b"\\x03" is Ctrl-C."""
+        os.write(self._master, key)
+
+    def until_asked(self) -> None:
+        """Waits until the program waits: between writing a question and reading the answer, it would not see a signal
+        before the next key."""
         until = time.monotonic() + _PATIENCE_SECONDS
         asleep = 0
         while asleep < _LOOKS and time.monotonic() < until:
             state = Path(f"/proc/{os.tcgetpgrp(self._master)}/stat").read_text(errors="replace").rpartition(")")[2]
             asleep = asleep + 1 if state.split()[0] == "S" else 0
             time.sleep(0.05)
-        os.write(self._master, key)
 
     def end(self) -> tuple[int, str]:
         """Waits for the end; gives the exit code and the rest of what came."""

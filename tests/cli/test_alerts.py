@@ -170,17 +170,24 @@ def test_the_state_of_each_notification_is_shown(call: Call, engine: Engine) -> 
     with reading(engine) as connection:
         mail, slack = notifications_of(connection, 1)[:2]
     outbox = StoredOutbox(engine)
-    outbox.mark_delivered(mail.notification_id, attempts=1, now=START)
-    outbox.mark_failed(
-        slack.notification_id, attempts=3, error="\x1b[31m503 try later", next_attempt_at=START + timedelta(hours=1)
-    )
+    outbox.mark_delivered([mail.notification_id], now=START)
+    lease = START + timedelta(days=1)
+    for _ in range(3):
+        outbox.claim("slack", now=START, leased_until=lease, patience=9)
+        outbox.mark_failed(
+            [slack.notification_id],
+            leased_until=lease,
+            error="\x1b[31m503 try later",
+            now=START,
+            next_attempt_at=START,
+        )
 
     table, shown = call("alerts", "show", "1"), json.loads(call("alerts", "show", "1", "--json").out)
 
     lines = table.lines[table.lines.index("Notifications:") + 2 :]
     first, second = (re.split(r" {2,}", line) for line in lines[:2])
-    assert (first[0], first[2], first[3], first[5]) == ("mail", "delivered", "1", "-")
-    assert (second[0], second[2], second[3], second[5]) == ("slack", "pending", "3", r"\x1b[31m503 try later")
+    assert (first[-6], first[-4], first[-3], first[-1]) == ("mail", "delivered", "1", "-")
+    assert (second[-6], second[-4], second[-3], second[-1]) == ("slack", "pending", "3", r"\x1b[31m503 try later")
     assert [(each["state"], each["attempts"], each["last_error"]) for each in shown["notifications"]] == [
         ("delivered", 1, None),
         ("pending", 3, "\x1b[31m503 try later"),

@@ -154,6 +154,7 @@ def test_a_sound_edit_can_be_given_up(rule: Path, editor: Editor, answer: str, k
     with Terminal("rules", "edit", "telnet", "--no-test") as terminal:
         terminal.expect(f"{_QUESTION} as {rule}?")
         terminal.expect(": ")
+        terminal.until_asked()
         terminal.press(key) if key else terminal.type(answer)
         code, out = terminal.end()
 

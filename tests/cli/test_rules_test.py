@@ -101,8 +101,10 @@ def test_a_file_that_is_not_in_force_can_be_tested(call: Call, tmp_path: Path) -
 def test_nothing_stored_and_no_rule_are_said(call: Call) -> None:
     """An empty past is no fault; a name that no rule has is, with what is nearest to it."""
     empty, unknown = call("rules", "test", "telnet"), call("rules", "test", "telnett")
+    elsewhere = call("rules", "test", "telnet", "--host", "web-*")
 
     assert (empty.code, empty.lines[1:]) == (0, ["there are no snapshots of that time", "0 findings, 0 alerts"])
+    assert elsewhere.lines[1] == "there are no snapshots of that time of hosts 'web-*'"
     assert unknown.code == 1
     assert "did you mean telnet?" in unknown.err
 
@@ -141,3 +143,31 @@ def test_rows_of_a_file_can_take_the_place_of_the_database(
     assert (found["findings"], found["alerts"]) == (1, 1)
     assert refused.code == 65
     assert f"{path}:1: " in refused.err
+
+
+@pytest.mark.usefixtures("recorder")
+def test_it_is_said_what_makes_no_alert_and_from_when_on_it_is_remembered(call: Call, rule: Path) -> None:
+    """In words and for scripts: findings that a burn-in holds back, and how far back what is new is known."""
+    terms = "x-detector: {new_terms: {fields: [User, DestinationIp], window: 7d}, burn_in: 1h}\n"
+    rule.write_text(f"{_RULE}{terms}")
+
+    said = call("rules", "test", "telnet")
+    (told,) = json.loads(call("rules", "test", "telnet", "--json").out)
+
+    assert "3 findings, 0 alerts" in said.lines
+    assert "3 findings of these make no alert: the burn-in of the rule was not over" in said.lines
+    assert "what the rule remembers begins " in said.out
+    assert (told["findings"], told["alerts"], told["held"]) == (3, 0, 3)
+    assert told["remembered_since"] is not None
+
+
+def test_a_file_of_rows_has_no_burn_in(call: Call, rule: Path, tmp_path: Path, recorder: Recorder) -> None:
+    """It does not tell for how long its hosts were watched."""
+    assert recorder.host
+    rule.write_text(f"{_RULE}x-detector: {{burn_in: 1h}}\n")
+    rows = json.loads(call("query", "--since", "7d", "--json").out)
+    (tmp_path / "incident.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    (told,) = json.loads(call("rules", "test", "telnet", "--snapshots", tmp_path / "incident.jsonl", "--json").out)
+
+    assert (told["held"], told["alerts"] > 0) == (0, True)

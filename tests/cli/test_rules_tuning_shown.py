@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.cli.conftest import Call
+
 _COUNTING = """\
 title: Many of them
 id: 7a1e5b9c-6d3e-4c2f-8f6d-5b2a4e8d9c33
@@ -86,3 +88,34 @@ def test_nothing_is_looked_at_if_nobody_wants_it() -> None:
     _, seen = _tuned("nc", "--exclude", "User=bob", "--no-test")
 
     assert "would be" not in seen
+
+
+def test_what_is_over_already_is_refused(call: Call, rules: Path) -> None:
+    """Neither a filter nor a disabled rule ends in the past: it would be said that it was done, and do nothing."""
+    tuned = call("rules", "tune", "nc", "--exclude", "User=bob", "--reason", "x", "--until", "2020-01-01")
+    disabled = call("rules", "disable", "nc", "--reason", "x", "--until", "2020-01-01T10:00:00Z")
+
+    assert (tuned.code, disabled.code) == (2, 2)
+    assert "2020-01-01 is over" in tuned.err
+    assert "2020-01-01T10:00:00Z is over" in disabled.err
+    assert sorted(each.name for each in rules.glob("*.yml")) == ["base.yml", "nc.yml"]
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("new_terms: {fields: [User, DestinationIp], window: 3d}", "User, DestinationIp, not seen together for 3d"),
+        (
+            "baseline: {factor: 2, window: 7d, minimum: 10, field: Refused}",
+            "Refused of an hour, from 2 times the mean of 7d and 10",
+        ),
+    ],
+)
+def test_it_is_shown_what_a_rule_remembers(call: Call, rules: Path, section: str, line: str) -> None:
+    """In words, beside what the rule is grouped by."""
+    (rules / "nc.yml").write_text(f"{_rule(3, title='Netcat connects')}x-detector: {{{section}, group_by: [User]}}\n")
+
+    shown = call("rules", "show", "nc").out
+
+    assert line in shown
+    assert "grouped by" in shown

@@ -14,7 +14,7 @@ from detector.domain import NotificationState, Severity
 from detector.errors import DeliveryError
 from detector.notify.apprise_notifier import AppriseNotifier
 from detector.notify.message import render, trial
-from detector.notify.outbox import deliver_due
+from detector.notify.outbox import deliver_channel
 from detector.store.engine import open_store
 from detector.store.outbox import StoredOutbox
 from tests.hostile import NAMES
@@ -43,7 +43,7 @@ def deliver(engine: Engine, clock: Clock, server: MailServer) -> DeliveryReport:
     fresh = open_store(engine.url.render_as_string(hide_password=False))
     try:
         notifier = AppriseNotifier("mail", server.url, TIMEOUT_SECONDS)
-        return deliver_due(StoredOutbox(fresh), {"mail": notifier}, clock=clock, policy=POLICY)
+        return deliver_channel(StoredOutbox(fresh), "mail", notifier, clock=clock, policy=POLICY)
     finally:
         fresh.dispose()
 
@@ -92,7 +92,8 @@ def test_what_the_server_refuses_comes_again(sqlite_engine: Engine, server: Mail
     server.answers = [answer, answer]
     clock = Clock()
     for _ in range(2):
-        (failure,) = deliver(sqlite_engine, clock, server).failures
+        failure = deliver(sqlite_engine, clock, server).failure
+        assert failure is not None
         assert (answer[4:] or "onnection") in failure.error
         clock.pass_time(seconds=60)
     assert [(each.state, each.attempts) for each in entries(sqlite_engine)] == [
@@ -109,7 +110,8 @@ def test_a_server_that_is_away_is_waited_for(engine: Engine) -> None:
     """Nobody listens: the reason says so; when the server is back, the mail arrives."""
     enqueue(engine)
     server, clock = MailServer(), Clock()
-    (failure,) = deliver(engine, clock, server).failures
+    failure = deliver(engine, clock, server).failure
+    assert failure is not None
     assert "Connection refused" in failure.error
     clock.pass_time(seconds=15)
     with server.running():
@@ -130,7 +132,7 @@ def test_killed_between_sending_and_noting_it_sends_again(sqlite_engine: Engine,
     script = """
 import os, signal, sys
 from detector.notify.apprise_notifier import AppriseNotifier
-from detector.notify.outbox import deliver_due
+from detector.notify.outbox import deliver_channel
 from detector.store.engine import open_store
 from detector.store.outbox import StoredOutbox
 from tests.notify.samples import POLICY, Clock
@@ -141,7 +143,7 @@ class Dying(AppriseNotifier):
         os.kill(os.getpid(), signal.SIGKILL)
 
 outbox = StoredOutbox(open_store(sys.argv[1]))
-deliver_due(outbox, {"mail": Dying("mail", sys.argv[2], 5)}, clock=Clock(), policy=POLICY)
+deliver_channel(outbox, "mail", Dying("mail", sys.argv[2], 5), clock=Clock(), policy=POLICY)
 """
     died = subprocess.run(
         [sys.executable, "-c", script, sqlite_engine.url.render_as_string(), server.url], check=False, env=os.environ

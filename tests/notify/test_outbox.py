@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from detector.domain import NotificationState
-from detector.notify.outbox import deliver_due
+from detector.notify.limits import UNLIMITED, RateLimit
+from detector.notify.outbox import deliver_channel
 from detector.store.outbox import StoredOutbox
 from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
 
@@ -14,12 +16,25 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.notify.message import Message
-    from detector.notify.outbox import DeliveryReport, Notifier
+    from detector.notify.outbox import FailedDelivery, Notifier
 
 
-def deliver(engine: Engine, clock: Clock, **notifiers: Notifier) -> DeliveryReport:
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over all channels did."""
+
+    delivered: int
+    failures: tuple[FailedDelivery, ...]
+
+
+def deliver(engine: Engine, clock: Clock, limit: RateLimit = UNLIMITED, **notifiers: Notifier) -> Pass:
     """One pass over the outbox; everything is made anew, as after a restart."""
-    return deliver_due(StoredOutbox(engine), notifiers, clock=clock, policy=POLICY)
+    outbox = StoredOutbox(engine)
+    done = [
+        deliver_channel(outbox, name, notifiers.get(name), clock=clock, policy=POLICY, limit=limit)
+        for name in outbox.due_channels(clock())
+    ]
+    return Pass(sum(each.delivered for each in done), tuple(each.failure for each in done if each.failure))
 
 
 def test_all_that_is_due_is_sent_in_order(engine: Engine) -> None:
@@ -42,7 +57,7 @@ def test_a_failing_channel_holds_up_no_other(engine: Engine) -> None:
     assert len(mail.titles) == 3
     assert broken.attempts == 1
     (failure,) = report.failures
-    assert (failure.notification.channel, failure.error, failure.dead) == ("broken", "away", False)
+    assert (failure.notifications[0].channel, failure.error, failure.dead) == ("broken", "away", False)
 
 
 def test_what_failed_comes_again_in_order(engine: Engine) -> None:
@@ -91,7 +106,7 @@ def test_after_the_stated_time_it_is_dead(engine: Engine) -> None:
         clock.pass_time(hours=1)
     (entry,) = entries(engine)
     assert (entry.state, entry.last_error) == (NotificationState.DEAD, "550 no such user")
-    assert [each.notification.notification_id for each in deaths] == [entry.notification_id]
+    assert [each.notifications[0].notification_id for each in deaths] == [entry.notification_id]
     assert 70 <= entry.attempts <= 75
     assert mail.attempts == entry.attempts
 
@@ -125,8 +140,8 @@ def test_a_pass_ends_early_when_told(engine: Engine) -> None:
     """Stopping is asked before each attempt; what was not sent stays due."""
     enqueue(engine, titles=("one", "two", "three"))
     mail = Receiver()
-    report = deliver_due(
-        StoredOutbox(engine), {"mail": mail}, clock=Clock(), policy=POLICY, stopping=lambda: mail.attempts >= 2
+    report = deliver_channel(
+        StoredOutbox(engine), "mail", mail, clock=Clock(), policy=POLICY, stopping=lambda: mail.attempts >= 2
     )
     assert report.delivered == 2
     assert deliver(engine, Clock(), mail=mail).delivered == 1
@@ -140,9 +155,55 @@ def test_slow_delivery_does_not_outlive_its_lease(engine: Engine) -> None:
 
     class Slow(Receiver):
         def send(self, message: Message) -> None:
-            leases.append(max(each.next_attempt_at for each in entries(engine)) - clock.now)
+            leases.append(max(each.leased_until for each in entries(engine) if each.leased_until) - clock.now)
             clock.pass_time(minutes=10)
             super().send(message)
 
     deliver(engine, clock, mail=Slow())
     assert leases == [timedelta(minutes=2)] * 2
+
+
+def test_what_is_over_the_limit_is_told_together(engine: Engine) -> None:
+    """Nothing is lost, and no more messages are sent than the channel takes: one tells of several, each by number."""
+    enqueue(engine, titles=[f"Scan {number}" for number in range(8)])
+    clock, mail = Clock(), Receiver()
+    limit = RateLimit(per_minute=3, per_hour=4)
+    assert deliver(engine, clock, limit, mail=mail).delivered == 8
+    assert mail.titles == ["[high] bastion-1: 8 alerts"]
+    assert mail.texts[0].splitlines()[1] == "- alert 1 [high] bastion-1: Scan 0 (opened)"
+    assert {each.digest_id for each in entries(engine)} == {1}
+
+    enqueue(engine, titles=("one", "two"))
+    deliver(engine, clock, limit, mail=mail)
+    assert mail.titles[1:] == ["[high] bastion-1: one", "[high] bastion-1: two"]
+    enqueue(engine, titles=("three", "four"))
+    clock.pass_time(seconds=61)
+    deliver(engine, clock, limit, mail=mail)
+    assert mail.titles[3:] == ["[high] bastion-1: 2 alerts"]
+
+
+def test_over_the_limit_everything_waits(engine: Engine) -> None:
+    """When the last message of the hour is sent, the rest stays due until the hour is over."""
+    limit, clock, mail = RateLimit(per_hour=1), Clock(), Receiver()
+    enqueue(engine, titles=("one",))
+    deliver(engine, clock, limit, mail=mail)
+    enqueue(engine, titles=("two", "three"))
+    clock.pass_time(minutes=59)
+    assert deliver(engine, clock, limit, mail=mail) == Pass(0, ())
+    clock.pass_time(minutes=1)
+    assert deliver(engine, clock, limit, mail=mail).delivered == 2
+    assert mail.titles == ["[high] bastion-1: one", "[high] bastion-1: 2 alerts"]
+
+
+def test_a_digest_that_fails_comes_again_whole(engine: Engine) -> None:
+    """All of its alerts are tried again, in order, at the same time."""
+    limit, clock, mail = RateLimit(per_minute=1), Clock(), Receiver(error="away")
+    enqueue(engine, titles=("one", "two", "three"))
+    (failure,) = deliver(engine, clock, limit, mail=mail).failures
+    assert len(failure.notifications) == 3
+    assert len({each.next_attempt_at for each in entries(engine)}) == 1
+    mail.error = None
+    clock.pass_time(seconds=15)
+    assert deliver(engine, clock, limit, mail=mail).delivered == 3
+    assert mail.titles == ["[high] bastion-1: 3 alerts"]
+    assert {(each.attempts, each.last_error) for each in entries(engine)} == {(2, "away")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert
 
 from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.domain import EvidenceRef, Finding, NotificationState, Severity
+from detector.domain import Backlog, EvidenceRef, Finding, NotificationState, Severity
 from detector.store.engine import reading, writing
 from detector.store.outbox import StoredOutbox, list_notifications
 from detector.store.tables import notifications
@@ -64,7 +64,12 @@ def fill(engine: Engine, channels: Sequence[str]) -> list[int]:
 def take(outbox: StoredOutbox, channel: str, now: datetime = NOW, patience: int = 3) -> int | None:
     """Claims the next of a channel; its number."""
     claimed = outbox.claim(channel, now=now, leased_until=now + LEASE, patience=patience)
-    return None if claimed is None else claimed[0].notification_id
+    return claimed[0][0].notification_id if claimed else None
+
+
+def fail(outbox: StoredOutbox, number: int, error: str, again: datetime) -> None:
+    """Says that sending what was taken at NOW has failed."""
+    outbox.mark_failed([number], leased_until=NOW + LEASE, error=error, now=NOW, next_attempt_at=again)
 
 
 def entries(engine: Engine) -> list[Notification]:
@@ -92,9 +97,10 @@ def test_a_host_whose_clock_is_ahead_holds_up_nobody(engine: Engine) -> None:
             book.record(connection, ref, [found])
     outbox = StoredOutbox(engine)
     sent = []
-    while (claimed := outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3)) is not None:
-        sent.append(claimed[1].host)
-        outbox.mark_delivered(claimed[0].notification_id, attempts=1, now=NOW)
+    while claimed := outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3):
+        ((notification, alert),) = claimed
+        sent.append(alert.host)
+        outbox.mark_delivered([notification.notification_id], now=NOW)
     assert sent == ["ahead", "right"]
 
 
@@ -104,16 +110,14 @@ def test_a_channels_notifications_come_in_order(engine: Engine) -> None:
     outbox = StoredOutbox(engine)
     assert take(outbox, "mail") == one
     assert take(outbox, "mail") is None
-    outbox.mark_delivered(one, attempts=1, now=NOW)
+    outbox.mark_delivered([one], now=NOW)
     assert take(outbox, "mail") == two
 
 
 def test_the_alert_comes_with_it(engine: Engine) -> None:
     """A claim gives the notification as it was, and the alert that it is about."""
     (one,) = fill(engine, ["mail"])
-    claimed = StoredOutbox(engine).claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3)
-    assert claimed is not None
-    notification, alert = claimed
+    ((notification, alert),) = StoredOutbox(engine).claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3)
     assert notification.notification_id == one
     assert alert.alert_id == notification.alert_id
     assert alert.rule_id == "first_contact"
@@ -126,7 +130,7 @@ def test_channels_do_not_wait_for_one_another(engine: Engine) -> None:
     assert list(outbox.due_channels(NOW)) == ["mail", "slack"]
     assert take(outbox, "mail") == mail
     assert take(outbox, "slack") == slack
-    outbox.mark_failed(mail, attempts=1, error="away", next_attempt_at=NOW + timedelta(seconds=15))
+    fail(outbox, mail, "away", NOW + timedelta(seconds=15))
     assert take(outbox, "mail") is None
 
 
@@ -136,7 +140,7 @@ def test_a_failed_one_comes_again_at_its_time(engine: Engine) -> None:
     outbox = StoredOutbox(engine)
     assert take(outbox, "mail") == one
     again = NOW + timedelta(seconds=15)
-    outbox.mark_failed(one, attempts=1, error="451 try later", next_attempt_at=again)
+    fail(outbox, one, "451 try later", again)
     (entry,) = entries(engine)
     assert (entry.state, entry.attempts, entry.last_error) == (NotificationState.PENDING, 1, "451 try later")
     assert list(outbox.due_channels(again - timedelta(seconds=1))) == []
@@ -156,9 +160,12 @@ def test_one_that_fails_too_often_is_overtaken(engine: Engine) -> None:
     """After as many failures as there is patience, those behind it are sent; it still comes at its time."""
     bad, good = fill(engine, ["mail", "mail"])
     outbox = StoredOutbox(engine)
-    outbox.mark_failed(bad, attempts=2, error="400", next_attempt_at=NOW + timedelta(hours=1))
+    for _ in range(2):
+        assert take(outbox, "mail") == bad
+        fail(outbox, bad, "400", NOW)
+    assert take(outbox, "mail") == bad
     assert take(outbox, "mail") is None
-    outbox.mark_failed(bad, attempts=3, error="400", next_attempt_at=NOW + timedelta(hours=1))
+    fail(outbox, bad, "400", NOW + timedelta(hours=1))
     assert take(outbox, "mail") == good
     assert take(outbox, "mail", NOW + timedelta(hours=1)) == bad
 
@@ -167,14 +174,15 @@ def test_a_delivered_one_stays_delivered(engine: Engine) -> None:
     """Another process whose lease ran out cannot bring it back; a success stands, even over a failure."""
     one, two = fill(engine, ["mail", "slack"])
     outbox = StoredOutbox(engine)
-    outbox.mark_delivered(one, attempts=1, now=NOW)
-    outbox.mark_failed(one, attempts=2, error="late", next_attempt_at=NOW)
-    outbox.mark_dead(one, attempts=2, error="late")
-    outbox.mark_dead(two, attempts=9, error="gone")
+    outbox.mark_delivered([one], now=NOW)
+    fail(outbox, one, "late", NOW)
+    outbox.mark_dead([one], leased_until=NOW + LEASE, error="late", now=NOW)
+    assert take(outbox, "slack") == two
+    outbox.mark_dead([two], leased_until=NOW + LEASE, error="gone", now=NOW)
     first, second = entries(engine)
     assert (first.state, first.delivered_at, first.last_error) == (NotificationState.DELIVERED, NOW, None)
-    assert (second.state, second.attempts, second.last_error) == (NotificationState.DEAD, 9, "gone")
-    outbox.mark_delivered(two, attempts=9, now=NOW)
+    assert (second.state, second.attempts, second.last_error) == (NotificationState.DEAD, 1, "gone")
+    outbox.mark_delivered([two], now=NOW)
     assert entries(engine)[1].state is NotificationState.DELIVERED
 
 
@@ -182,7 +190,8 @@ def test_the_dead_are_kept_and_listed(engine: Engine) -> None:
     """What was given up is not due any more, and can be found."""
     one, two = fill(engine, ["mail", "mail"])
     outbox = StoredOutbox(engine)
-    outbox.mark_dead(one, attempts=9, error="550 no such user")
+    assert take(outbox, "mail") == one
+    outbox.mark_dead([one], leased_until=NOW + LEASE, error="550 no such user", now=NOW)
     assert take(outbox, "mail") == two
     with reading(engine) as connection:
         (dead,) = list_notifications(connection, state=NotificationState.DEAD)
@@ -204,7 +213,7 @@ def test_two_processes_never_take_the_same(engine: Engine) -> None:
                 number = take(outbox, channel)
                 if number is not None:
                     sent.append((channel, number))
-                    outbox.mark_delivered(number, attempts=1, now=NOW)
+                    outbox.mark_delivered([number], now=NOW)
 
     workers = [Thread(target=work) for _ in range(4)]
     for worker in workers:
@@ -215,3 +224,36 @@ def test_two_processes_never_take_the_same(engine: Engine) -> None:
     for channel in ("mail", "slack", "pager"):
         of_channel = [number for name, number in sent if name == channel]
         assert of_channel == sorted(of_channel)
+
+
+def test_only_who_holds_it_may_say_that_it_failed(engine: Engine) -> None:
+    """A process whose lease ran out does not take from another what that is sending."""
+    (one,) = fill(engine, ["mail"])
+    outbox = StoredOutbox(engine)
+    assert take(outbox, "mail") == one
+    assert take(outbox, "mail", NOW + LEASE) == one
+    fail(outbox, one, "late", NOW)
+    assert take(outbox, "mail", NOW + LEASE) is None
+    assert entries(engine)[0].attempts == 0
+
+
+def test_several_are_taken_together(engine: Engine) -> None:
+    """As many as are asked for, in order, and no more than have room; one message counts once."""
+    numbers = fill(engine, ["mail"] * 5)
+    outbox = StoredOutbox(engine)
+    seen: list[Backlog] = []
+
+    def share(backlog: Backlog) -> int:
+        seen.append(backlog)
+        return 4 if len(seen) == 1 else 0
+
+    claimed = outbox.claim(
+        "mail", now=NOW, leased_until=NOW + LEASE, patience=3, share=share, fitting=lambda found: len(found) - 1
+    )
+    assert [each.notification_id for each, _ in claimed] == numbers[:3]
+    outbox.mark_delivered(numbers[:3], now=NOW)
+    assert take(outbox, "mail") == numbers[3]
+    outbox.mark_delivered(numbers[3:4], now=NOW)
+    assert [each.digest_id for each in entries(engine)] == [numbers[0]] * 3 + [None, None]
+    assert outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3, share=share) == []
+    assert seen == [Backlog(waiting=5, last_minute=0, last_hour=0), Backlog(waiting=1, last_minute=2, last_hour=2)]

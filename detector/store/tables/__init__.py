@@ -21,9 +21,13 @@ from detector.store.tables.detected import (
     silences,
 )
 from detector.store.tables.learnt import (
+    alert_verdicts,
+    model_adjustments,
     model_channels,
     model_hosts,
     model_hours,
+    model_promises,
+    model_reviews,
     model_samples,
     model_subjects,
     model_trainings,
@@ -36,6 +40,7 @@ from detector.store.tables.schema import metadata
 
 __all__ = [
     "alert_values",
+    "alert_verdicts",
     "alerts",
     "connection_counts",
     "connection_keys",
@@ -51,9 +56,12 @@ __all__ = [
     "list_ranges",
     "login_origins",
     "metadata",
+    "model_adjustments",
     "model_channels",
     "model_hosts",
     "model_hours",
+    "model_promises",
+    "model_reviews",
     "model_samples",
     "model_subjects",
     "model_trainings",

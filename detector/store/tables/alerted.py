@@ -98,6 +98,13 @@ notifications = Table(
     Column("next_attempt_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("last_error", Text),
+    Column("failed_at", UtcDateTime),
+    # While it is being sent.
+    Column("leased_until", UtcDateTime),
+    # The first of those that one message told together.
+    Column("digest_id", BigInteger),
     Index(None, "state", "next_attempt_at"),
+    Index(None, "channel", "delivered_at"),
+    Index(None, "channel", "failed_at"),
     Index(None, "alert_id"),
 )

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
 
+from detector.domain import ReviewAnswer, Verdict
 from detector.store.columns import UtcDateTime
-from detector.store.tables.schema import metadata
+from detector.store.tables.schema import metadata, text_enum
 
 model_hosts = Table(
     "model_hosts",
@@ -62,6 +63,65 @@ model_hours = Table(
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
     Column("maximum", Double, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# From which surprise on a row is unusual: see detector.models.threshold.
+model_promises = Table(
+    "model_promises",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("false_alerts_per_day", Double, nullable=False),
+    # The largest surprise of the observed hour that is under way.
+    Column("maximum", Double, nullable=False),
+    Column("observed", Double, nullable=False),
+    Column("correction", Double, nullable=False),
+    Column("hours", BigInteger, nullable=False),
+    # What the tail of the hours' surprises began with, and where it is now.
+    Column("prior_threshold", Double, nullable=False),
+    Column("prior_scale", Double, nullable=False),
+    Column("tail_threshold", Double, nullable=False),
+    Column("tail_scale", Double, nullable=False),
+    # Hours observed by hour of the week: see detector.models.week.
+    Column("week", LargeBinary, nullable=False),
+    # When burn-in was over; NULL: it is not.
+    Column("scored_since", UtcDateTime),
+)
+
+# How the threshold has moved.
+model_adjustments = Table(
+    "model_adjustments",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("surprise", Double, nullable=False),
+    Column("observed", Double, nullable=False),
+    Column("correction", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a person said of a key that was met during burn-in.
+model_reviews = Table(
+    "model_reviews",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Of the key: see `connection_keys`.
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("answer", text_enum(ReviewAnswer), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a person said of an alert.
+alert_verdicts = Table(
+    "alert_verdicts",
+    metadata,
+    Column("alert_id", ForeignKey("alerts.alert_id"), primary_key=True),
+    Column("verdict", text_enum(Verdict), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 model_samples = Table(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from detector.domain import ConnectionCount, Finding, Learning, Observation, SnapshotRef, StoredCount
     from detector.pipeline import RuleSet, Scorer
+    from detector.store.recent import Needed
 
 _HISTORY = 60
 _ROUNDS = 15
@@ -55,8 +56,8 @@ class _TimedRules:
         self._inner, self.seconds = inner, list[float]()
 
     @property
-    def looks_back(self) -> timedelta:
-        return self._inner.looks_back
+    def needs(self) -> Needed:
+        return self._inner.needs
 
     def prepare(self, connection: Connection) -> None:
         """Not measured: see `lists`."""

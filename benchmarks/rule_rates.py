@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from benchmarks.detection import DATA, at_hand, cases
 from benchmarks.figures import Figure
 from detector import shipped
-from detector.alerts.grouping import Decision
+from detector.alerts.policy import Decision
 from detector.config import Models
 from detector.evaluation.player import Player
 from detector.ruleset.load import load_rules

@@ -85,7 +85,7 @@ def _many(folder: Path, url: str, name: str, rows: int) -> Figure:
         }
         ref = recorder.snapshot(*counts.values())
         with writing(engine) as connection:
-            recent.advance(connection, ref, read_one(connection, ref), rules.looks_back)
+            recent.advance(connection, ref, read_one(connection, ref), rules.needs)
             started = time.perf_counter()
             found = rules.evaluate(connection, ref)
             took.append(1000 * (time.perf_counter() - started))
@@ -137,7 +137,7 @@ def _evaluated(engine: Engine, rules: RuleSet, seq: int) -> tuple[float, float, 
         row = connection.execute(select(snapshots.c.start, snapshots.c.end).where(snapshots.c.seq == seq)).one()
         ref = SnapshotRef(host_id=1, host="bastion-1", seq=seq, start=row.start, end=row.end)
         started = time.perf_counter()
-        recent.advance(connection, ref, read_one(connection, ref), rules.looks_back)
+        recent.advance(connection, ref, read_one(connection, ref), rules.needs)
         brought = time.perf_counter()
         found = rules.evaluate(connection, ref)
         done = time.perf_counter()

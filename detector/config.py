@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
+from detector.config_section import Section
 from detector.config_wording import CHANNEL_NAME, HOST, VARIABLE, example, expectation, nearest
 from detector.domain import Severity
 from detector.errors import ConfigError
@@ -33,18 +35,7 @@ _PREFIX = "DETECTOR_"
 _IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: unknown keys are refused."""
-
-    def __repr__(self) -> str:
-        """Shows no `url`: it may hold a password or a token, and this text may end in a log or a traceback."""
-        shown = {key: getattr(self, key) for key in self.__struct_fields__}
-        if shown.get("url"):
-            shown["url"] = "(secret)"
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
-
-
-class Database(_Section, frozen=True):
+class Database(Section, frozen=True):
     """Where snapshots, alerts and models are kept."""
 
     url: str = ""
@@ -53,7 +44,7 @@ class Database(_Section, frozen=True):
     """A file (mode 0600) that holds the address, in place of `url`."""
 
 
-class Collector(_Section, frozen=True):
+class Collector(Section, frozen=True):
     """Capture."""
 
     interval_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
@@ -75,7 +66,7 @@ class Collector(_Section, frozen=True):
     """Where compiled kernel programs are kept for the next start. Empty: they are not."""
 
 
-class Retention(_Section, frozen=True):
+class Retention(Section, frozen=True):
     """How long what is stored is kept, and how much of it."""
 
     snapshot_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 30
@@ -92,7 +83,7 @@ class Retention(_Section, frozen=True):
     """The same of the tables in a Postgres database."""
 
 
-class Models(_Section, frozen=True):
+class Models(Section, frozen=True):
     """What is normal, and how strange is strange."""
 
     burn_in_hours: Annotated[float, msgspec.Meta(ge=0, le=24 * 60)] = 24.0
@@ -107,7 +98,7 @@ class Models(_Section, frozen=True):
     """The most rows that a training takes from the store."""
 
 
-class Rules(_Section, frozen=True):
+class Rules(Section, frozen=True):
     """Which rule files are in force."""
 
     folders: tuple[str, ...] = ()
@@ -115,15 +106,23 @@ class Rules(_Section, frozen=True):
     /etc/detector/rules if it exists."""
 
 
-class Alerts(_Section, frozen=True):
+class Alerts(Section, frozen=True):
     """From findings to messages."""
 
     cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
     """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
     otherwise."""
+    group_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """A new alert is told after this time, with what belongs to it by then."""
+    repeat_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """An alert that goes on is told again after this time. 0: it is not."""
+    resolve_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=30 * 86400)] = 900.0
+    """An alert is resolved when it was quiet for this time, or for its cooldown if that is shorter."""
+    thread_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
+    """Alerts of one actor that follow one another within this time are one thread. 0: none are."""
 
 
-class Channel(_Section, frozen=True):
+class Channel(Section, frozen=True):
     """Somewhere to send alerts: an apprise address."""
 
     name: Annotated[str, msgspec.Meta(pattern=CHANNEL_NAME)]
@@ -152,7 +151,7 @@ class Channel(_Section, frozen=True):
         return read_address(self, f"channel {self.name!r}")
 
 
-class Notify(_Section, frozen=True):
+class Notify(Section, frozen=True):
     """Delivery."""
 
     retry_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 15.0
@@ -165,7 +164,7 @@ class Notify(_Section, frozen=True):
     """Print alerts on the standard output of `detector detect`."""
 
 
-class Settings(_Section, frozen=True):
+class Settings(Section, frozen=True):
     """All settings; every one has a default."""
 
     host: Annotated[str, msgspec.Meta(pattern=HOST)] = ""
@@ -180,6 +179,8 @@ class Settings(_Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     channels: tuple[Channel, ...] = ()
+    routes: tuple[Route, ...] = ()
+    """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
 
     @property
     def host_name(self) -> str:
@@ -281,9 +282,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {fault}") from None
 
 
-def _sections() -> dict[str, type[_Section]]:
+def _sections() -> dict[str, type[Section]]:
     hints = get_type_hints(Settings)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, _Section)}
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Section)}
 
 
 def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
@@ -304,7 +305,7 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tu
 
 
 def _parsed(section: str, key: str, text: str, variable: str) -> Any:
-    owner: type[_Section] = _sections()[section] if section else Settings
+    owner: type[Section] = _sections()[section] if section else Settings
     hint = get_type_hints(owner)[key]
     if hint is str:
         return text
@@ -333,8 +334,8 @@ def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], t
     if (section_name, key) in overridden:
         source = f"environment, {overridden[section_name, key][0]}"
     hint = f"one of: {', '.join(Severity)}" if "enum" in what else ""
-    if where == "channels":
-        hint = "write each channel as a table of its own, under [[channels]]"
+    if where in ("channels", "routes"):
+        hint = f"write each {where[:-1]} as a table of its own, under [[{where}]]"
     return ConfigError(f"{source}: {where}: {expectation(what)}", hint=hint)
 
 
@@ -358,6 +359,7 @@ def _check(settings: Settings, source: str) -> None:
                 hint="choose another name",
             )
         seen.add(channel.name)
+    check_routes(settings.routes, {each.name: each.min_severity for each in settings.channels}, source)
 
 
 def _check_retention(kept: Retention, source: str) -> None:

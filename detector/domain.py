@@ -323,6 +323,16 @@ class Finding:
     telling: Telling = field(default_factory=Telling)
 
 
+class AlertState(StrEnum):
+    """How far an alert has come."""
+
+    WAITING = "waiting"
+    """It is new: what belongs to it is gathered before people are told."""
+    OPEN = "open"
+    RESOLVED = "resolved"
+    """It is over, or a person has said so; it opens again if more comes within the cooldown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """One incident: what a person sees. Totals are over the distinct rows of all its findings."""
@@ -353,6 +363,18 @@ class Alert:
     summary: str
     """The first line of every message: who, with what, where, how many, how unusual."""
     explanations: tuple[str, ...]
+    state: AlertState = AlertState.OPEN
+    resolved_at: datetime | None = None
+    """When it had been quiet for long enough (data time), or when a person said so."""
+    resolved_by: str | None = None
+    """The person; None: nobody, it was quiet."""
+    acknowledged_at: datetime | None = None
+    """When a person took it on: it is neither repeated nor escalated since."""
+    acknowledged_by: str | None = None
+    silenced_by: int | None = None
+    """The silence that has kept it from being told when it last should have been."""
+    thread_id: int | None = None
+    """The first alert of the thread that it belongs to: what the same actor did before; None: it is the first."""
 
 
 class Verdict(StrEnum):
@@ -377,6 +399,8 @@ class NotificationState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    WITHHELD = "withheld"
+    """Never sent: the channel is not for it, and the reason says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +411,7 @@ class Notification:
     alert_id: int
     channel: str
     reason: str
-    """Why it was sent: "opened", "grown tenfold" …"""
+    """Why it was sent ("opened", "grown tenfold" …) or withheld ("below the channel's severity" …)."""
     state: NotificationState
     attempts: int
     created_at: datetime

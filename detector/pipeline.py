@@ -39,8 +39,8 @@ class RuleSet(Protocol):
     """Decides what deserves a person."""
 
     @property
-    def looks_back(self) -> timedelta:
-        """How far before a snapshot's end the rows are that rules look at."""
+    def needs(self) -> recent.Needed:
+        """Which rows of past snapshots rules look at."""
 
     def prepare(self, connection: Connection) -> None:
         """Puts what the rules compare with into the database, if it is not there."""
@@ -56,6 +56,9 @@ class AlertBook(Protocol):
         self, connection: Connection, snapshot: SnapshotRef, findings: Sequence[Finding], learning: Learning
     ) -> None:
         """Stores findings, alerts and notifications; `learning` says for how long the host was watched."""
+
+    def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool) -> None:
+        """Does what time alone decides, of a host of which nothing came after `snapshot`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +117,10 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
             packed, unreadable = None, snapshots.count_as_lost(connection, snapshot)
         counts = snapshots.stored_counts(connection, host_id, packed) if packed else []
         observed, learning = stages.scorer.score(connection, snapshot, counts)
-        recent.advance(connection, snapshot, packed, stages.ruleset.looks_back)
+        stages.ruleset.prepare(connection)
+        recent.advance(connection, snapshot, packed, stages.ruleset.needs)
         if packed:
             observations.write(connection, snapshot, packed, observed)
-        stages.ruleset.prepare(connection)
         findings = stages.ruleset.evaluate(connection, snapshot)
         stages.alert_book.record(connection, snapshot, findings, learning)
         snapshots.advance_cursor(connection, snapshot)
@@ -145,6 +148,19 @@ def notice_silence(
             return None
         findings = _record_news(connection, last.ref, known, stages)
     return Silence(snapshot=last.ref, findings=findings)
+
+
+def let_pass(engine: Engine, host_id: int, elapsed: timedelta, stages: Stages) -> None:
+    """Does what time alone decides of a host's alerts, if nothing came of it for `elapsed`; else a snapshot does.
+
+    Of a host that should have sent something nobody knows whether it is quiet: its alerts stay open.
+
+    Raises:
+        StoreError: the database is away; it is done next time.
+    """
+    with writing(engine) as connection:
+        if (last := silence.take(connection, host_id)) is not None:
+            stages.alert_book.settle(connection, last.ref, now=last.ref.end + elapsed, quiet=not last.awaited)
 
 
 def notice_refused(engine: Engine, host: str, refused: RulesRefused | None, stages: Stages, *, now: datetime) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from alembic import command
 from alembic.config import Config
@@ -149,10 +149,24 @@ class Recorder:
         self.now += timedelta(**amount)
 
 
+@dataclass(frozen=True)
+class AllRows:
+    """That all rows are looked at as far back as this, and none before."""
+
+    whole: timedelta
+    longer: Mapping[timedelta, frozenset[bytes]] = field(default_factory=dict)
+
+    def places(self, *_: Any) -> NoReturn:
+        """Which rows are wanted of those that are not."""
+        raise AssertionError
+
+    seeking = places
+
+
 def unpack(connection: Connection, ref: SnapshotRef) -> None:
     """Gives the rules the rows of a snapshot, beside all those before it."""
     snapshots.create_cursors(connection)
-    recent.advance(connection, ref, read_one(connection, ref), timedelta(days=365))
+    recent.advance(connection, ref, read_one(connection, ref), AllRows(timedelta(days=365)))
 
 
 def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, Any]] | None = None) -> None:

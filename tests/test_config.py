@@ -14,6 +14,7 @@ import pytest
 
 from detector import config
 from detector.config import Channel, Settings, load
+from detector.config_routes import Route
 from detector.domain import Severity
 from detector.errors import ConfigError
 
@@ -39,10 +40,12 @@ def _keys(kind: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
         hint = get_type_hints(kind)[field.name]
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             found |= _keys(hint, f"{field.name}.")
-        elif field.name == "channels":
+        elif field.name == "channels" and not prefix:
             found |= _keys(Channel, "channels.")
+        elif field.name == "routes":
+            found |= _keys(Route, "routes.")
         else:
-            found[prefix + field.name] = field.default
+            found[prefix + field.encode_name] = field.default
     return found
 
 
@@ -157,7 +160,11 @@ def test_local_rules_join_the_shipped_ones() -> None:
     [
         ("colector = 5", "unknown key colector", "did you mean collector?"),
         ("[collector]\nintervall = 5", "unknown key collector.intervall", "did you mean interval_seconds?"),
-        ("[alerts]\nx = 5", "unknown key alerts.x", "known here: cooldown_seconds"),
+        (
+            "[alerts]\nx = 5",
+            "unknown key alerts.x",
+            f"known here: {', '.join(sorted(config.Alerts.__struct_fields__))}",
+        ),
         ("[database.url]\nx = 5", "database.url: expected text, got a table", ""),
         ("collector = 5", "collector: expected a table, got a whole number", ""),
         ("[collector]\ninterval_seconds = 0.5", "collector.interval_seconds: expected a number >= 1.0", ""),
@@ -439,20 +446,33 @@ def test_the_example_is_complete() -> None:
         for key, value in (values.items() if isinstance(values, dict) else [("", values)])
     }
 
-    expected = {key: value for key, value in _keys(Settings).items() if not key.startswith("channels.")}
+    expected = {key: value for key, value in _keys(Settings).items() if not key.startswith(("channels.", "routes."))}
     assert {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()} == expected
 
 
 def test_the_example_of_a_channel_is_complete(file: Path) -> None:
     """The channel that is commented out loads once it is not, and has every key of a channel, with its default."""
     text = (_DOCS / "detector.toml").read_text()
-    example = text[text.index("# [[channels]]") :]
+    example = text[text.index("# [[channels]]") : text.index("# Routes")]
     uncommented = "\n".join(line.removeprefix("# ") for line in example.splitlines())
 
     (channel,) = _load(file, uncommented).channels
 
     assert channel == Channel(name="operators", url=channel.url)
     assert set(tomllib.loads(uncommented)["channels"][0]) == set(Channel.__struct_fields__)
+
+
+def test_the_example_of_a_route_is_complete(file: Path) -> None:
+    """The route that is commented out loads once it is not, and has every key of a route, with its default."""
+    text = (_DOCS / "detector.toml").read_text()
+    example = text[text.index("# [[channels]]") : text.index("# Routes")] + text[text.index("# [[routes]]") :]
+    uncommented = "\n".join(line.removeprefix("# ").removeprefix("#") for line in example.splitlines())
+
+    (route,) = _load(file, uncommented).routes
+
+    assert route == Route(channels=("operators",))
+    keys = {each.encode_name for each in msgspec.structs.fields(Route)}
+    assert set(tomllib.loads(uncommented)["routes"][0]) == keys
 
 
 def test_every_key_is_documented() -> None:
@@ -478,4 +498,4 @@ def test_the_documented_limits_are_those_that_hold() -> None:
                 comment = example[: example.index(f"\n{key} = ")].rsplit("\n\n", 1)[-1]
                 assert words in comment.lower().replace("\n# ", " ")
                 checked += 1
-    assert checked == 19
+    assert checked == 23

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select
 
-from detector.alerts import cap, capture, evidence, held, standing
+from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads
 from detector.alerts.facts import Totals
-from detector.alerts.grouping import Decision, Incident, decide, incidents
-from detector.domain import NotificationState, Severity
-from detector.store.tables import findings, notifications
+from detector.alerts.grouping import Incident, incidents
+from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
+from detector.alerts.routing import ChannelPolicy, Router
+from detector.domain import AlertState
+from detector.store.tables import findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from detector.alerts.standing import Standing
+    from detector.config_routes import Route
     from detector.domain import Finding, Learning, SnapshotRef
 
+__all__ = ["AlertBook", "ChannelPolicy"]
+
 MOST_A_DAY = 5
-_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelPolicy:
-    """Which alerts a channel is sent."""
+class _Verdict:
+    """What becomes of an incident."""
 
-    name: str
-    min_severity: Severity
+    decision: Decision
+    silence: int | None = None
 
-    def accepts(self, severity: Severity) -> bool:
-        """Whether alerts of `severity` are sent here."""
-        return severity.rank >= self.min_severity.rank
+    @property
+    def sends(self) -> bool:
+        return self.decision.sends and self.silence is None
+
+    @property
+    def reason(self) -> str:
+        return self.decision.value if self.silence is None else silenced(self.silence)
 
 
 class AlertBook:
@@ -44,12 +51,23 @@ class AlertBook:
         channels: where alerts go.
         cooldown: findings with one fingerprint that follow one another within this time are one alert, unless their
             rule has a cooldown of its own.
+        timing: how long all else takes.
         most_a_day: alerts of the rule on scores that are opened of a host in a day: see `cap`.
+        routes: which alerts go to which channels.
     """
 
-    def __init__(self, channels: Sequence[ChannelPolicy], cooldown: timedelta, *, most_a_day: int = MOST_A_DAY) -> None:
-        self._channels = tuple(channels)
+    def __init__(
+        self,
+        channels: Sequence[ChannelPolicy],
+        cooldown: timedelta,
+        timing: Timing | None = None,
+        *,
+        most_a_day: int = MOST_A_DAY,
+        routes: Sequence[Route] = (),
+    ) -> None:
+        self._router = Router(tuple(channels), tuple(routes))
         self._cooldown = cooldown
+        self._timing = timing or Timing()
         self._most_a_day = most_a_day
 
     def record(
@@ -61,7 +79,8 @@ class AlertBook:
     ) -> None:
         """Stores findings with what became of them, alerts with their rows and totals, and notifications.
 
-        Neither the order of `findings` nor a second call with the same findings changes what is stored.
+        Neither the order of `findings` nor a second call with the same findings changes what is stored. What time alone
+        decides (see `settle`) is done first, also without findings.
 
         Args:
             connection: within the detection's transaction.
@@ -69,14 +88,58 @@ class AlertBook:
             findings: of all rules.
             learning: for how long the host was watched; None: for long enough for every rule.
         """
+        self.settle(connection, snapshot, now=snapshot.end)
         told = findings
         if learning is not None:
             told = [finding for finding in findings if learning.covers(finding.telling.burn_in)]
             held.write(connection, snapshot, [finding for finding in findings if finding not in told])
         told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
         arrived = incidents(_unrecorded(connection, snapshot, told))
-        if not arrived:
-            return
+        if arrived:
+            self._record(connection, snapshot, arrived)
+
+    def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
+        """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
+
+        A second call at the same time changes nothing.
+
+        Args:
+            connection: within the detection's transaction.
+            snapshot: the host's last one.
+            now: its end, or later if nothing has come since.
+            quiet: whether nothing happened until `now`, or nothing more is to be expected; else nothing is resolved.
+        """
+        resolve_after = self._timing.resolve_after
+        before = standing.unsettled(
+            connection, snapshot.host_id, now=now, resolve_after=resolve_after if quiet else None
+        )
+        over = {
+            alert_id: state
+            for alert_id, state in before.items()
+            if state.state is AlertState.WAITING and is_over(state.opened_at, now=now, wait=self._timing.group_wait)
+        }
+        mute = muting.muted(connection, snapshot.host, now, over)
+        after: dict[int, Standing] = {}
+        told: dict[int, tuple[Standing, Decision]] = {}
+        happened: list[events.Event] = []
+        for alert_id, state in before.items():
+            settled = state
+            if alert_id in mute:
+                settled = replace(state, state=AlertState.OPEN, silenced_by=mute[alert_id])
+                happened.append(events.Event(alert_id=alert_id, at=now, kind=silenced(mute[alert_id])))
+            elif alert_id in over:
+                settled = replace(state, state=AlertState.OPEN, notified_at=now)
+                told[alert_id] = settled, Decision.OPENED
+            if quiet and settled.state is AlertState.OPEN and (at := settled.quiet_at(now, resolve_after)):
+                settled = replace(settled, state=AlertState.RESOLVED, resolved_at=at)
+                happened.append(events.Event(alert_id=alert_id, at=at, kind=events.RESOLVED, said=events.QUIET))
+            if settled is not state:
+                after[alert_id] = settled
+        standing.write(connection, after)
+        channels.write(connection, self._router, snapshot.host, told, now)
+        events.write(connection, happened)
+
+    def _record(self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident]) -> None:
         cooldowns = {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
         known = standing.find(connection, snapshot, cooldowns)
         opened = standing.open_all(connection, snapshot, [each for each in arrived if each.fingerprint not in known])
@@ -93,72 +156,90 @@ class AlertBook:
 
         after: dict[int, Standing] = {}
         decisions: dict[int, Decision] = {}
+        magnitudes: dict[int, int] = {}
         for alert_id, incident in by_alert.items():
             _, state = before[incident.fingerprint]
-            grown, magnitude = standing.grown(
+            after[alert_id], magnitudes[alert_id] = standing.grown(
                 state,
                 incident,
                 host=snapshot.host,
+                quiet=self._timing.quiet(cooldowns[incident.fingerprint]),
                 totals=added.totals.get(alert_id, Totals()),
                 explanations=added.explanations.get(alert_id, ()),
                 values=values.get(alert_id, {}),
                 capture=health.get(alert_id),
             )
             decisions[alert_id] = decide(
-                before=None if alert_id in new_alerts else state.severity,
+                None if alert_id in new_alerts else state.before,
                 severity=incident.lead.severity,
-                told_magnitude=state.notified_magnitude,
-                magnitude=magnitude,
+                magnitude=magnitudes[alert_id],
+                now=snapshot.end,
+                timing=self._timing,
             )
-            if cap.is_digest(incident.fingerprint) and not decisions[alert_id].sends:
-                decisions[alert_id] = Decision.CAPPED
-            sends = decisions[alert_id].sends
-            after[alert_id] = self._told(grown, magnitude, snapshot, incident) if sends else grown
+            if cap.is_digest(incident.fingerprint):
+                decisions[alert_id] = once_a_day(decisions[alert_id])
+        telling = {alert_id: after[alert_id] for alert_id, decision in decisions.items() if decision.sends}
+        mute = muting.muted(connection, snapshot.host, snapshot.end, telling)
+        verdicts = {
+            alert_id: _Verdict(decision=decision, silence=mute.get(alert_id))
+            for alert_id, decision in decisions.items()
+        }
+        back = [alert_id for alert_id, state in after.items() if state.state is AlertState.RESOLVED]
+        after = {
+            alert_id: _moved(state, verdicts[alert_id], magnitudes[alert_id], snapshot.end)
+            for alert_id, state in after.items()
+        }
+        after |= self._threads(connection, snapshot, {alert_id: after[alert_id] for alert_id in new_alerts})
 
         standing.write(connection, after)
-        _write_findings(connection, snapshot, by_alert, decisions)
-        self._notify(connection, snapshot, by_alert, after, decisions)
+        _write_findings(connection, snapshot, by_alert, verdicts)
+        told = {
+            alert_id: (after[alert_id], verdict.decision) for alert_id, verdict in verdicts.items() if verdict.sends
+        }
+        channels.write(connection, self._router, snapshot.host, told, snapshot.end)
+        events.write(connection, [events.Event(alert_id=each, at=snapshot.end, kind=events.REOPENED) for each in back])
 
-    def _told(self, state: Standing, magnitude: int, snapshot: SnapshotRef, incident: Incident) -> Standing:
-        heard = any(self._hearing(incident, state.severity))
-        return replace(
-            state,
-            notified_magnitude=magnitude,
-            notified_at=snapshot.end if heard else state.notified_at,
-        )
-
-    def _hearing(self, incident: Incident, severity: Severity) -> Iterator[ChannelPolicy]:
-        """The channels that are told: those that the rule names, else those that accept so severe an alert."""
-        named = incident.lead.telling.channels
-        for channel in self._channels:
-            if channel.accepts(severity) if named is None else channel.name in named:
-                yield channel
-
-    def _notify(
-        self,
-        connection: Connection,
-        snapshot: SnapshotRef,
-        by_alert: Mapping[int, Incident],
-        after: Mapping[int, Standing],
-        decisions: Mapping[int, Decision],
-    ) -> None:
-        rows = [
-            {
-                "alert_id": alert_id,
-                "channel": channel.name,
-                "reason": decisions[alert_id].value,
-                "state": NotificationState.PENDING,
-                "attempts": 0,
-                "created_at": snapshot.end,
-                # Not the end of the snapshot: a host whose clock is ahead would hold up its channel for all others.
-                "next_attempt_at": _AT_ONCE,
-            }
-            for alert_id, state in after.items()
-            if decisions[alert_id].sends
-            for channel in self._hearing(by_alert[alert_id], state.severity)
+    def _threads(
+        self, connection: Connection, snapshot: SnapshotRef, new: Mapping[int, Standing]
+    ) -> dict[int, Standing]:
+        """The new alerts that belong to the thread of another one."""
+        links = [
+            threads.Link(alert_id=alert_id, thread_id=alert_id, actors=state.actors, start=state.start, end=state.end)
+            for alert_id, state in new.items()
+            if state.actors
         ]
-        if rows:
-            connection.execute(insert(notifications), rows)
+        window = self._timing.thread
+        if not links or not window:
+            return {}
+        around = min(each.start for each in links), snapshot.end
+        before = threads.recent(connection, snapshot.host_id, around, window, list(new))
+        found = threads.link(links, before, window)
+        return {
+            alert_id: replace(new[alert_id], thread_id=thread_id)
+            for alert_id, thread_id in found.items()
+            if thread_id != alert_id
+        }
+
+
+def _moved(state: Standing, verdict: _Verdict, magnitude: int, now: datetime) -> Standing:
+    """An alert after a verdict about its incident."""
+    if verdict.decision is Decision.WAITING:
+        return replace(state, state=AlertState.WAITING, notified_magnitude=magnitude)
+    # What a person had taken on, or resolved, is not what it is now.
+    anew = verdict.decision is Decision.RAISED or state.resolved_by is not None
+    state = replace(
+        state,
+        state=AlertState.OPEN,
+        resolved_at=None,
+        resolved_by=None,
+        acknowledged_at=None if anew else state.acknowledged_at,
+        acknowledged_by=None if anew else state.acknowledged_by,
+    )
+    if verdict.silence is not None:
+        return replace(state, silenced_by=verdict.silence)
+    if verdict.sends:
+        return replace(state, notified_magnitude=magnitude, notified_at=now, silenced_by=None)
+    return state
 
 
 def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
@@ -177,7 +258,7 @@ def _write_findings(
     connection: Connection,
     snapshot: SnapshotRef,
     by_alert: Mapping[int, Incident],
-    decisions: Mapping[int, Decision],
+    verdicts: Mapping[int, _Verdict],
 ) -> None:
     connection.execute(
         insert(findings),
@@ -189,7 +270,7 @@ def _write_findings(
                 "fingerprint": finding.fingerprint,
                 "alert_id": alert_id,
                 # One incident, one message: its first finding is told, the others only add to it.
-                "decision": (decisions[alert_id] if finding is incident.lead else Decision.GROUPED).value,
+                "decision": verdicts[alert_id].reason if finding is incident.lead else Decision.GROUPED.value,
                 "start": finding.start,
                 "end": finding.end,
                 "rows": len(set(finding.evidence)),

@@ -1,46 +1,22 @@
-"""Which findings are one incident, and what becomes of it: pure decisions, in data time."""
+"""Which findings of a snapshot are one incident."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
-    from detector.domain import Finding, Severity
+    from detector.domain import Finding
 
 Place = tuple[int, int, int]
 """A stored count of the snapshot's host: seq, key_id, session. With `WHOLE` for a key, the snapshot itself."""
 
 WHOLE = 0
 """Keys are numbered from 1."""
-
-# An incident is told again when it has become this much larger than what was told.
-_GROWTH = 10
-
-
-class Decision(StrEnum):
-    """What became of a finding. Stored with it and shown, since operators ask why."""
-
-    OPENED = "opened"
-    """No alert with its fingerprint was active within the cooldown."""
-    RAISED = "raised"
-    """It is more severe than what its alert was before."""
-    GROWN = "grown tenfold"
-    """Its alert has grown to ten times what was last told."""
-    GROUPED = "grouped"
-    """It belongs to an alert that was told already."""
-    CAPPED = "beyond the alerts of a day"
-    """So many alerts of the rule on scores were opened that day: it is held in one more, which was told already."""
-
-    @property
-    def sends(self) -> bool:
-        """Whether people are told."""
-        return self not in (Decision.GROUPED, Decision.CAPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,30 +69,6 @@ def incidents(findings: Iterable[Finding]) -> list[Incident]:
         for rules in by_fingerprint.values()
     ]
     return sorted(merged, key=lambda incident: _precedence(incident.lead))
-
-
-def continues(last_end: datetime, *, now: datetime, cooldown: timedelta) -> bool:
-    """Whether a finding at `now` belongs to the alert whose last one ended at `last_end`."""
-    # Either way: a clock that was ahead must not swallow what comes after it was put right.
-    return abs(now - last_end) <= cooldown
-
-
-def decide(*, before: Severity | None, severity: Severity, told_magnitude: int, magnitude: int) -> Decision:
-    """What becomes of an incident, once its evidence has been added to its alert.
-
-    Args:
-        before: the alert's severity until now; None when this incident has opened it.
-        severity: the incident's severity.
-        told_magnitude: the alert's magnitude when people were last told.
-        magnitude: the alert's magnitude now (see `Totals.magnitude`).
-    """
-    if before is None:
-        return Decision.OPENED
-    if severity.rank > before.rank:
-        return Decision.RAISED
-    if magnitude >= _GROWTH * max(told_magnitude, 1):
-        return Decision.GROWN
-    return Decision.GROUPED
 
 
 def _precedence(finding: Finding) -> tuple[int, str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from detector.alerts import evidence
 from detector.alerts.facts import Facts, Totals
-from detector.alerts.grouping import Incident, continues
+from detector.alerts.policy import Before, continues
+from detector.alerts.threads import actors_of
 from detector.alerts.wording import summary
-from detector.domain import Severity
+from detector.domain import AlertState, Severity
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from detector.alerts.facts import CaptureFacts, Distinct
+    from detector.alerts.grouping import Incident
     from detector.domain import Scalar, SnapshotRef
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
@@ -51,17 +53,50 @@ class Standing:
     """Surprise and sentence, the most surprising first."""
     notified_magnitude: int = 0
     notified_at: datetime | None = None
+    state: AlertState = AlertState.WAITING
+    resolves_at: datetime | None = None
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    silenced_by: int | None = None
+    thread_id: int | None = None
+    actors: tuple[str, ...] = ()
+    channels: tuple[str, ...] | None = None
 
     @property
     def totals(self) -> Totals:
         """The sums over its rows."""
         return Totals(**{each.name: getattr(self, each.name) for each in fields(Totals)})
 
+    def quiet_at(self, now: datetime, resolve_after: timedelta) -> datetime | None:
+        """When it had been quiet for long enough; None: it has not been yet.
+
+        Args:
+            now: in the host's data time, which may have been set back since the last finding.
+            resolve_after: the longest that an alert is open after its last finding.
+        """
+        if self.resolves_at is not None and self.resolves_at <= now:
+            return self.resolves_at
+        return now if self.end - now > resolve_after else None
+
+    @property
+    def before(self) -> Before:
+        """What is decided by."""
+        return Before(
+            state=self.state,
+            severity=self.severity,
+            told_at=self.notified_at,
+            told_magnitude=self.notified_magnitude,
+            acknowledged=self.acknowledged_at is not None,
+            resolved_by=self.resolved_by,
+        )
+
 
 def find(
     connection: Connection, snapshot: SnapshotRef, cooldowns: Mapping[str, timedelta]
 ) -> dict[str, tuple[int, Standing]]:
-    """The alerts that incidents belong to, with their numbers, by fingerprint.
+    """The alerts that incidents belong to, with their numbers, by fingerprint; what people answer waits meanwhile.
 
     Args:
         connection: within the detection's transaction.
@@ -81,12 +116,36 @@ def find(
                 alerts.c.end.between(snapshot.end - longest, snapshot.end + longest),
             )
             .order_by(alerts.c.end, alerts.c.alert_id)
+            .with_for_update()
         ).mappings()
         for row in rows:
             state = _from_row(row)
             if continues(state.end, now=snapshot.end, cooldown=cooldowns[state.fingerprint]):
                 found[state.fingerprint] = (row["alert_id"], state)
     return found
+
+
+def unsettled(
+    connection: Connection, host_id: int, *, now: datetime, resolve_after: timedelta | None
+) -> dict[int, Standing]:
+    """The alerts of a host that wait to be told, and those that may have been quiet for long enough, by number.
+
+    Args:
+        now: in the host's data time.
+        resolve_after: the longest that an alert is open after its last finding; None: only those that wait.
+    """
+    columns = alerts.c
+    wanted = columns.state == AlertState.WAITING.value
+    if resolve_after is not None:
+        quiet = or_(columns.resolves_at <= now, columns.end > now + resolve_after)
+        wanted = or_(wanted, and_(columns.state == AlertState.OPEN.value, quiet))
+    rows = connection.execute(
+        select(alerts)
+        .where(columns.host_id == host_id, columns.state.in_([AlertState.WAITING.value, AlertState.OPEN.value]), wanted)
+        .order_by(columns.alert_id)
+        .with_for_update()
+    ).mappings()
+    return {row["alert_id"]: _from_row(row) for row in rows}
 
 
 def open_all(connection: Connection, snapshot: SnapshotRef, new: Sequence[Incident]) -> dict[str, tuple[int, Standing]]:
@@ -106,6 +165,7 @@ def grown(
     incident: Incident,
     *,
     host: str,
+    quiet: timedelta,
     totals: Totals,
     explanations: Iterable[tuple[float, str]],
     values: Mapping[str, Distinct],
@@ -114,6 +174,7 @@ def grown(
     """`state` with an incident added, and how large it is now (see `Facts.magnitude`).
 
     Args:
+        quiet: without another finding it is over after this time.
         host: its name.
         totals, explanations: of the rows that the incident adds.
         values: of all rows, these included.
@@ -151,12 +212,17 @@ def grown(
         ports=facts.of("port").count,
         explanations=tuple((surprise, sentence) for sentence, surprise in ranked),
         summary=summary(facts),
+        resolves_at=end + quiet,
+        actors=actors_of(values),
+        channels=lead.telling.channels,
     )
     return after, facts.magnitude
 
 
 def write(connection: Connection, states: Mapping[int, Standing]) -> None:
     """Writes alerts back, by number."""
+    if not states:
+        return
     rows = [{"b_alert_id": alert_id, **_row(state)} for alert_id, state in states.items()]
     connection.execute(update(alerts).where(alerts.c.alert_id == bindparam("b_alert_id")), rows)
 
@@ -167,7 +233,9 @@ def _row(state: Standing) -> dict[str, Any]:
 
 def _from_row(row: Mapping[Any, Any]) -> Standing:
     values = {each.name: row[each.name] for each in fields(Standing)}
-    values["severity"] = Severity(values["severity"])
+    values["severity"], values["state"] = Severity(values["severity"]), AlertState(values["state"])
+    values["actors"] = tuple(values["actors"])
+    values["channels"] = None if values["channels"] is None else tuple(values["channels"])
     values["explanations"] = tuple((surprise, sentence) for surprise, sentence in values["explanations"])
     return Standing(**values)
 

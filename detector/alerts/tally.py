@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.alerts.grouping import continues, incidents
+from detector.alerts.grouping import incidents
+from detector.alerts.policy import continues
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

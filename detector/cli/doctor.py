@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli import terminal
+from detector.cli import doctor_endings, terminal
 from detector.cli.lines import numbered
 from detector.cli.terminal import local
 from detector.config import default_file
@@ -140,6 +140,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     from detector.domain import NotificationState
     from detector.models import registry, training
     from detector.models.scorer import learning
+    from detector.store.alert_silences import list_silences
     from detector.store.engine import open_store, place
     from detector.store.filters import known_hosts
     from detector.store.outbox import list_notifications
@@ -153,12 +154,15 @@ def _database(settings: Settings) -> Iterator[Check]:
             obstacles = {name: training.obstacle(connection, host_id) for host_id, name in hosts.items()}
             dead = list_notifications(connection, state=NotificationState.DEAD)
             stored_hosts = given_up(connection)
+            muting = list_silences(connection, ending_after=datetime.now(UTC))
         where = place(open_store(settings.database_url))
     except DetectorError as fault:
         yield Check("database", Verdict.BAD, fault.message, fault.hint)
         return
     yield Check("database", Verdict.GOOD, f"{where} answers and has the current schema")
     yield from _given_up(stored_hosts)
+    for finding, remedy in doctor_endings.silences(muting, datetime.now(UTC)):
+        yield Check("silences", Verdict.DOUBTFUL, finding, remedy)
     from detector.cli.run import learning_text
 
     for host, state in states.items():
@@ -249,6 +253,8 @@ def _rules(settings: Settings) -> Iterator[Check]:
         yield Check("rules", Verdict.GOOD, f"{len(loaded.ruleset.rules)} in force")
     elif not loaded.faults:
         yield Check("rules", Verdict.BAD, "there are none, so nothing can alert", "set [rules] folders")
+    for finding, remedy in doctor_endings.rules(loaded):
+        yield Check("rules", Verdict.DOUBTFUL, finding, remedy)
 
 
 def _channels(settings: Settings, path: Path | None) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from detector.cli.notify_resend import resend
+from detector.cli.notify_route import route
 from detector.cli.notify_status import status
 from detector.cli.notify_test import test
 
@@ -17,9 +18,10 @@ def notify() -> None:
     Examples:
       detector notify test
       detector notify status
+      detector notify route 12
       detector notify resend --dead
     """
 
 
-for verb in (test, status, resend):
+for verb in (test, status, route, resend):
     notify.add_command(verb)

@@ -20,7 +20,8 @@ TESTED = timedelta(days=30)
 _MAX_PORT = 65_535
 _LONGEST_NAME = 255
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"([0-9]{1,4})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Moment(click.ParamType[datetime]):
@@ -63,6 +64,19 @@ class Span(click.ParamType[timedelta]):
         if not timedelta(seconds=1) <= span <= timedelta(days=1):
             self.fail(f"{value!r} is not a span of a second to a day; write 60s, 5m or 1h", param, ctx)
         return span
+
+
+class Duration(click.ParamType[timedelta]):
+    """How long something lasts: 30m, 2h, 7d, 2w; at most four digits."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Whole seconds."""
+        written = _DURATION.fullmatch(value.strip())
+        if written is None or not int(written[1]):
+            self.fail(f"{value!r} is not a length of time; write 30m, 2h, 7d or 2w", param, ctx)
+        return timedelta(**{_UNITS[written[2]]: int(written[1])})
 
 
 class HostName(click.ParamType[str]):

@@ -6,7 +6,6 @@ Import, store, models, rules and alerts are the product's own; only the database
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,10 +13,11 @@ from sqlalchemy import select
 
 from detector import pipeline
 from detector.alerts.book import AlertBook
-from detector.alerts.grouping import Decision
+from detector.alerts.policy import Decision
 from detector.collector.log_lines import LoggedSnapshot
 from detector.domain import Severity  # noqa: TC001 - msgspec reads the types of fields
 from detector.models.scorer import HostScorer
+from detector.ruleset.needs import Needs
 from detector.service.importing import LogImport
 from detector.store.engine import open_store, reading
 from detector.store.imports import Source
@@ -25,6 +25,7 @@ from detector.store.tables import findings, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Connection
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from detector.ruleset.evaluate import RuleSet
 
 _SOURCE = Source(digest=bytes(16), format="evaluation", name="", options="")
+# What no rules look at.
+_NOTHING = Needs(())
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -119,8 +122,8 @@ class _Listening:
         self.found: list[tuple[SnapshotRef, Finding]] = []
 
     @property
-    def looks_back(self) -> timedelta:
-        return self._ruleset.looks_back if self.on else timedelta(0)
+    def needs(self) -> Needs:
+        return self._ruleset.needs if self.on else _NOTHING
 
     def prepare(self, connection: Connection) -> None:
         if self.on:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING
 
+from detector.answers import answers
 from detector.domain import Severity
 from detector.visible import visible
 
@@ -87,7 +88,7 @@ def _text(alert: Alert, reason: str) -> str:
     parts = [visible(alert.summary, _SUMMARY_LIMIT), *(f"{label}: {value}" for label, value in _facts(alert, reason))]
     if _several(alert):
         parts += ["What is unusual:", *(f"- {visible(each, _EXPLANATION_LIMIT)}" for each in alert.explanations)]
-    parts += ["Look closer:", *(f"  {command}" for command in _commands(alert))]
+    parts += ["What you can do:", *(f"  {command}" for command in _commands(alert))]
     return "\n".join(parts)
 
 
@@ -101,7 +102,7 @@ def _html(alert: Alert, reason: str) -> str:
         sentences = "".join(f"<li>{escape(visible(each, _EXPLANATION_LIMIT))}</li>" for each in alert.explanations)
         parts.append(f"<p>What is unusual:</p>\n<ul>{sentences}</ul>")
     commands = "\n".join(escape(command) for command in _commands(alert))
-    parts.append(f'<p>Look closer:</p>\n<pre style="white-space:pre-wrap">{commands}</pre>')
+    parts.append(f'<p>What you can do:</p>\n<pre style="white-space:pre-wrap">{commands}</pre>')
     return document(alert.severity, "\n".join(parts))
 
 
@@ -168,12 +169,12 @@ def _commands(alert: Alert) -> list[str]:
     since = alert.start.replace(microsecond=0)
     until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
     period = f"--since '{since.isoformat(sep=' ')}' --until '{until.isoformat(sep=' ')}'"
-    show = f"detector alerts show {alert.alert_id}"
-    if not _has_rows(alert):
-        return [show, f"detector query --incomplete{host} {period}", "detector doctor"]
+    about_capture = not _has_rows(alert)
+    said = [each.command for each in answers(alert, about_capture=about_capture)]
+    if about_capture:
+        return [said[0], f"detector query --incomplete{host} {period}", "detector doctor", *said[1:]]
     rule = [f"detector rules show {alert.rule_id}"] if _PLAIN.fullmatch(alert.rule_id) else []
-    tune = f"detector rules tune --from-alert {alert.alert_id}"
-    return [show, f"detector query{host} {period}", *rule, tune]
+    return [said[0], f"detector query{host} {period}", *rule, *said[1:]]
 
 
 def _count(count: int, one: str, many: str) -> str:

@@ -46,7 +46,7 @@ class Entry:
     content: Mapping[str, Any]
     """What stands there; of a refused one anything may."""
     why: str = ""
-    """Why it is not in force, and until when."""
+    """Why it is not in force, or until when it is or is not."""
     rule: Rule | None = None
     """Of a rule that is not refused or replaced."""
     filter: Filter | None = None

@@ -313,6 +313,7 @@ CONNECTIONS = Category(
     example_group="[User, DestinationIp]",
     example_counted="DestinationPort",
     example_summed="Attempted",
+    packed=True,
     alike=("key_id", "session", "origin_id", "name_id"),
     days=Rows(
         table=daily_counts,

@@ -51,6 +51,8 @@ def _sound(draft: Draft, rule: Rule | None, now: datetime) -> Entry:
         return _entry(draft, State.DISABLED, _said(draft.disabled), rule)
     if draft.filter is not None and draft.filter.has_ended(now):
         return _entry(draft, State.ENDED, f"on {draft.filter.until:%Y-%m-%d %H:%M} UTC")
+    if draft.filter is not None and draft.filter.until is not None:
+        return _entry(draft, State.ACTIVE, f"until {draft.filter.until:%Y-%m-%d %H:%M} UTC")
     silent = rule is not None and not rule.produces_findings
     return _entry(draft, State.FEEDING if silent else State.ACTIVE, "", rule)
 

@@ -13,6 +13,7 @@ from detector.ruleset import ranges
 from detector.ruleset.baselines import Hours
 from detector.ruleset.correlating import CorrelationMatcher
 from detector.ruleset.matchers import EventMatcher
+from detector.ruleset.needs import Needs
 from detector.ruleset.new_terms import Terms
 from detector.ruleset.sieve import Sieve
 from detector.ruleset.windows import Windows
@@ -67,16 +68,13 @@ class RuleSet:
         self._hours = Hours()
         self._longest_usual = max((each.baseline.window for each in events if each.baseline), default=None)
         self._sieve = Sieve([*(rule.matcher.wanted for rule in self._finding), *self._terms.wanted])
-        self._windows = Windows(
-            [rule.matcher for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
-        )
-        self._ranges = {each.digest: each for rule in self.rules for each in rule.matcher.wanted.matching.ranges}
-
-    @property
-    def looks_back(self) -> timedelta:
+        correlations = [rule.matcher for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
+        self._windows = Windows(correlations)
+        self.needs = Needs(correlations)
+        """Which rows of past snapshots the rules look at."""
+        self.looks_back: timedelta = max((each.timespan for each in correlations), default=timedelta(0))
         """How far before a snapshot's end the rows are that rules look at."""
-        spans = [rule.matcher.timespan for rule in self._finding if isinstance(rule.matcher, CorrelationMatcher)]
-        return max(spans, default=timedelta(0))
+        self._ranges = {each.digest: each for rule in self.rules for each in rule.matcher.wanted.matching.ranges}
 
     def take_over(self, before: RuleSet) -> None:
         """Goes on where `before` was, which is not used any more: what both count need not be read again."""

@@ -150,6 +150,8 @@ class Category:
     """The same for a value_sum."""
     alike: tuple[str, ...] = ()
     """The columns of rows, key and session first, by which many may be added up: of those the same is known."""
+    packed: bool = False
+    """Whether the rows are made of what is packed, for as long as rules look at them."""
     days: Rows | None = None
     """What rows add up to by day; None where nothing is kept of them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Text, literal, select, true
@@ -89,17 +89,12 @@ class Sought:
         read = columns_of(wanted.matching.rows).union(
             *map(columns_of, wanted.columns), columns_of(wanted.matching.weight)
         )
-        of_words = possible(condition, Known(columns=frozenset(_WORDS)))
         # The place of a row says nothing of what it is.
         of_rows = columns_of(wanted.matching.rows).union(*map(columns_of, wanted.columns[PLACE:]))
         tables = frozenset(column.table for column in read).union(each.table for each in wanted.category.rows.joined)
         by_number = [name for table, name in _NUMBERED.items() if table in tables]
-        more = columns_of(condition) & {*_BOUNDS, *login_origins.c, *destination_names.c}
-        return cls(
-            of_key=possible(condition, Known(tables=_OF_KEY)),
-            of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
-            hours_say_more=bool(more - {connection_counts.c.attempted}),
-            of_words=of_words if columns_of(of_words) else None,
+        return replace(
+            cls.of(condition),
             tables=tables,
             counts=(
                 "key_id",
@@ -109,6 +104,27 @@ class Sought:
             said=frozenset(column.name for column in of_rows if column.table is observations),
             crowd=_crowd(rule.matcher) if isinstance(rule.matcher, CorrelationMatcher) else None,
         )
+
+    @classmethod
+    def of(cls, condition: ColumnElement[bool]) -> Sought:
+        """What may meet a condition on rows about connections, all of which is wanted then."""
+        of_words = possible(condition, Known(columns=frozenset(_WORDS)))
+        more = columns_of(condition) & {*_BOUNDS, *login_origins.c, *destination_names.c}
+        return cls(
+            of_key=possible(condition, Known(tables=_OF_KEY)),
+            of_hour=possible(condition, Known(tables=_OF_HOUR, most=_BOUNDS)),
+            hours_say_more=bool(more - {connection_counts.c.attempted}),
+            of_words=of_words if columns_of(of_words) else None,
+            tables=frozenset({connection_counts, observations}),
+            counts=tuple(column.name for column in connection_counts.c if column.name not in {"host_id", "seq"}),
+            said=frozenset(column.name for column in observations.c),
+            crowd=None,
+        )
+
+    @property
+    def asks_words(self) -> bool:
+        """Whether it matters what an observation says in words, and whether it is unusual."""
+        return self.of_words is not None
 
     @property
     def dated(self) -> bool:

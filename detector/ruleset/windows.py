@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,12 +18,11 @@ from sqlalchemy import func, select
 
 from detector.ruleset.events import AFTER, HOST_ID, SEQ, UNTIL
 from detector.ruleset.sieve import Sieve
-from detector.store.tables import detection_cursors, snapshots
+from detector.store.tables import detection_cursors, kept_windows, snapshots
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import timedelta
 
     from sqlalchemy import Connection, Select
 
@@ -41,9 +41,11 @@ _IN_WINDOW = select(func.min(snapshots.c.seq + 0), func.count()).where(
 )
 LONG = 100
 """From so many snapshots on a window is long."""
+_SECOND = timedelta(seconds=1)
 PLACE = 3
 """So many columns are the place of a row: snapshot, key and session."""
 _RECENT = select(detection_cursors.c.recent_seq).where(detection_cursors.c.host_id == HOST_ID)
+_KEPT = select(kept_windows.c.back_seconds, kept_windows.c.first_seq).where(kept_windows.c.host_id == HOST_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Windows:
     def __init__(self, counting: Sequence[Counting]) -> None:
         self._counting = counting
         self._timespans = {each.timespan for each in counting}
+        self._of_packed = {each.timespan for each in counting if each.wanted.category.packed}
         self._hosts: dict[int, _Host] = {}
         # By timespan: those that have to be told what leaves their window.
         self._leaving: dict[timedelta, tuple[list[int], Sieve]] = {}
@@ -222,8 +225,13 @@ class Windows:
     def _gone(self, connection: Connection, snapshot: SnapshotRef, host: _Host) -> bool:
         """Whether rows that have to leave are not there any more: another process was here meanwhile, or the database
         had no room."""
-        recent = connection.scalar(_RECENT, {"host_id": snapshot.host_id}) or 0
-        return bool(host.tallies) and recent > min(host.firsts.values(), default=snapshot.seq)
+        of_host = {"host_id": snapshot.host_id}
+        recent = connection.scalar(_RECENT, of_host) or 0
+        late = {timespan for timespan, first in host.firsts.items() if first < recent} & self._of_packed
+        if not host.tallies or not late:
+            return False
+        kept = {row.back_seconds: row.first_seq for row in connection.execute(_KEPT, of_host)}
+        return any(kept.get(each // _SECOND, recent) > host.firsts[each] for each in late)
 
     def _enter(self, connection: Connection, host_id: int, host: _Host, span: tuple[int, int]) -> None:
         """Takes in what another process has looked at."""

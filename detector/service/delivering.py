@@ -82,7 +82,7 @@ class Delivery:
                 self._faults.fault(f"{fault.message}; delivery waits")
                 self._stop.wait(_STORE_AWAY_SECONDS)
             self._stop.wait(_POLL_SECONDS)
-        # What was just taken is marked, so that it is not sent again at the next start. One that hangs is not waited for.
+        # What was just taken is marked, so that it is not sent again at the next start; none that hangs is waited for.
         until = time.monotonic() + _LAST_SECONDS
         for worker in self._workers.values():
             worker.join(max(0, until - time.monotonic()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
-from detector.notify.channels import CONSOLE, open_channels
+from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
@@ -105,8 +105,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                for host_id, seconds in watch.silent(engine):
-                    pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
+                _let_pass(engine, stages, watch)
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
@@ -166,20 +165,27 @@ class _Refused:
 
 def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
     """The stages of detection as configured."""
-    from detector.alerts.book import AlertBook, ChannelPolicy
-    from detector.domain import Severity
+    from detector.alerts.book import AlertBook
+    from detector.alerts.policy import Timing
     from detector.models.scorer import HostScorer
+    from detector.service.routes import channel_policies
 
-    channels = [ChannelPolicy(name=channel.name, min_severity=channel.min_severity) for channel in settings.channels]
-    if settings.notify.console:
-        channels.append(ChannelPolicy(name=CONSOLE, min_severity=Severity.INFORMATIONAL))
+    alerts = settings.alerts
+    timing = Timing(
+        group_wait=timedelta(seconds=alerts.group_wait_seconds),
+        repeat_interval=timedelta(seconds=alerts.repeat_interval_seconds),
+        resolve_after=timedelta(seconds=alerts.resolve_after_seconds),
+        thread=timedelta(seconds=alerts.thread_seconds),
+    )
     return pipeline.Stages(
         scorer=HostScorer(settings.models, trains=False),
         ruleset=ruleset,
         alert_book=AlertBook(
-            channels,
-            timedelta(seconds=settings.alerts.cooldown_seconds),
+            channel_policies(settings),
+            timedelta(seconds=alerts.cooldown_seconds),
+            timing,
             most_a_day=settings.models.most_alerts_per_day,
+            routes=settings.routes,
         ),
     )
 
@@ -199,3 +205,11 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
         turns.took(host_id, found=detected is not None)
         if detected is not None:
             report.detected(detected)
+
+
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
+    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+    for host_id, seconds in watch.silent(engine):
+        pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
+    for host_id, seconds in watch.unsettled(engine):
+        pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)

@@ -13,10 +13,9 @@ from detector.ruleset import ranges
 from detector.ruleset.documents import read_documents
 from detector.ruleset.explain import Count, Selection, counted, explained, passed_over
 from detector.ruleset.matchers import EventMatcher
-from detector.store import scratch
+from detector.store import bulk, scratch
 from detector.store.alerts import places_behind
 from detector.store.candidates import OBSERVED, Reader
-from detector.store.chosen import one_of
 from detector.store.extent import Part
 from detector.store.packing import COUNT_COLUMNS
 from detector.store.scratch import Scratch
@@ -130,7 +129,9 @@ def _rows(
 def _ends(connection: Connection, host_id: int, seqs: set[int]) -> dict[int, datetime]:
     """When snapshots ended, those that are still there."""
     columns = snapshots.c
-    of_host = select(columns.seq, columns.end).where(columns.host_id == host_id, one_of(connection, columns.seq, seqs))
+    of_host = select(columns.seq, columns.end).where(
+        columns.host_id == host_id, bulk.among(connection, columns.seq, seqs)
+    )
     return {row.seq: row.end for row in connection.execute(of_host)}
 
 

@@ -21,6 +21,9 @@ _INTERVALS = 2.5
 _SHORTEST_SECONDS = 1.0
 # Of a host that has never sent anything since this process began, what is older is no news.
 _NEWS = timedelta(days=1)
+# How often it is looked whether time alone decides something.
+_SETTLE_SECONDS = 1.0
+_RESOLVE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -33,6 +36,10 @@ class _Host:
     """It has sent something since this process began."""
     silent: bool = False
     """Whatever there is to say of it was said."""
+    awaited: bool = True
+    """Something should come of it."""
+    settled: float = 0.0
+    """When it was last given out by `unsettled`."""
 
 
 class SilenceWatch:
@@ -41,6 +48,7 @@ class SilenceWatch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: dict[int, _Host] = {}
+        self._settled = 0.0
 
     def forget(self) -> None:
         """Begins anew: while the database was away nothing could come."""
@@ -65,10 +73,34 @@ class SilenceWatch:
                 host.usual_seconds = max(last.usual_seconds, _SHORTEST_SECONDS)
                 if now - host.since < _INTERVALS * host.usual_seconds or last.ref.seq != host.seq:
                     continue
-                host.silent = True
+                host.silent, host.awaited = True, last.awaited
                 news = host.alive or datetime.now(UTC) - last.ref.end < _NEWS
                 if last.captured and news:
                     yield host_id, now - host.since
+
+    def unsettled(self, engine: Engine) -> Iterator[tuple[int, float]]:
+        """The hosts of whose alerts time alone decides something, each with the seconds since something came of it.
+
+        Those with alerts that wait to be told, since that need not wait for a snapshot; and those of which nothing is
+        to be expected any more, now and then.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        now = self._clock()
+        if now - self._settled < _SETTLE_SECONDS:
+            return
+        self._settled = now
+        with reading(engine) as connection:
+            unsettled = silence.unsettled(connection)
+        for host_id, waits in unsettled.items():
+            host = self._hosts.get(host_id)
+            if host is None:
+                continue
+            over = host.silent and not host.awaited and now - host.settled >= _RESOLVE_SECONDS
+            if waits or over:
+                host.settled = now
+                yield host_id, now - host.since
 
     def _at(self, host_id: int, seq: int, now: float) -> _Host:
         known = self._hosts.get(host_id)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Select, select
 
-from detector.domain import Alert, Notification, NotificationState, Severity
+from detector.domain import Alert, AlertState, Notification, NotificationState, Severity
 from detector.store.matching import whole_rows
 from detector.store.packed import read_packed
 from detector.store.tables import alerts, evidence, hosts, notifications
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -24,13 +24,30 @@ _ALERT_FIELDS = tuple(each.name for each in fields(Alert))
 _NOTIFICATION_FIELDS = tuple(each.name for each in fields(Notification))
 
 
-def list_alerts(connection: Connection, *, since: datetime | None = None, limit: int = 100) -> list[Alert]:
+def list_alerts(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    states: Collection[AlertState] | None = None,
+    host: str | None = None,
+    after: int | None = None,
+    limit: int = 100,
+) -> list[Alert]:
     """At most `limit` alerts of all hosts, the one that was active last first.
 
     Args:
         since: leaves out what had ended by then.
+        states: only alerts in these.
+        host: only of the host with this name.
+        after: only with a greater number than this.
     """
-    statement = _alerts().order_by(alerts.c.end.desc(), alerts.c.alert_id.desc()).limit(limit)
+    statement = alerts_with_hosts().order_by(alerts.c.end.desc(), alerts.c.alert_id.desc()).limit(limit)
+    if states is not None:
+        statement = statement.where(alerts.c.state.in_([each.value for each in states]))
+    if host is not None:
+        statement = statement.where(hosts.c.host == host)
+    if after is not None:
+        statement = statement.where(alerts.c.alert_id > after)
     if since is not None:
         statement = statement.where(alerts.c.end > since)
     return [alert_from(row) for row in connection.execute(statement).mappings()]
@@ -38,7 +55,7 @@ def list_alerts(connection: Connection, *, since: datetime | None = None, limit:
 
 def read_alert(connection: Connection, alert_id: int) -> Alert | None:
     """One alert; None when there is none of that number."""
-    row = connection.execute(_alerts().where(alerts.c.alert_id == alert_id)).mappings().first()
+    row = connection.execute(alerts_with_hosts().where(alerts.c.alert_id == alert_id)).mappings().first()
     return None if row is None else alert_from(row)
 
 
@@ -91,7 +108,7 @@ def notifications_of(connection: Connection, alert_id: int) -> list[Notification
 def alert_from(row: RowMapping) -> Alert:
     """An alert from the columns of its table and its host's name."""
     values = {name: row[name] for name in _ALERT_FIELDS}
-    values["severity"] = Severity(values["severity"])
+    values["severity"], values["state"] = Severity(values["severity"]), AlertState(values["state"])
     values["explanations"] = tuple(sentence for _, sentence in values["explanations"])
     return Alert(**values)
 
@@ -103,5 +120,6 @@ def notification_from(row: RowMapping) -> Notification:
     return Notification(**values)
 
 
-def _alerts() -> Select[Any]:
+def alerts_with_hosts() -> Select[Any]:
+    """Alerts as `alert_from` reads them."""
     return select(alerts, hosts.c.host).join(hosts, hosts.c.host_id == alerts.c.host_id)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, Text, TypeDecorator, bindparam, cast, func, insert, select
+from sqlalchemy import ARRAY, Integer, Text, TypeDecorator, bindparam, cast, func, insert, select, tuple_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table
+    from sqlalchemy import ColumnElement, Connection, Dialect, Table
     from sqlalchemy.types import TypeEngine
 
 
@@ -38,16 +39,34 @@ def add_any(connection: Connection, table: Table, names: tuple[str, ...], rows: 
     connection.execute(_inserting(table, names), _arrays(connection, table, names, rows))
 
 
-def among(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether a column of numbers, text or bytes is one of `values`.
+def among(connection: Connection, column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """Whether a column of numbers, text or bytes is one of `values`: numbers may be any number, others a thousand.
 
-    On Postgres one parameter, so that it is the same statement however many they are, and is planned once.
+    Numbers, and on Postgres all values, are one parameter, so that it is the same statement however many they are, and
+    is planned once.
     """
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name == "postgresql":
+        # Joined, and not compared with any(…): of a table without statistics Postgres would compare each row with each.
+        return column.in_(select(func.unnest(_one_parameter(connection, column, list(values))).column_valued()))
+    if not isinstance(column.type, Integer):
         return column.in_(values)
-    wanted = bindparam(None, _array(column.type, values, connection.dialect), type_=Text, unique=True)
-    # Joined, and not compared with any(…): of a table without statistics Postgres would compare each row with each.
-    return column.in_(select(func.unnest(cast(wanted, ARRAY(column.type))).column_valued()))
+    return column.in_(select(func.json_each(json.dumps(sorted(values))).table_valued("value").c.value))
+
+
+def rows_among(
+    connection: Connection, columns: Sequence[ColumnElement[int]], rows: Collection[Sequence[int]]
+) -> ColumnElement[bool]:
+    """Whether columns of numbers are together one of `rows`, which may be any number of them."""
+    if connection.dialect.name == "postgresql":
+        arrays = (
+            _one_parameter(connection, column, values)
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+        )
+        names = [f"column_{number}" for number in range(len(columns))]
+        listed = func.unnest(*arrays).table_valued(*names).render_derived()
+        return tuple_(*columns).in_(select(*(listed.c[name] for name in names)))
+    value = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+    return tuple_(*columns).in_(select(*(func.json_extract(value, f"$[{place}]") for place in range(len(columns)))))
 
 
 def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
@@ -94,6 +113,12 @@ def _arrays(
 ) -> dict[str, str]:
     columns = zip(names, zip(*rows, strict=True), strict=True)
     return {name: _array(table.c[name].type, values, connection.dialect) for name, values in columns}
+
+
+def _one_parameter(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[Any]:
+    """Values for a column, as an array of Postgres."""
+    written = bindparam(None, _array(column.type, values, connection.dialect), type_=Text, unique=True)
+    return cast(written, ARRAY(column.type))
 
 
 def _array(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> str:

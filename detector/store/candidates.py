@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
-from detector.store import damage
-from detector.store.chosen import one_of
+from detector.store import bulk, damage
 from detector.store.moments import microseconds
 from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet
@@ -155,7 +154,7 @@ class Reader:
                     continue
                 if known[said]:
                     wanted.add(row.seq)
-            here = one_of(self.connection, packed_counts.c.seq, wanted)
+            here = bulk.among(self.connection, packed_counts.c.seq, wanted)
             yield first - 1, self._packed(packed_counts, _FIRST_PAGE, here) if wanted else []
 
     def _packed(self, table: Table, most: int, *conditions: ColumnElement[bool]) -> Sequence[Packed]:
@@ -196,7 +195,9 @@ class Reader:
         """
         numbers, firsts = np.unique(which, return_index=True)
         seqs = [page[each].seq for each in numbers.tolist()]
-        said = self._packed(packed_observations, len(seqs), one_of(self.connection, packed_observations.c.seq, seqs))
+        said = self._packed(
+            packed_observations, len(seqs), bulk.among(self.connection, packed_observations.c.seq, seqs)
+        )
         contents = {(each.seq, each.end): each.content for each in said}
         there: list[int] = []
         found: list[Said] = []

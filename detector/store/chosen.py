@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select
+from sqlalchemy import func, select
 
+from detector.store import bulk
 from detector.store.filters import key_conditions, like, within
 from detector.store.tables import connection_keys, destination_names, login_origins
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Table
 
     from detector.store.filters import HistoryFilter
     from detector.store.packed import PackedSnapshot
-
-
-def one_of(connection: Connection, column: ColumnElement[int], numbers: Collection[int]) -> ColumnElement[bool]:
-    """`column` is one of any number of numbers: one parameter, however many they are."""
-    ordered = sorted(numbers)
-    if connection.dialect.name == "postgresql":
-        return column == any_(bindparam(None, ordered, ARRAY(BigInteger)))
-    listed = func.json_each(json.dumps(ordered)).table_valued("value")
-    return column.in_(select(listed.c.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +117,7 @@ class Chosen:
             counted: whether what was counted matters too: that some snapshot of the period had such an outcome.
         """
         columns = table.c
-        among = partial(one_of, connection)
+        among = partial(bulk.among, connection)
         conditions = [columns.host_id == self.host_id]
         if self.keys is not None:
             conditions.append(among(columns.key_id, self.keys))

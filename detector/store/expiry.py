@@ -19,6 +19,7 @@ from detector.store.tables import (
     detection_cursors,
     hosts,
     imports,
+    kept_windows,
     observations,
     packed_counts,
     packed_observations,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Engine, Row
+    from sqlalchemy import ColumnElement, Connection, Engine, Row, ScalarSelect
 
 _PACKED = (packed_observations, packed_counts)
 _ROWS = (observations, connection_counts)
@@ -50,11 +51,13 @@ class HostState:
     rolled: int
     """Added up by hour and day."""
     recent: int
-    """The first one that rules look at."""
+    """The first one of which rules look at all rows."""
+    kept: int
+    """The first one of which there may be rows for rules."""
 
     @property
     def done_with(self) -> int:
-        """Up to here nobody needs them."""
+        """Up to here nobody needs them: of some, rules count single rows, and then count them no more."""
         return min(self.rolled, self.recent - 1, self.newest - 1)
 
     @property
@@ -82,7 +85,15 @@ def host_states(connection: Connection) -> list[HostState]:
         .scalar_subquery()
     )
     rows = connection.execute(
-        select(hosts.c.host_id, hosts.c.host, newest.label("newest"), cursor.seq, cursor.rolled_seq, cursor.recent_seq)
+        select(
+            hosts.c.host_id,
+            hosts.c.host,
+            newest.label("newest"),
+            cursor.seq,
+            cursor.rolled_seq,
+            cursor.recent_seq,
+            _first_kept(hosts.c.host_id).label("kept"),
+        )
         .select_from(hosts.outerjoin(detection_cursors, cursor.host_id == hosts.c.host_id))
         .order_by(hosts.c.host_id)
     )
@@ -95,6 +106,7 @@ def host_states(connection: Connection) -> list[HostState]:
             rolled=row.rolled_seq or 0,
             # Without detection nobody looks.
             recent=row.recent_seq or row.newest or 0,
+            kept=_least(row.kept, row.recent_seq or row.newest or 0),
         )
         for row in rows
     ]
@@ -163,7 +175,7 @@ def expire(engine: Engine, state: HostState, *, before: datetime | None, upto: i
             connection.execute(
                 delete(table).where(table.c.host_id == state.host_id, table.c.seq.in_(seqs), table.c.end.between(*ends))
             )
-        if seqs[-1] >= state.recent:
+        if seqs[-1] >= state.kept:
             for table in _ROWS:
                 connection.execute(delete(table).where(table.c.host_id == state.host_id, table.c.seq.in_(seqs)))
     return Gone(len(some), len(unseen))
@@ -177,10 +189,14 @@ def _chosen(host_id: int, before: datetime | None, upto: int) -> list[ColumnElem
 def _move_cursors(connection: Connection, host_id: int, seq: int) -> None:
     """What is gone can be neither looked at nor added up any more."""
     cursor = detection_cursors.c
-    for column, value in ((cursor.seq, seq), (cursor.rolled_seq, seq), (cursor.recent_seq, seq + 1)):
-        connection.execute(
-            update(detection_cursors).where(cursor.host_id == host_id, column < value).values({column: value})
-        )
+    for column, value in (
+        (cursor.seq, seq),
+        (cursor.rolled_seq, seq),
+        (cursor.recent_seq, seq + 1),
+        (kept_windows.c.first_seq, seq + 1),
+    ):
+        table = column.table
+        connection.execute(update(table).where(table.c.host_id == host_id, column < value).values({column: value}))
 
 
 def _tell_next(connection: Connection, host_id: int, unseen: Sequence[int]) -> None:
@@ -211,6 +227,15 @@ def _tell_next(connection: Connection, host_id: int, unseen: Sequence[int]) -> N
     connection.execute(update(hosts).where(hosts.c.host_id == host_id).values(given_up=hosts.c.given_up + len(unseen)))
 
 
+def _first_kept(host_id: ColumnElement[int] | int) -> ScalarSelect[int | None]:
+    first = func.min(kept_windows.c.first_seq)
+    return select(first).where(kept_windows.c.host_id == host_id).scalar_subquery()
+
+
+def _least(kept: int | None, recent: int) -> int:
+    return recent if kept is None else min(kept, recent)
+
+
 def forget_rows(engine: Engine, host_id: int, *, limit: int) -> int:
     """Deletes rows that rules look at no more, of a host that has fallen silent; returns how many.
 
@@ -219,11 +244,12 @@ def forget_rows(engine: Engine, host_id: int, *, limit: int) -> int:
     """
     with writing(engine) as connection:
         recent = connection.scalar(select(detection_cursors.c.recent_seq).where(detection_cursors.c.host_id == host_id))
+        before = _least(connection.scalar(select(_first_kept(host_id))), recent or 0)
         gone = 0
         for table in _ROWS:
             seqs = list(
                 connection.scalars(
-                    select(table.c.seq).where(table.c.host_id == host_id, table.c.seq < (recent or 0)).limit(limit)
+                    select(table.c.seq).where(table.c.host_id == host_id, table.c.seq < before).limit(limit)
                 )
             )
             if seqs:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, func, select, type_coerce
 
-from detector.store.chosen import Chosen, one_of
+from detector.store import bulk
+from detector.store.chosen import Chosen
 from detector.store.columns import Address, unpacked
 from detector.store.filters import known_hosts
 from detector.store.periods import SUMMED
@@ -233,6 +234,6 @@ class _Values:
     def _look_up(self, table: Table, columns: Sequence[ColumnElement[Any]], numbers: set[int]) -> dict[int, Any]:
         number = next(column for column in table.primary_key if column.name != "host_id")
         statement = select(number, *columns).where(
-            table.c.host_id == self._host_id, one_of(self._connection, number, numbers)
+            table.c.host_id == self._host_id, bulk.among(self._connection, number, numbers)
         )
         return {row[0]: tuple(row[1:]) for row in self._connection.execute(statement).all()}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select
 
-from detector.store import damage
-from detector.store.chosen import one_of
+from detector.store import bulk, damage
 from detector.store.packed import SNAPSHOTS_AT_ONCE, Names, PackedSnapshot, observations_of
 from detector.store.packing import PackingError, unpack_counts, unpack_keys
 from detector.store.tables import packed_counts, packed_observations, snapshots
@@ -186,7 +185,7 @@ def _scored(connection: Connection, host_id: int, read: Sequence[PackedSnapshot]
         for row in connection.execute(
             select(said.seq, said.end, said.content).where(
                 said.host_id == host_id,
-                one_of(connection, said.seq, {snapshot.seq for snapshot in read}),
+                bulk.among(connection, said.seq, {snapshot.seq for snapshot in read}),
                 said.end.between(min(ends), max(ends)),
             )
         )

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-from detector.store.chosen import one_of
+from detector.store import bulk
 from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def taken(
     columns, (first, last) = snapshots.c, span
     some: ColumnElement[bool] = columns.seq.between(first, last)
     if among is not None and len(among) * _SPARSE < last - first:
-        some = one_of(connection, columns.seq, among.tolist())
+        some = bulk.among(connection, columns.seq, among.tolist())
     asked = select(columns.seq, microseconds(columns.start), microseconds(columns.end))
     found = connection.execute(asked.where(columns.host_id == host_id, some).order_by(columns.seq)).all()
     seqs, starts, ends = np.array([tuple(row) for row in found], dtype=np.int64).reshape(-1, 3).T

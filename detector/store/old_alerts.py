@@ -8,7 +8,16 @@ from sqlalchemy import delete, exists, func, literal, select, tuple_
 
 from detector.domain import NotificationState
 from detector.store.engine import reading, writing
-from detector.store.tables import alert_values, alert_verdicts, alerts, evidence, findings, notifications, snapshots
+from detector.store.tables import (
+    alert_events,
+    alert_values,
+    alert_verdicts,
+    alerts,
+    evidence,
+    findings,
+    notifications,
+    snapshots,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,7 +52,7 @@ def expire(engine: Engine, *, before: datetime, limit: int) -> int:
         some = expired(connection, before=before, limit=max(limit // 10, 1))
         gone = 0
         for alert_id in some:
-            for table in (evidence, alert_values, findings, notifications):
+            for table in (evidence, alert_values, findings, notifications, alert_events):
                 gone += _delete_of(connection, table, alert_id, limit - gone)
                 if gone >= limit:
                     return gone

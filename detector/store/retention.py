@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from detector.store import expiry, held, old_alerts, old_parts, remembered, rule_faults, silence, summaries
+from detector.store import (
+    alert_silences,
+    expiry,
+    held,
+    old_alerts,
+    old_parts,
+    remembered,
+    rule_faults,
+    silence,
+    summaries,
+)
 from detector.store.engine import reading, relaxed, writing
 from detector.store.references import Unreferenced
 from detector.store.tables import daily_counts, hourly_counts
@@ -145,7 +155,7 @@ class Retention:
             yield from self.unreferenced(state, done, names_too=True)
             yield from self._forget_unused(state)
         with writing(self.engine) as connection:
-            for kind in (silence, held, rule_faults):
+            for kind in (silence, held, rule_faults, alert_silences):
                 kind.forget(connection, before=now - self.kept.alerts)
 
     def expire(self, state: HostState, before: datetime | None, upto: int, done: Done) -> int:

@@ -1,4 +1,4 @@
-"""Hosts of which nothing comes any more."""
+"""Hosts of which nothing comes, and what waits for time to pass."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from detector.domain import SnapshotRef
-from detector.store.tables import detection_cursors, hosts, silences, snapshots
+from detector.domain import AlertState, SnapshotRef
+from detector.store.tables import alerts, detection_cursors, hosts, silences, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,8 @@ class Newest:
     """A collector has sent it: not an import, after which nothing is to be expected."""
     usual_seconds: float
     """How long its snapshots are."""
+    awaited: bool
+    """Another one should follow: its collector has not ended in order."""
 
 
 def seen(connection: Connection) -> Mapping[int, int]:
@@ -42,7 +44,7 @@ def newest(connection: Connection, host_id: int) -> Newest | None:
     """What came last of a host; None: nothing ever did."""
     columns = snapshots.c
     rows = connection.execute(
-        select(hosts.c.host, columns.seq, columns.start, columns.end, columns.mark)
+        select(hosts.c.host, columns.seq, columns.start, columns.end, columns.mark, columns.stopped)
         .join(hosts, hosts.c.host_id == columns.host_id)
         .where(columns.host_id == host_id)
         .order_by(columns.seq.desc())
@@ -55,6 +57,7 @@ def newest(connection: Connection, host_id: int) -> Newest | None:
         ref=SnapshotRef(host_id=host_id, host=last.host, seq=last.seq, start=last.start, end=last.end),
         captured=last.mark is not None,
         usual_seconds=median((row.end - row.start).total_seconds() for row in rows),
+        awaited=last.mark is not None and not last.stopped,
     )
 
 
@@ -82,6 +85,18 @@ def note(connection: Connection, snapshot: SnapshotRef, silent_seconds: float, n
         )
     )
     return True
+
+
+def unsettled(connection: Connection) -> Mapping[int, bool]:
+    """The hosts with alerts that are not resolved; True where some wait to be told."""
+    waiting, going_on = AlertState.WAITING.value, AlertState.OPEN.value
+    rows = connection.execute(
+        select(alerts.c.host_id, func.max(alerts.c.state))
+        .where(alerts.c.state.in_([waiting, going_on]))
+        .group_by(alerts.c.host_id)
+    )
+    # By the alphabet the one that waits is the last.
+    return {host_id: state == waiting for host_id, state in rows}
 
 
 def forget(connection: Connection, *, before: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, func, select
 
-from detector.store.chosen import one_of
+from detector.store import bulk
 from detector.store.extent import plain
 from detector.store.packing import PackingError, unpack_keys
 from detector.store.rollups import DAY, HOUR, floor
@@ -79,7 +79,7 @@ def by_hours(connection: Connection, asked: Asked, keys: Keys) -> tuple[Keys, li
     statement = select(hour.key_id, hour.first_seen, hour.last_seen).select_from(rows)
     conditions = [hour.host_id == asked.host_id, asked.of_hour]
     if few:
-        conditions.append(one_of(connection, hour.key_id, keys))
+        conditions.append(bulk.among(connection, hour.key_id, keys))
     found = connection.execute(statement.where(*conditions).limit(_MOST_SUMS + 1)).all()
     if len(found) > _MOST_SUMS:
         return None
@@ -124,7 +124,7 @@ def _busy(
     share = crowd.threshold / (ceil((crowd.timespan + whole.longest) / length) + 1)
     conditions = [sums.host_id == asked.host_id]
     if len(keys) <= _FEW_KEYS:
-        conditions.append(one_of(connection, sums.key_id, keys))
+        conditions.append(bulk.among(connection, sums.key_id, keys))
     else:
         conditions.append(asked.of_key)
     return (

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from detector.domain import Alert, ConnectionCount, SnapshotRef
+    from detector.alerts.policy import Timing
+    from detector.domain import Alert, ConnectionCount, Notification, SnapshotRef
 
 MAIL = ChannelPolicy(name="mail", min_severity=Severity.LOW)
 PAGER = ChannelPolicy(name="pager", min_severity=Severity.CRITICAL)
@@ -35,6 +36,7 @@ class Host:
     engine: Engine
     channels: Sequence[ChannelPolicy] = (MAIL,)
     cooldown: timedelta = timedelta(minutes=10)
+    timing: Timing | None = None
     recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class Host:
     @property
     def book(self) -> AlertBook:
         """A new one each time, as after a restart."""
-        return AlertBook(self.channels, self.cooldown)
+        return AlertBook(self.channels, self.cooldown, self.timing)
 
     def record(self, ref: SnapshotRef, *found: Finding) -> None:
         """What detection does with findings, of a host that was watched for long."""
@@ -69,9 +71,16 @@ class Host:
             return list(connection.scalars(select(columns.decision).order_by(columns.seq, columns.rule_id)))
 
     def sent(self, alert: Alert) -> list[tuple[str, str]]:
-        """Channel and reason of an alert's notifications."""
+        """Channel and reason of an alert's notifications that are sent."""
+        return [(each.channel, each.reason) for each in self._notifications(alert) if each.state != "withheld"]
+
+    def withheld(self, alert: Alert) -> list[tuple[str, str]]:
+        """Channels that are told nothing of an alert, each with the reason."""
+        return [(each.channel, each.reason) for each in self._notifications(alert) if each.state == "withheld"]
+
+    def _notifications(self, alert: Alert) -> list[Notification]:
         with reading(self.engine) as connection:
-            return [(each.channel, each.reason) for each in notifications_of(connection, alert.alert_id)]
+            return notifications_of(connection, alert.alert_id)
 
 
 def finding(ref: SnapshotRef, evidence: Iterable[EvidenceRef], **values: Any) -> Finding:
@@ -106,11 +115,11 @@ def contents(engine: Engine) -> dict[str, list[str]]:
                     {
                         name: names[value] if name == "alert_id" else value
                         for name, value in row.items()
-                        if name != "notification_id"
+                        if name not in {"notification_id", "event_id"}
                     }
                 )
                 for row in connection.execute(select(table)).mappings()
             )
             for table in metadata.sorted_tables
-            if table.name in {"alerts", "findings", "evidence", "alert_values", "notifications"}
+            if table.name in {"alerts", "findings", "evidence", "alert_values", "notifications", "alert_events"}
         }

@@ -117,13 +117,14 @@ def test_rules_with_one_fingerprint_are_one_message(engine: Engine) -> None:
 
 
 def test_an_alert_that_no_channel_takes_is_kept(engine: Engine) -> None:
-    """Below the severity of every channel nothing is sent; alert and decision stand."""
+    """Below the severity of every channel nothing is sent; alert and decision stand, and the reason."""
     host = Host(engine, channels=(PAGER,))
     ref, rows = host.snapshot(*scan(1, 10))
     host.record(ref, finding(ref, rows))
     (alert,) = host.alerts()
     assert host.decisions() == ["opened"]
     assert host.sent(alert) == []
+    assert host.withheld(alert) == [("pager", "below the channel's severity")]
 
 
 def test_hosts_and_fingerprints_keep_apart(engine: Engine) -> None:

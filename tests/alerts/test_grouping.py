@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.alerts.grouping import Decision, continues, decide, incidents
+from detector.alerts.grouping import incidents
 from detector.domain import EvidenceRef, Finding, Severity
 from tests.builders import START
 
@@ -83,44 +82,3 @@ def _comparable(found: list[Finding]) -> list[object]:
         (each.fingerprint, each.places, each.start, each.end, each.findings[0].severity, each.findings[0].rule_id)
         for each in incidents(found)
     ]
-
-
-@pytest.mark.parametrize(("after", "same"), [(0, True), (60, True), (61, False), (-30, True), (-3600, False)])
-def test_the_cooldown_runs_from_the_last_finding(after: int, same: bool) -> None:
-    """Either way: a clock that was ahead does not make what comes after it was put right part of the alert."""
-    assert continues(START, now=START + timedelta(seconds=after), cooldown=timedelta(seconds=60)) is same
-
-
-@pytest.mark.parametrize(
-    ("before", "severity", "told", "magnitude", "decision"),
-    [
-        (None, Severity.LOW, 0, 5, Decision.OPENED),
-        (Severity.LOW, Severity.LOW, 5, 6, Decision.GROUPED),
-        (Severity.LOW, Severity.LOW, 5, 49, Decision.GROUPED),
-        (Severity.LOW, Severity.LOW, 5, 50, Decision.GROWN),
-        (Severity.LOW, Severity.LOW, 0, 9, Decision.GROUPED),
-        (Severity.LOW, Severity.LOW, 0, 10, Decision.GROWN),
-        (Severity.LOW, Severity.MEDIUM, 5, 6, Decision.RAISED),
-        (Severity.LOW, Severity.CRITICAL, 5, 500, Decision.RAISED),
-        (Severity.HIGH, Severity.LOW, 5, 6, Decision.GROUPED),
-    ],
-)
-def test_each_decision_has_its_reason(
-    before: Severity | None, severity: Severity, told: int, magnitude: int, decision: Decision
-) -> None:
-    """New incidents, more severe ones and much larger ones are told; the rest is grouped."""
-    assert decide(before=before, severity=severity, told_magnitude=told, magnitude=magnitude) is decision
-    assert decision.sends is (decision is not Decision.GROUPED)
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200))
-def test_a_growing_incident_is_told_seldom(steps: list[int]) -> None:
-    """However an incident grows, it is told once per power of ten at most, and never when it has not grown."""
-    told = magnitude = 0
-    messages = 0
-    for step in [1, *steps]:
-        magnitude += step
-        before = Severity.LOW if messages else None
-        if decide(before=before, severity=Severity.LOW, told_magnitude=told, magnitude=magnitude).sends:
-            told, messages = magnitude, messages + 1
-    assert messages <= len(str(magnitude)) + 1

@@ -67,13 +67,13 @@ def test_alerts_are_listed_the_newest_last(call: Call, engine: Engine) -> None:
 
     assert result.code == 0
     assert result.err == ""
-    title, *lines = [re.split(r" {2,}", line.strip(), maxsplit=5) for line in result.lines]
-    assert title == ["id", "last (+01:00)", "severity", "host", "rule", "summary"]
-    assert [line[:5] for line in lines] == [
-        ["1", "2026-03-02 10:00:10", "high", "bastion-1", "Rule first"],
-        ["2", "2026-03-02 10:00:20", "high", "bastion-1", "Rule second"],
+    title, *lines = [re.split(r" {2,}", line.strip(), maxsplit=6) for line in result.lines]
+    assert title == ["id", "last (+01:00)", "severity", "state", "host", "rule", "summary"]
+    assert [line[:6] for line in lines] == [
+        ["1", "2026-03-02 10:00:10", "high", "open", "bastion-1", "Rule first"],
+        ["2", "2026-03-02 10:00:20", "high", "open", "bastion-1", "Rule second"],
     ]
-    assert all("/usr/bin/nc" in line[5] for line in lines)
+    assert all("/usr/bin/nc" in line[6] for line in lines)
 
 
 def test_the_period_and_the_number_can_be_limited(call: Call, engine: Engine) -> None:
@@ -109,7 +109,7 @@ def test_an_alert_as_json(call: Call, engine: Engine) -> None:
     shown = json.loads(call("alerts", "show", "1", "--json").out)
 
     assert {key: shown[key] for key in listed} == listed
-    assert set(shown) - set(listed) == {"decisions", "notifications", "rows"}
+    assert set(shown) - set(listed) == {"decisions", "notifications", "thread", "timeline", "answers", "rows"}
     expected = {
         "alert_id": 1,
         "host": "bastion-1",
@@ -160,7 +160,14 @@ def test_one_alert_in_words(call: Call, engine: Engine) -> None:
     assert facts["in common"] == "login_user=alice, user=root, executable=/usr/bin/nc"
     assert "Why it is unusual:\n  nobody here used nc before\n" in result.out
     sections = [line for line in result.lines if line.endswith(":")]
-    assert sections == ["Why it is unusual:", "Decisions:", "Notifications:", "Rows (6):"]
+    assert sections == [
+        "Why it is unusual:",
+        "Decisions:",
+        "Notifications:",
+        "Time line:",
+        "What you can say to it:",
+        "Rows (6):",
+    ]
     assert len([line for line in result.lines if "-> 10.0.4.12:" in line]) == 6
 
 

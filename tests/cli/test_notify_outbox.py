@@ -108,3 +108,25 @@ def test_a_delivered_one_is_sent_again_by_its_number_alone(call: Call, engine: E
     assert call("--config", file, "notify", "resend", "1").code == 0
     assert outbox.due_channels(now) == ["mail"]
     assert call("--config", file, "notify", "resend").code == 2
+
+
+def test_where_an_alert_goes_is_said(call: Call, engine: Engine, file: Path) -> None:
+    """For each channel whether it is told, and why; also at another time, and as JSON."""
+    enqueue(engine)
+    routes = '[[routes]]\nchannels = ["slack"]\nhours = "22:00-06:00"\n[[routes]]\nchannels = ["mail"]\n'
+    file.write_text(file.read_text() + routes)
+
+    now = call("--config", file, "notify", "route", "1")
+    night = call("--config", file, "notify", "route", "1", "--at", "2026-03-02T23:00:00Z", "--json")
+
+    assert [line.split(maxsplit=2) for line in now.lines[1:]] == [
+        ["mail", "yes", "routes[1]"],
+        ["slack", "no", "not routed here: routes[1]"],
+        ["console", "yes", "it takes this severity"],
+    ]
+    assert [(each["channel"], each["sent"]) for each in json.loads(night.out)] == [
+        ("mail", False),
+        ("slack", True),
+        ("console", True),
+    ]
+    assert "there is no alert 9" in call("--config", file, "notify", "route", "9").err

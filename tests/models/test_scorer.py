@@ -165,8 +165,8 @@ def test_what_was_new_stays_strange_for_a_day(quiet: Watched) -> None:
     for _ in range(72):
         quiet.snapshot(*usual())
     (much_later,) = quiet.would_say(count("10.0.4.12", 4444))
-    assert much_later.surprise is not None
-    assert much_later.surprise < 1
+    assert much_later.p_novelty is not None
+    assert much_later.p_novelty > 0.1
 
 
 def test_larger_bursts_are_stranger(quiet: Watched) -> None:

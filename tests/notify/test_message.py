@@ -58,10 +58,13 @@ def test_the_message_says_it_all() -> None:
         "What is unusual:",
         "- root was never at 127.0.0.1 before",
         "- 300 connects; 2 are usual",
-        "Look closer:",
+        "What you can do:",
         "  detector alerts show 12",
         "  detector query --host bastion-1 --since '2026-03-02 09:00:00+00:00' --until '2026-03-02 09:00:20+00:00'",
         "  detector rules show vertical_scan",
+        "  detector alerts ack 12",
+        "  detector alerts silence 12 --for 7d",
+        "  detector alerts benign 12",
         "  detector rules tune --from-alert 12",
     ]
 
@@ -89,9 +92,12 @@ def test_an_alert_without_rows_has_nothing_to_count() -> None:
     assert "Counts" not in text
     assert "Spread" not in text
     period = "--since '2026-03-02 09:00:00+00:00' --until '2026-03-02 09:00:20+00:00'"
-    assert text.splitlines()[-2:] == [
+    assert text.splitlines()[-5:] == [
+        "  detector alerts show 12",
         f"  detector query --incomplete --host bastion-1 {period}",
         "  detector doctor",
+        "  detector alerts ack 12",
+        "  detector alerts silence 12 --for 7d",
     ]
 
 

@@ -39,7 +39,7 @@ def _detected(engine: Engine, rules: RuleSet, ref: SnapshotRef) -> list[Finding]
     """As the pipeline does it: no more rows are kept than the rules look at."""
     with writing(engine) as connection:
         create_cursors(connection)
-        recent.advance(connection, ref, read_one(connection, ref), rules.looks_back)
+        recent.advance(connection, ref, read_one(connection, ref), rules.needs)
         return rules.evaluate(connection, ref)
 
 

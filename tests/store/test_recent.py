@@ -12,7 +12,7 @@ from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.snapshots import create_cursors
 from detector.store.tables import connection_counts, observations, packed_counts, snapshots
-from tests.builders import START, Recorder, count, observe
+from tests.builders import START, AllRows, Recorder, count, observe
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -25,7 +25,7 @@ _INTERVAL = timedelta(seconds=10)
 def _advance(engine: Engine, ref: SnapshotRef, back: timedelta) -> None:
     with writing(engine) as connection:
         create_cursors(connection)
-        recent.advance(connection, ref, read_one(connection, ref), back)
+        recent.advance(connection, ref, read_one(connection, ref), AllRows(back))
 
 
 def _there(engine: Engine, table: object = connection_counts) -> list[int]:

@@ -1,6 +1,14 @@
 """The database tables, the same on SQLite and Postgres. Every large table is keyed by host first."""
 
-from detector.store.tables.alerted import alert_values, alerts, evidence, findings, notifications
+from detector.store.tables.alerted import (
+    alert_events,
+    alert_silences,
+    alert_values,
+    alerts,
+    evidence,
+    findings,
+    notifications,
+)
 from detector.store.tables.captured import (
     connection_keys,
     destination_names,
@@ -16,6 +24,7 @@ from detector.store.tables.detected import (
     connection_counts,
     detection_cursors,
     held_findings,
+    kept_windows,
     observations,
     rule_faults,
     silences,
@@ -39,6 +48,8 @@ from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
 
 __all__ = [
+    "alert_events",
+    "alert_silences",
     "alert_values",
     "alert_verdicts",
     "alerts",
@@ -53,6 +64,7 @@ __all__ = [
     "hosts",
     "hourly_counts",
     "imports",
+    "kept_windows",
     "list_ranges",
     "login_origins",
     "metadata",

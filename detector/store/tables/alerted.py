@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, Text
 
-from detector.domain import NotificationState, Severity
+from detector.domain import AlertState, NotificationState, Severity
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import metadata, text_enum
 
@@ -38,9 +38,62 @@ alerts = Table(
     Column("explanations", JSON, nullable=False),
     # What the last notification said, to know when the incident has outgrown it.
     Column("notified_magnitude", BigInteger, nullable=False),
+    # When people were last told, or would have been if any channel took it; NULL: never.
     Column("notified_at", UtcDateTime),
+    # What was written before there were states is over.
+    Column("state", text_enum(AlertState), nullable=False, server_default=AlertState.RESOLVED.value),
+    # When it will have been quiet for long enough, by data time.
+    Column("resolves_at", UtcDateTime),
+    Column("resolved_at", UtcDateTime),
+    # NULL: nobody, it was quiet.
+    Column("resolved_by", Text),
+    Column("acknowledged_at", UtcDateTime),
+    Column("acknowledged_by", Text),
+    # Of `alert_silences`, which may have been deleted since.
+    Column("silenced_by", _Number),
+    # The number of the thread's first alert, which may have been deleted since; NULL: it is the first itself.
+    Column("thread_id", BigInteger),
+    # Whose doing it is, to find what else they did: see detector.alerts.threads.
+    Column("actors", JSON, nullable=False, server_default="[]"),
+    # The channels that its rule names; NULL: all that accept its severity.
+    Column("channels", JSON(none_as_null=True)),
     Index(None, "host_id", "fingerprint", "end"),
+    Index(None, "host_id", "end"),
+    Index(None, "state", "host_id"),
+    Index(None, "thread_id"),
     Index(None, "end"),
+)
+
+# What happened to alerts beside findings and notifications, and what people said of them.
+alert_events = Table(
+    "alert_events",
+    metadata,
+    Column("event_id", _Number, primary_key=True),
+    Column("alert_id", ForeignKey("alerts.alert_id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # "resolved", "reopened", "acknowledged", "note" …
+    Column("kind", Text, nullable=False),
+    # NULL: no person.
+    Column("author", Text),
+    Column("said", Text, nullable=False),
+    Index(None, "alert_id"),
+)
+
+# What people want to hear nothing of for a while. Not to be confused with `silences`, which are of hosts.
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    Column("silence_id", _Number, primary_key=True),
+    # Triples of field, operator and value: see detector.matchers.
+    Column("matchers", JSON, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Who has ended it before its time.
+    Column("expired_by", Text),
+    Index(None, "ends_at"),
 )
 
 findings = Table(

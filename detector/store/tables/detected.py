@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
 
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import OUTCOMES, metadata
@@ -13,7 +13,7 @@ detection_cursors = Table(
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     # The last snapshot whose findings are committed.
     Column("seq", BigInteger, nullable=False),
-    # The first one whose rows are in `connection_counts` and `observations`.
+    # The first one from which on all rows are in `connection_counts` and `observations`.
     Column("recent_seq", BigInteger, nullable=False, server_default="1"),
     # The last one that `hourly_counts` and `daily_counts` have.
     Column("rolled_seq", BigInteger, nullable=False, server_default="0"),
@@ -63,7 +63,20 @@ held_findings = Table(
 )
 
 # The rows of a host's last snapshots, as far back as rules look: made by detection of what is packed, and deleted when
-# no rule looks at them any more. Postgres does not log them: after its crash they are empty, and made again.
+# no rule looks at them any more. Postgres does not log these three: after its crash they are empty, and made again.
+
+# Of which older snapshots the rows are there that correlations over a longer time match, and no others.
+kept_windows = Table(
+    "kept_windows",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # How far back they are looked at.
+    Column("back_seconds", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    # What the rows have to be: 16 bytes for each rule that is counted, sorted.
+    Column("wanted", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 connection_counts = Table(
     "connection_counts",

@@ -1,0 +1,39 @@
+"""What happens to alerts beside findings and notifications, in the words that are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, insert
+
+from detector.store.tables import alert_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+RESOLVED, REOPENED = "resolved", "reopened"
+QUIET = "it has been quiet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that nobody did: what people do is written by `store.answers`."""
+
+    alert_id: int
+    at: datetime
+    kind: str
+    said: str = ""
+
+
+def write(connection: Connection, happened: Sequence[Event]) -> None:
+    """Keeps them."""
+    if happened:
+        connection.execute(
+            insert(alert_events),
+            [
+                {"alert_id": each.alert_id, "at": each.at, "kind": each.kind, "author": None, "said": each.said}
+                for each in happened
+            ],
+        )

@@ -1,0 +1,122 @@
+"""What operators call an alert or a silence on the command line: its number, which the shell completes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from detector.errors import DetectorError
+from detector.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from detector.domain import Alert
+    from detector.store.alert_silences import Silence
+
+_LARGEST = 2**63 - 1
+_OFFERED = 50
+_SHOWN = 80
+
+
+class _Number(click.IntRange):
+    def __init__(self) -> None:
+        super().__init__(1, _LARGEST)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """The numbers that begin so, the newest first, each with what it stands for."""
+        from detector import config
+        from detector.cli.store import stored
+
+        # A fault is told when the command is called, not in the middle of its writing.
+        with suppress(DetectorError, OSError):
+            with stored(config.load(ctx.find_root().params.get("config_file"))) as connection:
+                found = list(self.offered(connection))
+            return [
+                CompletionItem(str(number), help=visible(text, _SHOWN))
+                for number, text in found
+                if str(number).startswith(incomplete)
+            ]
+        return []
+
+    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
+        """Numbers with what they stand for."""
+        raise NotImplementedError
+
+
+class AlertId(_Number):
+    """The number of an alert."""
+
+    name = "alert"
+
+    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
+        """The alerts that were active last."""
+        from detector.store.alerts import list_alerts
+
+        return [(each.alert_id, f"{each.host}: {each.rule_title}") for each in list_alerts(connection, limit=_OFFERED)]
+
+
+class SilenceId(_Number):
+    """The number of a silence."""
+
+    name = "silence"
+
+    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
+        """The silences that end last."""
+        from detector.store.alert_silences import list_silences
+
+        return [(each.silence_id, each.reason) for each in list_silences(connection, limit=_OFFERED)]
+
+
+def find_alert(connection: Connection, alert_id: int) -> Alert:
+    """The alert of that number.
+
+    Raises:
+        DetectorError: there is none.
+    """
+    from detector.store.alerts import read_alert
+
+    alert = read_alert(connection, alert_id)
+    if alert is None:
+        raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+    return alert
+
+
+def find_silence(connection: Connection, silence_id: int) -> Silence:
+    """The silence of that number.
+
+    Raises:
+        DetectorError: there is none.
+    """
+    from detector.store.alert_silences import read
+
+    silence = read(connection, silence_id)
+    if silence is None:
+        raise DetectorError(f"there is no silence {silence_id}", hint="see: detector silence list --all")
+    return silence
+
+
+def state_of(alert: Alert) -> str:
+    """How far an alert has come, in a word or two."""
+    if alert.state != "resolved":
+        if alert.silenced_by is not None:
+            return f"silenced by {alert.silenced_by}"
+        if alert.acknowledged_by is not None:
+            return "acknowledged"
+    return alert.state.value
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """A frozen value under the names of its fields."""
+    from dataclasses import fields
+
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if hasattr(value, "keys") else value

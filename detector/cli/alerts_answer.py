@@ -1,0 +1,109 @@
+"""`detector alerts ack`, `resolve` and `note`: what people say of alerts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detector.cli import terminal
+from detector.cli.alert_names import AlertId, find_alert
+from detector.cli.rule_changes import said_author
+from detector.cli.store import changed
+from detector.cli.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from detector.config import Settings
+
+_AUTHOR = click.option("--author", metavar="NAME", help="Who says so. Default: whoever is logged in.")
+
+
+def _answer(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        _AUTHOR,
+        click.option("--note", "said", metavar="TEXT", default="", help="What you want to add; it is kept with it."),
+        click.argument("alert_ids", type=AlertId(), metavar="ID...", nargs=-1, required=True),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_answer
+@click.pass_obj
+def ack(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None) -> None:
+    """Take alerts on: they are neither repeated nor escalated while they last.
+
+    You are still told when one becomes more severe, or ten times as large.
+
+    \b
+    Examples:
+      detector alerts ack 12
+      detector alerts ack 12 13 --note 'looking at it'
+    """
+    from detector.store.answers import acknowledge
+
+    _say_to_each(settings, alert_ids, acknowledge, "acknowledged", said, author)
+
+
+@click.command()
+@_answer
+@click.pass_obj
+def resolve(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None) -> None:
+    """Say that alerts are over. One that comes back within its cooldown is opened again, and told.
+
+    \b
+    Examples:
+      detector alerts resolve 12
+      detector alerts resolve 12 13 --note 'the account is locked'
+    """
+    from detector.store.answers import resolve as over
+
+    _say_to_each(settings, alert_ids, over, "resolved", said, author)
+
+
+@click.command()
+@click.argument("alert_id", type=AlertId(), metavar="ID")
+@click.argument("text")
+@_AUTHOR
+@click.pass_obj
+def note(settings: Settings, /, alert_id: int, text: str, author: str | None) -> None:
+    """Keep a remark with an alert, in its time line.
+
+    \b
+    Examples:
+      detector alerts note 12 'alice says that it was her'
+    """
+    from detector.store.answers import NOTE, add_event
+
+    if not text.strip():
+        raise click.BadParameter("it is empty; write what is to be kept", param_hint="TEXT")
+    with changed(settings) as connection:
+        find_alert(connection, alert_id)
+        add_event(connection, alert_id, NOTE, author=said_author(author), said=text.strip(), now=datetime.now(UTC))
+    say(f"noted: alert {alert_id}")
+
+
+def _say_to_each(
+    settings: Settings,
+    alert_ids: Iterable[int],
+    answer: Callable[..., str | None],
+    done: str,
+    said: str,
+    author: str | None,
+) -> None:
+    numbers = tuple(dict.fromkeys(alert_ids))
+    with changed(settings) as connection:
+        for alert_id in numbers:
+            find_alert(connection, alert_id)
+    for alert_id in numbers:
+        # One at a time: detection holds the alerts of a host in an order of its own.
+        with changed(settings) as connection:
+            why_not = answer(connection, alert_id, author=said_author(author), said=said.strip(), now=datetime.now(UTC))
+        if why_not is None:
+            say(f"{done}: alert {alert_id}")
+        else:
+            terminal.note(f"nothing to be done for alert {alert_id}: {why_not}")

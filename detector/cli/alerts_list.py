@@ -1,0 +1,96 @@
+"""`detector alerts list`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli.alert_names import as_object, state_of
+from detector.cli.parameters import LIMIT, HostName, Moment
+from detector.cli.terminal import Column, local_column, note, print_json, print_table
+from detector.domain import AlertState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from detector.config import Settings
+    from detector.domain import Alert
+
+
+@click.command("list")
+@click.option("--open", "only_open", is_flag=True, help="Only what is not resolved.")
+@click.option("--since", type=Moment(), help="Only what was still going on after: 7d, 2h, 2026-11-20.")
+@click.option("--host", type=HostName(), help="Only of the host with this name.")
+@click.option("--limit", type=LIMIT, default=100, show_default=True, help="The newest alerts shown.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, all fields, times in UTC.")
+@click.pass_obj
+def list_(
+    settings: Settings,
+    /,
+    *,
+    only_open: bool,
+    since: datetime | None,
+    host: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List alerts, the newest last.
+
+    \b
+    States:
+      waiting       new, and not told yet (alerts.group_wait_seconds)
+      open          going on, or quiet for less than alerts.resolve_after_seconds
+      acknowledged  open, and somebody looks after it: it is not repeated
+      silenced by N nobody is told, because of silence N
+      resolved      it has been quiet, or somebody has said that it is over
+
+    \b
+    Examples:
+      detector alerts list --open
+      detector alerts list --since 24h
+      detector alerts list --since 2026-11-01 --limit 1000 --json
+    """
+    from detector.cli.store import stored
+    from detector.store.alerts import list_alerts
+
+    states = (AlertState.WAITING, AlertState.OPEN) if only_open else None
+    with stored(settings) as connection:
+        found = list_alerts(connection, since=since, states=states, host=host, limit=limit + 1)
+    # The newest come first from the store, and stand nearest to the prompt here.
+    shown = found[:limit][::-1]
+    if as_json:
+        print_json([as_object(alert) for alert in shown])
+    elif shown:
+        print_table(*alert_table(shown))
+    else:
+        note("no alerts")
+    if len(found) > limit:
+        note("there are older alerts too: narrow the search with --since, or raise --limit")
+
+
+def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[str, ...]]]:
+    """Columns, and a line for each alert."""
+    last, times = local_column("last", [each.end for each in shown])
+    columns = (
+        Column("id", align="right"),
+        last,
+        Column("severity"),
+        Column("state"),
+        Column("host", fold=True),
+        Column("rule", fold=True),
+        Column("summary", fold=True),
+    )
+    return columns, [
+        (
+            str(each.alert_id),
+            time,
+            each.severity.value,
+            state_of(each),
+            each.host,
+            each.rule_title,
+            each.summary,
+        )
+        for each, time in zip(shown, times, strict=True)
+    ]

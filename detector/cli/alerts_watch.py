@@ -1,0 +1,141 @@
+"""`detector alerts watch`: alerts as they come."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli.alert_names import as_object, state_of
+from detector.cli.alerts_list import alert_table
+from detector.cli.parameters import LIMIT, HostName
+from detector.cli.terminal import json_line, local, make_table, note, say
+from detector.errors import StoreError
+from detector.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from sqlalchemy import Engine
+
+    from detector.config import Settings
+    from detector.domain import Alert
+
+_POLL_SECONDS = 1.0
+
+
+@click.command()
+@click.option("--host", type=HostName(), help="Only of the host with this name.")
+@click.option("--limit", type=LIMIT, default=30, show_default=True, help="The most alerts shown.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each alert that is new or has changed.")
+@click.pass_obj
+def watch(settings: Settings, /, host: str | None, limit: int, *, as_json: bool) -> None:
+    """Watch alerts as they come and change. Ctrl-C ends it.
+
+    Where standard output is no terminal, a line is printed for each alert that is new from now on.
+
+    \b
+    Examples:
+      detector alerts watch
+      detector alerts watch --host bastion-1
+      detector alerts watch --json | jq --unbuffered .summary
+    """
+    from detector.store.engine import open_store
+    from detector.store.migrating import check_current
+
+    engine = open_store(settings.database_url)
+    try:
+        check_current(engine)
+        view = _View(engine, host, limit)
+        view.look()
+        if as_json or not sys.stdout.isatty():
+            _follow(view, as_json=as_json)
+        else:
+            _watch(view)
+    finally:
+        engine.dispose()
+
+
+class _View:
+    """The alerts that were active last."""
+
+    def __init__(self, engine: Engine, host: str | None, limit: int) -> None:
+        self._engine, self._host, self._limit = engine, host, limit
+        self.alerts: list[Alert] = []
+        """The newest last."""
+
+    def look(self) -> list[Alert]:
+        """Looks at the store; gives those that are new or have changed.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        from detector.store.alerts import list_alerts
+        from detector.store.engine import reading
+
+        with reading(self._engine) as connection:
+            found = list_alerts(connection, host=self._host, limit=self._limit)[::-1]
+        known = {each.alert_id: each for each in self.alerts}
+        self.alerts = found
+        return [each for each in found if known.get(each.alert_id) != each]
+
+    def draw(self, height: int, fault: str | None) -> RenderableType:
+        """All of it, no higher than the terminal."""
+        from rich.console import Group as Lines
+        from rich.text import Text
+
+        open_now = sum(each.state != "resolved" for each in self.alerts)
+        head = fault or f"{open_now} not resolved, of the last {len(self.alerts)} alerts"
+        title = Text(visible(head), style="bold")
+        # Summaries may take two lines each.
+        shown = self.alerts[-max((height - 3) // 2, 1) :]
+        return Lines(title, make_table(*alert_table(shown))) if shown else title
+
+
+def _follow(view: _View, *, as_json: bool) -> None:
+    """A line for each alert that is new from now on, or with JSON has changed."""
+    seen = {each.alert_id for each in view.alerts}
+    fault = ""
+    while True:
+        time.sleep(_POLL_SECONDS)
+        try:
+            changed = view.look()
+        except StoreError as gone:
+            if gone.message != fault:
+                note(gone.message)
+            fault = gone.message
+            continue
+        fault = ""
+        for each in changed:
+            if as_json:
+                click.echo(json_line(as_object(each)), nl=False)
+            elif each.alert_id not in seen:
+                say(
+                    f"{local(each.end)}  alert {each.alert_id}, {each.severity}, {state_of(each)}, on {each.host}: "
+                    f"{each.rule_title}: {each.summary}"
+                )
+        seen |= {each.alert_id for each in changed}
+        sys.stdout.flush()
+
+
+def _watch(view: _View) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=sys.stdout)
+    fault: str | None = None
+    with Live(view.draw(console.height, None), console=console, screen=True, auto_refresh=False) as live:
+        size = console.size
+        while True:
+            time.sleep(_POLL_SECONDS)
+            before = fault
+            try:
+                changed = bool(view.look())
+                fault = None
+            except StoreError as gone:
+                # It may come back: what was seen last stays, under what is wrong.
+                fault, changed = gone.message, False
+            if changed or fault != before or console.size != size:
+                size = console.size
+                live.update(view.draw(size.height, fault), refresh=True)

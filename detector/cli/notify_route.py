@@ -1,0 +1,53 @@
+"""`detector notify route`: where an alert goes, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from detector.cli.parameters import Moment
+from detector.cli.store import stored
+from detector.cli.terminal import Column, print_json, print_table
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from detector.config import Settings
+
+
+@click.command()
+@click.argument("alert_id", type=click.IntRange(1, 2**63 - 1), metavar="ALERT")
+@click.option("--at", type=Moment(), help="For routes with hours or weekdays; else when it was last active.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def route(settings: Settings, /, alert_id: int, at: datetime | None, *, as_json: bool) -> None:
+    """Say where an alert would go by the present configuration and rules, and why.
+
+    Sends nothing. What was sent of an alert says `detector alerts show`.
+
+    \b
+    Examples:
+      detector notify route 12
+      detector notify route 12 --at 'sunday 3:00'
+    """
+    from detector.ruleset.load import load_rules
+    from detector.service.routes import choices
+    from detector.store.alerts import read_alert
+
+    rules = load_rules(settings.rule_folders, channels=settings.channel_names).ruleset.rules
+    with stored(settings) as connection:
+        alert = read_alert(connection, alert_id)
+        if alert is None:
+            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        named = next((each.telling.channels for each in rules if each.rule_id == alert.rule_id), None)
+        found = choices(connection, settings, alert, named, at or alert.end)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    print_table(
+        (Column("channel", fold=True), Column("sent"), Column("because", fold=True)),
+        [(each.channel, "yes" if each.sent else "no", each.reason) for each in found],
+    )

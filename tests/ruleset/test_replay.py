@@ -21,7 +21,16 @@ import pytest
 from sqlalchemy import delete, insert
 
 from detector import shipped
-from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
+from detector.domain import (
+    CHANNELS,
+    CaptureHealth,
+    ConnectionCount,
+    ConnectionKey,
+    Direction,
+    Losses,
+    Protocol,
+    Snapshot,
+)
 from detector.ruleset.load import load_rules
 from detector.store import rule_faults, silence
 from detector.store.engine import writing
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 
 _CASES = Path(__file__).parents[1] / "replay"
 _NAMES = sorted(path.name for path in _CASES.iterdir())
-_MODELS = ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest")
+_MODELS = ("score", "surprise", "unusual", "channel", "novelty", *(f"p_{name}" for name in CHANNELS))
 _COUNTS = ("session", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
 _LEARNT = ("remote_name", "remote_country", "remote_network")
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, insert, update
 
-from detector.domain import Direction, Outcome, Protocol, Severity
+from detector.domain import CHANNELS, Direction, Outcome, Protocol, Severity
 from detector.store import history, rollups
 from detector.store.engine import open_store, reading, writing
 from detector.store.filters import HistoryFilter, known_hosts
@@ -61,9 +61,7 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
         "surprise": 2.0,
         "channel": "novelty",
         "novelty": "port",
-        "p_novelty": 0.01,
-        "p_volume": 0.5,
-        "p_forest": 0.25,
+        **{f"p_{name}": 2.0**-power for power, name in enumerate(CHANNELS)},
         "explanation": "alice never used this port",
     }
     observe(engine, ref, {1: said})

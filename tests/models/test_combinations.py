@@ -43,17 +43,17 @@ def _attack() -> ConnectionCount:
 
 @pytest.fixture
 def regular(sqlite_engine: Engine) -> Watched:
-    """A host after five regular days, three of them burn-in."""
+    """A host after six regular days, three of them burn-in; calibration is a day behind."""
     settings = Models(burn_in_hours=72, train_every_hours=720)
     watched = Watched(sqlite_engine, settings, interval=timedelta(hours=1))
-    for _ in range(24 * 5):
+    for _ in range(24 * 6):
         watched.snapshot(*_habits())
     return watched
 
 
 def test_a_combination_that_no_other_channel_sees_is_caught(regular: Watched) -> None:
     """Person, program, account, place and port are each met every hour. Only the forest sees that they never met, and
-    by it alone the row is what five days of history can hold no more than once in two; what is usual is not.
+    by it alone the row is what six days of history can hold no more than once in two; what is usual is not.
     """
     *usual, strange = sorted(regular.would_say(*_habits(), _attack()), key=lambda each: each.key_id)
     assert strange.p_forest is not None

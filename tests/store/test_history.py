@@ -59,9 +59,10 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
     said = {
         "score": 0.99,
         "surprise": 2.0,
+        "unusual": True,
         "channel": "novelty",
         "novelty": "port",
-        **{f"p_{name}": 2.0**-power for power, name in enumerate(CHANNELS)},
+        **{f"p_{name}": (1.0, 0.5, 0.25)[place % 3] for place, name in enumerate(CHANNELS)},
         "explanation": "alice never used this port",
     }
     observe(engine, ref, {1: said})

@@ -259,7 +259,23 @@ class Learning:
         return self.elapsed_seconds >= burn_in.total_seconds()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+CHANNELS = (
+    "novelty",
+    "actor",
+    "volume",
+    "host_volume",
+    "failures",
+    "fan_out",
+    "port_sweep",
+    "beacon",
+    "hour",
+    "evidence",
+    "forest",
+)
+"""The kinds of strangeness that the models tell apart; an observation has the probability of each as `p_…`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """A stored count with what the models say of it.
 
@@ -269,19 +285,27 @@ class Observation:
 
     key_id: int
     session: int
-    score: float | None
-    surprise: float | None
+    score: float | None = None
+    surprise: float | None = None
     unusual: bool | None = None
     """Whether the surprise reaches the host's threshold (see models.promise); None like the score."""
-    channel: str | None
+    channel: str | None = None
     """The channel that decided the score."""
-    novelty: str | None
+    novelty: str | None = None
     """What is new about the connection ("destination", "port" …; see models.features); None when nothing is."""
-    p_novelty: float | None
-    p_volume: float | None
-    p_forest: float | None
-    explanation: str | None
+    explanation: str | None = None
     """The sentence of the deciding channel; only for scores that a person might be shown."""
+    p_novelty: float | None = None
+    p_actor: float | None = None
+    p_volume: float | None = None
+    p_host_volume: float | None = None
+    p_failures: float | None = None
+    p_fan_out: float | None = None
+    p_port_sweep: float | None = None
+    p_beacon: float | None = None
+    p_hour: float | None = None
+    p_evidence: float | None = None
+    p_forest: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

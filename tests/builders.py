@@ -14,6 +14,7 @@ from sqlalchemy import MetaData, insert, select, text
 
 from detector import shipped
 from detector.domain import (
+    CHANNELS,
     CaptureHealth,
     ConnectionCount,
     ConnectionKey,
@@ -175,7 +176,7 @@ def observe(engine: Engine, ref: SnapshotRef, values: Mapping[int, Mapping[str, 
     A score comes with the surprise that it is made of, unless that is said too.
     """
     empty: dict[str, Any] = dict.fromkeys(
-        ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+        ("score", "surprise", "unusual", "channel", "novelty", *(f"p_{name}" for name in CHANNELS), "explanation")
     )
     with writing(engine) as connection:
         packed = read_one(connection, ref)

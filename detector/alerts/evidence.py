@@ -200,20 +200,33 @@ class _NewRows:
                 }
         return [{"alert_id": alert_id, "field": name, "value": value} for alert_id, name, value in sorted(found)]
 
+    # Each row has its key and its counts. Outer joins all the same: SQLite would begin with all keys and counts of the
+    # host, and look for each of them in each of a thousand alerts.
+
     def _of_keys(self, columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
-        return select(evidence.c.alert_id, *columns.values()).select_from(
-            evidence.join(
-                connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == evidence.c.key_id)
+        return (
+            select(evidence.c.alert_id, *columns.values())
+            .select_from(
+                evidence.outerjoin(
+                    connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == evidence.c.key_id)
+                )
             )
+            .where(evidence.c.key_id != WHOLE)
         )
 
     def _of_counts(self) -> Select[Any]:
         """What differs from one count of a key to another."""
         counts, origins, names = connection_counts.c, login_origins.c, destination_names.c
-        return select(evidence.c.alert_id, *_OF_COUNTS.values()).select_from(
-            evidence.join(connection_counts, self._same_row(connection_counts))
-            .outerjoin(login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id))
-            .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
+        return (
+            select(evidence.c.alert_id, *_OF_COUNTS.values())
+            .select_from(
+                evidence.outerjoin(connection_counts, self._same_row(connection_counts))
+                .outerjoin(
+                    login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id)
+                )
+                .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
+            )
+            .where(evidence.c.key_id != WHOLE)
         )
 
     def _of_snapshots(self) -> Select[Any]:

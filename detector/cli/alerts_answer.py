@@ -10,7 +10,6 @@ import click
 from detector.cli import terminal
 from detector.cli.alert_names import AlertId, find_alert
 from detector.cli.rule_changes import said_author
-from detector.cli.store import changed
 from detector.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ def note(settings: Settings, /, alert_id: int, text: str, author: str | None) ->
     Examples:
       detector alerts note 12 'alice says that it was her'
     """
+    from detector.cli.store import changed
     from detector.store.answers import NOTE, add_event
 
     if not text.strip():
@@ -95,6 +95,8 @@ def _say_to_each(
     said: str,
     author: str | None,
 ) -> None:
+    from detector.cli.store import changed
+
     numbers = tuple(dict.fromkeys(alert_ids))
     with changed(settings) as connection:
         for alert_id in numbers:

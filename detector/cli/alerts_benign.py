@@ -9,7 +9,6 @@ import click
 
 from detector.cli.alert_names import AlertId, find_alert
 from detector.cli.rule_changes import change_options, said_author, said_reason
-from detector.cli.store import changed, stored
 from detector.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ def benign(
       detector alerts benign 12 --reason 'a test' --no-filter
     """
     from detector.cli.rules_tune import tune
+    from detector.cli.store import changed, stored
     from detector.domain import AlertState, Verdict
     from detector.store import feedback
     from detector.store.answers import BENIGN, add_event, resolve

@@ -10,7 +10,6 @@ import click
 from detector.cli.alert_names import AlertId, find_alert
 from detector.cli.rule_changes import said_author, said_reason
 from detector.cli.silence_making import make, silence_options
-from detector.cli.store import changed, stored
 
 if TYPE_CHECKING:
     from detector.config import Settings
@@ -31,6 +30,7 @@ def silence(settings: Settings, /, alert_id: int, **options: Any) -> None:
       detector alerts silence 12 --for 7d --reason 'the migration runs until Friday'
       detector alerts silence 12 --until '2026-12-31 18:00' --dry-run
     """
+    from detector.cli.store import changed, stored
     from detector.matchers import of_group
     from detector.store.answers import SILENCED, add_event
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from detector.cli.evaluation_parameters import ALL, Kinds, Made, Numbers
+from detector.cli.lines import numbered
+from detector.cli.parameters import Moment, check_period
 from detector.cli.terminal import note, print_json
 from detector.domain import Severity
 from detector.errors import DetectorError
@@ -21,84 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from detector.config import Settings
-    from detector.evaluation.cases import Attack, Cases, Host
+    from detector.evaluation.cases import Cases, Host
     from detector.ruleset.evaluate import RuleSet
 
-_ALL, _NONE = "all", "none"
-_GENERATED = ("days", "seed", "people", "hosts")
+_ALL, _NONE = ALL, "none"
 _SHOWN_REFUSALS = 3
-
-
-class Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers with commas between, each within bounds."""
-
-    name = "number[,number]"
-
-    def __init__(self, least: float, most: float, example: str) -> None:
-        self._least, self._most, self._example = least, most, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """`60,300`."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(dict.fromkeys(float(each) for each in str(value).split(",")))
-        except ValueError:
-            numbers = ()
-        if not numbers or not all(self._least <= each <= self._most for each in numbers):
-            limits = f"numbers from {self._least:g} to {self._most:g}"
-            self.fail(f"{value!r} is not {limits} with commas between; write {self._example}", param, ctx)
-        return numbers
-
-
-class Kinds(click.ParamType[tuple[str, ...]]):
-    """Kinds of attacks that can be planted."""
-
-    name = "kind[,kind]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """`scan,beacon`, or all."""
-        from detector.config_wording import nearest
-        from detector.evaluation.planting import KINDS
-
-        if value == _ALL:
-            return tuple(KINDS)
-        named = tuple(dict.fromkeys(each.strip() for each in value.split(",")))
-        for each in named:
-            if each not in KINDS:
-                self.fail(f"{each!r} is no kind of attack; {nearest(each, KINDS)}", param, ctx)
-        return named
-
-
-class Made(click.ParamType[dict[str, float]]):
-    """What is to be made up: `bastion`, with numbers."""
-
-    name = "bastion[,days=n,…]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
-        """`bastion,days=14,seed=3`."""
-        kind, *options = str(value).split(",")
-        if kind != "bastion":
-            self.fail(f"{kind!r} cannot be made up; write bastion or bastion,days=14", param, ctx)
-        made = {"days": 14.0, "seed": 0.0, "people": 12.0, "hosts": 1.0}
-        for option in options:
-            name, _, number = option.partition("=")
-            if name not in _GENERATED or not number.isascii() or not number.isdecimal() or len(number) > 6:  # noqa: PLR2004
-                self.fail(f"{option!r} is not understood; write one of {', '.join(_GENERATED)} as days=14", param, ctx)
-            made[name] = float(number)
-        if not 1 <= made["days"] <= 366 or not 1 <= made["people"] <= 1000 or not 1 <= made["hosts"] <= 20:  # noqa: PLR2004
-            self.fail("days are 1 to 366, people 1 to 1000, hosts 1 to 20", param, ctx)
-        return made
+_SECONDS = (60.0, 300.0)
+_USUAL = timedelta(days=14)
 
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--manifest", type=click.Path(path_type=Path), help="What the folder holds. Default: its manifest.json.")
+@click.option("--store", "of_store", is_flag=True, help="What is stored of hosts; so it is if no FOLDER is named.")
+@click.option("--since", type=Moment(), help="Of what is stored, what ended after: 7d, 2026-11-20. Default: 14d.")
+@click.option("--until", type=Moment(), help="Of what is stored, what ended by then.")
 @click.option("--generate", "made", type=Made(), help="Made-up weeks of a bastion in place of a folder.")
-@click.option("--plant", "planted", type=Kinds(), help="Made-up attacks: scan,beacon, or all.")
+@click.option(
+    "--plant", "planted", type=Kinds(), help="Made-up attacks: scan,beacon, or all. Default: all, if no other is named."
+)
 @click.option("--stress", is_flag=True, help="Also harder attacks, and hosts whose history holds odd ports already.")
 @click.option(
-    "--seconds", type=Numbers(10, 3600, "60,300"), default="60,300", show_default=True, help="Lengths of a snapshot."
+    "--seconds", type=Numbers(10, 3600, "60,300"), help="Lengths of a snapshot. Default: 60,300; of the store: 300."
 )
 @click.option("--budget", type=click.FloatRange(0.001, 24), help="False alerts a host and day. Default: as configured.")
 @click.option(
@@ -125,6 +73,9 @@ class Made(click.ParamType[dict[str, float]]):
 )
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes at a time. Default: one a processor.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is planted.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.html", help="Also the curves, as a page."
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object of all figures, and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress bar, which there is on a terminal alone.")
 @click.pass_obj
@@ -134,10 +85,13 @@ def evaluate(
     folder: Path | None,
     *,
     manifest: Path | None,
+    of_store: bool,
+    since: datetime | None,
+    until: datetime | None,
     made: dict[str, float] | None,
     planted: tuple[str, ...] | None,
     stress: bool,
-    seconds: tuple[float, ...],
+    seconds: tuple[float, ...] | None,
     budget: float | None,
     offsets: tuple[float, ...],
     named: tuple[str, ...],
@@ -146,10 +100,11 @@ def evaluate(
     all_traffic: bool,
     jobs: int | None,
     seed: int,
+    report: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say how well attacks are told from ordinary traffic: in a FOLDER of logs, or in made-up weeks.
+    """Say how well attacks are told from ordinary traffic: of the store, of a FOLDER of logs, or of made-up weeks.
 
     Each host's first half is history: the models learn from it, and nothing is fitted to what follows. Its second half
     is taken to be benign: whatever is told there is false. Then every attack is played into it, at several offsets.
@@ -163,6 +118,8 @@ def evaluate(
 
     \b
     Examples:
+      detector evaluate
+      detector evaluate --since 7d --hosts bastion-1 --plant scan,beacon --report judged.html
       detector evaluate captures
       detector evaluate captures --seconds 60 --budget 1 --rules anomaly_score
       detector evaluate logs --plant all
@@ -170,11 +127,25 @@ def evaluate(
       detector evaluate captures --json > figures.json
     """
     from detector.cli import evaluation_tables as tables
+    from detector.evaluation.cases import Cases
     from detector.evaluation.harder import stressed
     from detector.evaluation.protocol import Setup, run
+    from detector.evaluation.report import page
 
     budget = budget or settings.models.false_alerts_per_day
-    cases = _cases(folder, manifest, made, planted or (), patterns, everything=all_traffic)
+    if sum((folder is not None, made is not None, of_store)) > 1:
+        raise click.UsageError("name a FOLDER, or --generate, or --store: one of them")
+    check_period(since, until)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise click.BadParameter(f"{report.parent} is not a folder", param_hint="'--report'")
+    if folder is not None:
+        cases = _read(folder, manifest, patterns, everything=all_traffic)
+    elif made is not None:
+        cases = Cases(hosts=_made_up(made, patterns), attacks=(), left_out={})
+    else:
+        seconds = seconds or (300.0,)
+        cases = _stored(settings, since or datetime.now(UTC) - _USUAL, until, int(min(seconds)), patterns)
+    cases = _with_attacks(cases, planted)
     setup = Setup(
         models=msgspec.structs.replace(settings.models, false_alerts_per_day=budget),
         ruleset=_ruleset(settings, named or (_ALL,)),
@@ -185,47 +156,54 @@ def evaluate(
         seed=seed,
     )
     parts = [("", cases), *(stressed(cases) if stress else ())]
-    results = []
-    for length in seconds:
+    results, judged = [], []
+    for length in seconds or _SECONDS:
         for title, part in parts:
             with _bar(f"snapshots of {length:g} s", quiet=quiet) as told:
                 result = run(part, int(length), setup, told)
+            judged.append((title, result))
             results.append({"title": title, **tables.as_object(result, Severity(least))})
             if not as_json:
                 tables.print_result(result, Severity(least), title)
     if as_json:
         print_json({"results": results})
+    if report is not None:
+        report.write_text(page(judged, Severity(least)), encoding="utf-8")
 
 
-def _cases(
-    folder: Path | None,
-    manifest: Path | None,
-    made: dict[str, float] | None,
-    planted: Sequence[str],
-    patterns: Sequence[str],
-    *,
-    everything: bool,
-) -> Cases:
-    """What is judged.
+def _with_attacks(cases: Cases, planted: Sequence[str] | None) -> Cases:
+    """The cases with what is planted: what was asked for, or all kinds where there is no other attack.
 
     Raises:
-        DetectorError: there is nothing to judge, or nothing to judge it by.
+        DetectorError: there is no host.
     """
-    from detector.evaluation.cases import Cases
     from detector.evaluation.planting import KINDS
 
-    if (folder is None) == (made is None):
-        raise click.UsageError("name a FOLDER of logs, or --generate bastion, and not both")
-    attacks: list[Attack] = [KINDS[each] for each in planted]
-    if folder is not None:
-        cases = _read(folder, manifest, patterns, everything=everything)
-    else:
-        cases = Cases(hosts=_made_up(made or {}, patterns), attacks=(), left_out={})
-    cases = Cases(hosts=cases.hosts, attacks=[*cases.attacks, *attacks], left_out=cases.left_out)
     if not cases.hosts:
         raise DetectorError("there is no host to judge", hint=_reasons(cases) or "see --hosts")
-    if not cases.attacks:
-        raise DetectorError("there is no attack to play", hint="plant some: --plant all; or name them in the manifest")
+    if planted is None and not cases.attacks:
+        planted = tuple(KINDS)
+        note(f"no attacks are named: all {len(planted)} kinds are planted")
+    return replace(cases, attacks=[*cases.attacks, *(KINDS[each] for each in planted or ())])
+
+
+def _stored(
+    settings: Settings, since: datetime, until: datetime | None, seconds: int, patterns: Sequence[str]
+) -> Cases:
+    from detector.evaluation.past import Past
+    from detector.store.engine import open_store
+    from detector.store.migrating import check_current
+
+    engine = open_store(settings.database_url)
+    try:
+        check_current(engine)
+        past = Past(engine, since, until, seconds)
+        cases = past.cases(lambda name: _wanted(name, patterns))
+    finally:
+        # No connection is open any more when processes are forked.
+        engine.dispose()
+    if past.damaged:
+        note(f"damaged, and left out: {numbered(past.damaged, 'snapshot')}")
     return cases
 
 

@@ -30,7 +30,7 @@ def feedback() -> None:
 
     An alert counts as false unless somebody says that it was true. False alerts raise the threshold of their host a
     little, so that the promise of models.false_alerts_per_day is kept; those that were true do not. What was said is
-    kept with its author, and counts when forests are compared.
+    kept with its author, and can be taken back.
 
     \b
     Examples:

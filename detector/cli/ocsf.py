@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from detector.domain import Direction, Outcome, Protocol, Severity
+from detector.domain import CHANNELS, Direction, Outcome, Protocol, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ _LARGEST_NETWORK = 2**31 - 1
 _UNMAPPED_OF_ROW = (
     *("script", "unit", "login_address", "login_source", "remote_name_source"),
     *("attempted", "established", "refused", "timed_out", "failed"),
-    *("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation"),
+    *("score", "surprise", "unusual", "channel", "novelty", *(f"p_{name}" for name in CHANNELS), "explanation"),
 )
 
 

@@ -49,7 +49,7 @@ class Program(click.Group):
         "export": Verb("detector.cli.export:export", "Write rows or alerts as OCSF events, one JSON object a line."),
         "rules": Verb("detector.cli.rules:rules", "List, check and tune the rules."),
         "model": Verb("detector.cli.model:model", "Look at what was learnt of each host, and at its forests."),
-        "evaluate": Verb("detector.cli.evaluate:evaluate", "Say how well attacks are told from ordinary traffic."),
+        "evaluate": Verb("detector.cli.evaluate:evaluate", "Say how well attacks are told from ordinary traffic here."),
         "notify": Verb("detector.cli.notify:notify", "Try the channels that alerts are sent to."),
         "db": Verb("detector.cli.db:db", "Look after the database."),
     }

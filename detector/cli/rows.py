@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.terminal import Column, local_column, print_table
-from detector.domain import Direction, Outcome, Protocol
+from detector.domain import CHANNELS, Direction, Outcome, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,9 +52,7 @@ ROW_NAMES = (
     "unusual",
     "channel",
     "novelty",
-    "p_novelty",
-    "p_volume",
-    "p_forest",
+    *(f"p_{name}" for name in CHANNELS),
     "explanation",
 )
 _CONNECTING = (Protocol.TCP, Protocol.SCTP)

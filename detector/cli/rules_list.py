@@ -30,6 +30,7 @@ def list_(settings: Settings, /, cost: bool, as_json: bool) -> None:
     States:
       active             in force
       for correlations   in force, reports nothing by itself
+      waiting for list   matches nothing before somebody fills the list that is named
       disabled           reports nothing: see `detector rules enable`
       replaced           a rule of the same id in a folder that is named later has its place
       refused            its file has faults, which are named on standard error

@@ -12,7 +12,6 @@ import click
 from detector.cli.lines import numbered
 from detector.cli.parameters import Duration, Moment
 from detector.cli.rule_changes import said_author, said_reason
-from detector.cli.store import changed, stored
 from detector.cli.terminal import local, note, print_json, say
 from detector.errors import DetectorError
 
@@ -72,6 +71,7 @@ def make(
         UsageError: its end is missing or over.
     """
     from detector.alerts.preview import preview
+    from detector.cli.store import changed, stored
     from detector.matchers import is_broad
     from detector.store import alert_silences
 

@@ -85,7 +85,15 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     channel: _Text | None = None
     novelty: _Text | None = None
     p_novelty: float | None = None
+    p_actor: float | None = None
     p_volume: float | None = None
+    p_host_volume: float | None = None
+    p_failures: float | None = None
+    p_fan_out: float | None = None
+    p_port_sweep: float | None = None
+    p_beacon: float | None = None
+    p_hour: float | None = None
+    p_evidence: float | None = None
     p_forest: float | None = None
     explanation: _Text | None = None
 

@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import DetectorError
 
@@ -24,6 +24,9 @@ _CHUNK = 1 << 20
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+_Handler = Any
+"""What `signal.signal` takes and gives."""
 
 
 @dataclass(slots=True)
@@ -83,13 +86,19 @@ class Crew:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[set[int]]:
-    """Ctrl-C waits until this ends; gives the signals that waited before."""
-    before: set[int] = set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
+def _uninterrupted() -> Iterator[_Handler]:
+    """Ctrl-C waits until this ends; gives what handled it before.
+
+    To block the signal would not do: it comes to any thread, those of numerical libraries too, and is handled in this.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield before
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _finish(reader: int, ended: _Running) -> None:
@@ -104,8 +113,8 @@ def _finish(reader: int, ended: _Running) -> None:
     ended.done(bytes(ended.content))
 
 
-def _forked(work: Callable[[], bytes], mask: set[int]) -> tuple[int, int]:
-    """The end of a pipe that gives what comes of it, and the process; there the signals of `mask` wait."""
+def _forked(work: Callable[[], bytes], on_interrupt: _Handler) -> tuple[int, int]:
+    """The end of a pipe that gives what comes of it, and the process, in which `on_interrupt` handles Ctrl-C."""
     reader, writer = os.pipe()
     process = os.fork()
     if process:
@@ -114,7 +123,7 @@ def _forked(work: Callable[[], bytes], mask: set[int]) -> tuple[int, int]:
     code = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, on_interrupt)
         os.close(reader)
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(work())

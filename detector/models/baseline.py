@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.models import window
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -30,7 +32,6 @@ _UNSEEN = math.log(2)  # one connect
 _YOUNG_WEIGHT = 5.0
 _ESTABLISHED_HOURS = 3
 _ESTABLISHED_SECONDS = 2 * 3600.0
-_HOUR_SECONDS = 3600.0
 # The README's rates are for snapshots of 60 s and 300 s. Shorter ones count for their share of a minute: else a burst
 # that goes on would become usual six times as fast at 10 s.
 _FULL_SNAPSHOT_SECONDS = 60.0
@@ -43,7 +44,7 @@ class Volumes:
     connects: npt.NDArray[np.float64]
     """In this snapshot."""
     hour_connects: npt.NDArray[np.float64]
-    """In about the last hour: a sum that fades with exp(-age / 1 h)."""
+    """In about the last hour: see `window`."""
     usual: npt.NDArray[np.float64]
     """The mean of log(1 + connects) expected of a snapshot."""
     hour_usual: npt.NDArray[np.float64]
@@ -52,6 +53,8 @@ class Volumes:
     """Too little is known of its snapshots: it is compared with the host's endpoints at large."""
     hour_young: npt.NDArray[np.bool_]
     """The same of its hours."""
+    answering: npt.NDArray[np.bool_]
+    """Whether this snapshot answers for the hour: see `window.answers`."""
 
     @property
     def excess(self) -> npt.NDArray[np.float64]:
@@ -60,14 +63,19 @@ class Volumes:
 
     @property
     def hour_excess(self) -> npt.NDArray[np.float64]:
-        """The same of the hour."""
-        return np.maximum(0.0, np.log1p(self.hour_connects) - self.hour_usual)
+        """The same of the hour, where this snapshot answers for it."""
+        return np.maximum(0.0, np.log1p(self.hour_connects) - self.hour_usual) * self.answering
 
 
 def number_hosts(subjects: Subjects, arranged: Arranged) -> npt.NDArray[np.int64]:
     """Numbers the host's own means, apart for each direction; (m,)."""
-    numbers = [subjects.number("host", endpoint.outbound) for endpoint in arranged.endpoints]
-    return np.array(numbers, dtype=np.int64)
+    inbound, outbound = (number_host(subjects, outbound=each) for each in (False, True))
+    return np.where(arranged.outbound, outbound, inbound)
+
+
+def number_host(subjects: Subjects, *, outbound: bool) -> int:
+    """Numbers the host's own means in one direction."""
+    return subjects.number("host", outbound)
 
 
 def judge(
@@ -77,18 +85,20 @@ def judge(
     hosts: npt.NDArray[np.int64],
     *,
     now_seconds: float,
+    duration_seconds: float,
 ) -> Volumes:
     """Compares each endpoint's count with its past, as things stood before this snapshot."""
     pairs = subjects.values[numbers.pair]
     host_known = subjects.known[hosts]
     host_mean = np.where(host_known, subjects.values["mean"][hosts], _UNSEEN)
     host_hour_mean = np.where(host_known, subjects.values["hour_mean"][hosts], _UNSEEN)
-    fading = np.exp(-(now_seconds - pairs["recent_seconds"]) / _HOUR_SECONDS)
     age = now_seconds - pairs["first_seconds"]
     known_hour = (pairs["hours"] >= _ESTABLISHED_HOURS) & (age > _ESTABLISHED_SECONDS)
+    hour_connects = window.count(pairs, arranged.connects, now_seconds)
     return Volumes(
         connects=arranged.connects,
-        hour_connects=pairs["recent"] * fading + arranged.connects,
+        hour_connects=hour_connects,
+        answering=window.answers(arranged.connects, hour_connects, duration_seconds),
         usual=_shrunk(pairs["mean"], pairs["weight"], host_mean),
         hour_usual=_shrunk(pairs["hour_mean"], pairs["hours"], host_hour_mean),
         young=pairs["weight"] < _YOUNG_WEIGHT,
@@ -101,13 +111,19 @@ def learn(
     numbers: EndpointSubjects,
     hosts: npt.NDArray[np.int64],
     volumes: Volumes,
+    suspicious: npt.NDArray[np.bool_],
     *,
     now_seconds: float,
     duration_seconds: float,
 ) -> None:
-    """Moves the means of the endpoints that connected, and the host's, towards this snapshot."""
+    """Moves the means of the endpoints that connected, and the host's, towards this snapshot.
+
+    What is suspicious (m,) is counted for its hour and moves no mean.
+    """
     share = min(1.0, duration_seconds / _FULL_SNAPSHOT_SECONDS)
     active = volumes.connects > 0
+    window.add(subjects.values, numbers.pair[active], volumes.connects[active], now_seconds)
+    active &= ~suspicious
     if not active.any() or not share:
         return
     pair, host = numbers.pair[active], hosts[active]
@@ -123,8 +139,6 @@ def learn(
     values["weight"][pair] = weight
     values["mean"][pair] = mean + rate * np.minimum(level - mean, _SNAPSHOT_WINSOR)
     values["hour_mean"][pair] = hour_mean + _RATE * share * np.minimum(hour_level - hour_mean, _HOUR_WINSOR)
-    values["recent"][pair] = volumes.hour_connects[active]
-    values["recent_seconds"][pair] = now_seconds
     for number in np.unique(host).tolist():
         of_host = host == number
         _learn_host(values, number, level[of_host], hour_level[of_host], share)

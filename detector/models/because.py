@@ -57,7 +57,7 @@ class ForestSays:
 
     version: int
     anomaly: float
-    """0 to .5."""
+    """0 to 1: how much more easily it is isolated than what is usual."""
     path: float
     """In how many splits the row is isolated, on the average over trees."""
     mean_path: float

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from detector.store import bulk
 from detector.store.tables import model_channels, model_hours
@@ -104,15 +104,27 @@ class Calibration:
         for name, of_channel in values.items():
             self._maxima[name] = max(self._maxima[name], float(of_channel.max(initial=0.0)))
 
-    def close_hour(self, hour: int, names: Sequence[str]) -> None:
-        """Ends observed hour `hour`: the channels named, which had a value all along, learn its maximum."""
+    def close_hour(self, hour: int, names: Sequence[str], *, settled: int, over: bool = True) -> None:
+        """Ends observed hour `hour`: the channels named, which had a value all along, keep its maximum.
+
+        Their tails follow from the hours up to `settled`: what is under way must not make itself usual. An hour that is
+        not `over` is ended once more.
+        """
+        limits = {name: self.tails[name].value_at(_WINSOR) for name in names}
+        rows = [(self._host_id, name, hour, min(self._maxima[name], limits[name])) for name in names]
+        bulk.upsert(self._connection, model_hours, ("host_id", "channel", "hour", "maximum"), rows)
+        kept = self._kept(hour, settled)
         for name in names:
-            limit = self.tails[name].value_at(_WINSOR)
-            row = (self._host_id, name, hour, min(self._maxima[name], limit))
-            bulk.upsert(self._connection, model_hours, ("host_id", "channel", "hour", "maximum"), [row])
-            self.tails[name] = fit(self._kept(name, hour), self._channels[name].prior)
-        self._maxima = dict.fromkeys(self._channels, 0.0)
+            self.tails[name] = fit(kept.get(name, ()), self._channels[name].prior)
+        if over:
+            self._maxima = dict.fromkeys(self._channels, 0.0)
         self._loaded = {}
+
+    def largest(self, name: str) -> float:
+        """The largest of a channel's hourly maxima that are remembered; 0 when there is none."""
+        columns = model_hours.c
+        of_channel = (columns.host_id == self._host_id) & (columns.channel == name)
+        return self._connection.scalar(select(func.max(columns.maximum)).where(of_channel)) or 0.0
 
     def save(self) -> None:
         """Writes what has changed."""
@@ -124,8 +136,17 @@ class Calibration:
         names = ("host_id", "channel", "maximum", "threshold", "exceedance", "scale")
         bulk.upsert(self._connection, model_channels, names, rows)
 
-    def _kept(self, name: str, hour: int) -> list[float]:
+    def _kept(self, hour: int, settled: int) -> dict[str, list[float]]:
+        """The maxima by channel, in the order of hours."""
         columns = model_hours.c
-        of_channel = (columns.host_id == self._host_id) & (columns.channel == name)
-        self._connection.execute(delete(model_hours).where(of_channel, columns.hour <= hour - _KEPT_HOURS))
-        return list(self._connection.scalars(select(columns.maximum).where(of_channel).order_by(columns.hour)))
+        of_host = columns.host_id == self._host_id
+        self._connection.execute(delete(model_hours).where(of_host, columns.hour <= hour - _KEPT_HOURS))
+        rows = self._connection.execute(
+            select(columns.channel, columns.maximum)
+            .where(of_host, columns.hour <= settled)
+            .order_by(columns.channel, columns.hour)
+        )
+        kept: dict[str, list[float]] = {}
+        for channel, maximum in rows:
+            kept.setdefault(channel, []).append(maximum)
+        return kept

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from detector.domain import ConnectionKey, IPAddress, StoredCount
+    from detector.domain import ConnectionCount, ConnectionKey, IPAddress, StoredCount
     from detector.models.state import Subjects
 
 COMMON_PORTS = frozenset({53, 80, 123, 443, 853, 8080, 8443})
@@ -32,6 +32,7 @@ LOOPBACK, PRIVATE, PUBLIC, UNKNOWN = 0, 1, 2, 3
 """Address classes; UNKNOWN where the kernel did not show the address."""
 
 _CONNECTING = (Protocol.TCP, Protocol.SCTP)
+_WEB_PORTS = frozenset({80, 443})
 _CREDITED = 0.2  # of the largest row; docs/models.md, "Volume": the share of the host's volume that a row answers for
 _FAMILIAR = (
     "user",
@@ -42,6 +43,8 @@ _FAMILIAR = (
     "executable_class",
     "user_clock_hour",
 )
+CLOCK_HOUR = _FAMILIAR.index("user_clock_hour")
+"""The column of the person's hour of the day in `number_familiar`."""
 _FAMILIAR_ENDPOINTS = ("pair", "destination", "port")
 _PLAIN = (
     "inbound",
@@ -136,8 +139,16 @@ class Arranged:
     endpoints: tuple[Endpoint, ...]
     endpoint_of: npt.NDArray[np.int64]
     """(n,) the number of each row's endpoint."""
+    outbound: npt.NDArray[np.bool_]
+    """(m,) whether each endpoint is one that this host connects to."""
+    web: npt.NDArray[np.bool_]
+    """(m,) whether the port is one of web pages, which lead to many destinations."""
     connects: npt.NDArray[np.float64]
     """(m,) connects to or from each endpoint."""
+    failed: npt.NDArray[np.float64]
+    """(m,) those that were refused, timed out or failed otherwise."""
+    ended: npt.NDArray[np.float64]
+    """(m,) those whose end was seen: these, and those that were established; flows less their failures."""
     credited: npt.NDArray[np.bool_]
     """(n,) whether the row answers for its endpoint's volume: it made at least a fifth of what the largest row did."""
 
@@ -147,6 +158,14 @@ def connects_of(stored: StoredCount) -> int:
     count = stored.count
     attempts = count.key.direction is Direction.OUTBOUND or count.key.protocol not in _CONNECTING
     return count.attempted if attempts else count.established
+
+
+def outcomes_of(count: ConnectionCount) -> tuple[int, int]:
+    """How many connects of a row did not succeed, and how many ended at all."""
+    failed = count.refused + count.timed_out + count.failed
+    # A flow has no end, and each send in it may fail.
+    succeeded = count.established if count.key.protocol in _CONNECTING else max(count.attempted - failed, 0)
+    return failed, succeeded + failed
 
 
 def arrange(counts: Sequence[StoredCount]) -> Arranged:
@@ -167,14 +186,27 @@ def arrange(counts: Sequence[StoredCount]) -> Arranged:
         connecting[numbers[name]].add(key.protocol in _CONNECTING)
         endpoint_of[row] = numbers[name]
     endpoints = tuple(_endpoint(key, some) for key, some in zip(firsts, connecting, strict=True))
+    outcomes = np.array([outcomes_of(stored.count) for stored in counts], dtype=np.float64).reshape(len(counts), 2)
+    failed, ended = (_per_endpoint(endpoint_of, outcomes[:, column], len(endpoints)) for column in (0, 1))
     largest = np.zeros(len(endpoints))
     np.maximum.at(largest, endpoint_of, of_row)
     return Arranged(
         endpoints=endpoints,
         endpoint_of=endpoint_of,
-        connects=np.bincount(endpoint_of, weights=of_row, minlength=len(endpoints)).astype(np.float64),
+        outbound=np.array([endpoint.outbound for endpoint in endpoints], dtype=bool),
+        web=np.array([endpoint.port in _WEB_PORTS for endpoint in endpoints], dtype=bool),
+        connects=_per_endpoint(endpoint_of, of_row, len(endpoints)),
+        failed=failed,
+        ended=ended,
         credited=of_row >= _CREDITED * largest[endpoint_of],
     )
+
+
+def _per_endpoint(
+    endpoint_of: npt.NDArray[np.int64], amounts: npt.NDArray[np.float64], endpoints: int
+) -> npt.NDArray[np.float64]:
+    total: npt.NDArray[np.float64] = np.bincount(endpoint_of, weights=amounts, minlength=endpoints).astype(np.float64)
+    return total
 
 
 def _port(key: ConnectionKey) -> int | Protocol:
@@ -233,13 +265,15 @@ def number_endpoints(subjects: Subjects, endpoints: Sequence[Endpoint]) -> Endpo
     )
 
 
-def number_actors(
+def person_of(key: ConnectionKey) -> str | None:
+    """Who is behind a connection: the login user, which stays the same through sudo and su, else the account."""
+    return key.user if key.login_user is None else key.login_user
+
+
+def number_familiar(
     subjects: Subjects, counts: Sequence[StoredCount], arranged: Arranged, moment: datetime
 ) -> npt.NDArray[np.int64]:
-    """Numbers what is learnt of who connects; (n, 7), columns as FEATURES names them.
-
-    The person is the login user where there is one: it stays the same through sudo and su.
-    """
+    """Numbers what is learnt of who connects; (n, 7), columns as FEATURES names them."""
     numbers = [
         _actor(subjects, stored.count.key, arranged.endpoints[endpoint], moment.hour)
         for stored, endpoint in zip(counts, arranged.endpoint_of.tolist(), strict=True)
@@ -248,7 +282,7 @@ def number_actors(
 
 
 def _actor(subjects: Subjects, key: ConnectionKey, endpoint: Endpoint, clock_hour: int) -> tuple[int, ...]:
-    person = key.user if key.login_user is None else key.login_user
+    person = person_of(key)
     outbound, where = endpoint.outbound, endpoint.place
     return (
         subjects.number("user", outbound, person),
@@ -266,7 +300,7 @@ def matrix(
     arranged: Arranged,
     subjects: Subjects,
     endpoint_subjects: EndpointSubjects,
-    actors: npt.NDArray[np.int64],
+    familiar: npt.NDArray[np.int64],
     *,
     moment: datetime,
     observed_hours: float,
@@ -282,19 +316,17 @@ def matrix(
         dtype=np.float64,
     ).reshape(len(counts), len(_PLAIN))
     ends = np.stack([endpoint_subjects.pair, endpoint_subjects.destination, endpoint_subjects.port], axis=1)
-    hours = subjects.values["hours"][np.concatenate([actors, ends[arranged.endpoint_of]], axis=1)]
+    hours = subjects.values["hours"][np.concatenate([familiar, ends[arranged.endpoint_of]], axis=1)]
     possible = np.full(hours.shape[1], observed_hours)
-    possible[_FAMILIAR.index("user_clock_hour")] /= 24
-    familiar = -np.log10((hours + 0.5) / (possible + 1.0))
-    return np.concatenate([plain, familiar], axis=1).astype(np.float32)
+    possible[CLOCK_HOUR] /= 24
+    surprises = -np.log10((hours + 0.5) / (possible + 1.0))
+    return np.concatenate([plain, surprises], axis=1).astype(np.float32)
 
 
 def _plain(stored: StoredCount, endpoint: Endpoint, sine: float, cosine: float) -> tuple[float, ...]:
     count = stored.count
     key = count.key
-    unsuccessful = count.refused + count.timed_out + count.failed
-    # A flow has no end, and each send in it may fail.
-    ended = count.established if key.protocol in _CONNECTING else max(count.attempted - unsuccessful, 0)
+    failed, ended = outcomes_of(count)
     return (
         float(not endpoint.outbound),
         float(endpoint.place.address_class),
@@ -305,5 +337,5 @@ def _plain(stored: StoredCount, endpoint: Endpoint, sine: float, cosine: float) 
         float(key.user in ("root", "0")),
         float(key.login_user is not None),
         float(key.container is not None),
-        unsuccessful / (ended + unsuccessful) if unsuccessful else 0.0,
+        failed / ended if failed else 0.0,
     )

@@ -1,6 +1,12 @@
 """The isolation forest (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008), by scikit-learn.
 
 Its part is combinations: a person with an executable at an hour and a port that each are common and together are not.
+
+Grown from what was seen alone it hardly sees them: where a feature does not vary, as in the rows of one program, no
+split is about it, and beyond the range of its training all values are alike. So it is grown from what was seen beside a
+background, in which features are as in other rows, or less familiar than any that was seen. There splits are, and what
+was seen is dense (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., 14.2.4; Shi and
+Horvath, "Unsupervised learning with random forest predictors", 2006).
 """
 
 from __future__ import annotations
@@ -29,6 +35,14 @@ PARAMETERS: dict[str, str | int] = {
 }
 MIN_ROWS = 256
 """The sample of one tree in the paper; with fewer rows there is no forest."""
+
+# Rows of the background for each that was seen; the share of their features that are another row's, and of those about
+# familiarity that are anything up to once in a thousand hours.
+_BACKGROUND = 0.5
+_EXCHANGED = 0.5
+_UNFAMILIAR = 0.2
+_THOUSAND_HOURS = 3.0  # as -log10
+_FAMILIARITY = np.arange(FEATURES.index("user"), len(FEATURES))
 
 _NAMED_FEATURES = 3
 _ROWS_AT_ONCE = 1024
@@ -94,11 +108,14 @@ class Trees:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """A trained forest and the median of each feature in its training."""
+    """A trained forest, and what is usual in its training."""
 
     estimator: IsolationForest | None
     """scikit-learn's own, for the store; None of one that was read from there."""
     typical: npt.NDArray[np.float32]
+    """The median of each feature."""
+    level: float
+    """The median of the paper's score."""
     trees: Trees
 
 
@@ -106,8 +123,23 @@ def train(rows: npt.NDArray[np.float32]) -> Forest:
     """Fits a forest on rows (n, len(FEATURES)), at least MIN_ROWS of them; about 0.1 s for 20,000."""
     from sklearn.ensemble import IsolationForest
 
-    estimator = IsolationForest(**PARAMETERS).fit(rows)
-    return Forest(estimator=estimator, typical=np.median(rows, axis=0), trees=trees_of(estimator))
+    estimator = IsolationForest(**PARAMETERS).fit(np.concatenate([rows, background(rows)]))
+    trees = trees_of(estimator)
+    level = float(np.median(_scores(trees, rows)))
+    return Forest(estimator=estimator, typical=np.median(rows, axis=0), level=level, trees=trees)
+
+
+def background(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Rows that never were, half as many as `rows` (n, len(FEATURES)); the same each time."""
+    chance = np.random.default_rng(0)
+    some = rows[chance.integers(len(rows), size=int(_BACKGROUND * len(rows)))]
+    others = np.take_along_axis(rows, chance.integers(len(rows), size=some.shape), axis=0)
+    made: npt.NDArray[np.float32] = np.where(chance.random(some.shape) < _EXCHANGED, others, some)
+    familiar = made[:, _FAMILIARITY]
+    least = max(_THOUSAND_HOURS, float(rows[:, _FAMILIARITY].max()))
+    unfamiliar = chance.random(familiar.shape) < _UNFAMILIAR
+    made[:, _FAMILIARITY] = np.where(unfamiliar, least * chance.random(familiar.shape), familiar)
+    return made
 
 
 def trees_of(estimator: IsolationForest) -> Trees:
@@ -152,12 +184,16 @@ def _average_path(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def anomaly(forest: Forest, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """How easily each row (n, len(FEATURES)), n at least 1, is isolated; (n,) from 0 to 0.5.
+    """How much more easily than what is usual each row (n, len(FEATURES)), n at least 1, is isolated; (n,) from 0 to 1.
 
-    The paper's score less a half, since half is what rows without any anomaly have; 0 below that.
+    The paper's score less its median in training; 0 below that.
     """
-    scores: npt.NDArray[np.float64] = 2.0 ** (-forest.trees.paths(rows) / forest.trees.usual)
-    return np.maximum(0.0, scores - 0.5)
+    return np.maximum(0.0, _scores(forest.trees, rows) - forest.level)
+
+
+def _scores(trees: Trees, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    scores: npt.NDArray[np.float64] = 2.0 ** (-trees.paths(rows) / trees.usual)
+    return scores
 
 
 def contributions(forest: Forest, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

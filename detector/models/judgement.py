@@ -1,14 +1,29 @@
-"""What the models say of one snapshot: each channel's verdict, and the observations made of them."""
+"""What the models say of one snapshot: each channel's verdict, and what is learnt from it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.domain import Observation
-from detector.models import baseline, channels, explain, features, isolation_forest, novelty, state
+from detector.models import (
+    actors,
+    ageing,
+    baseline,
+    channels,
+    clock,
+    evidence,
+    failures,
+    features,
+    isolation_forest,
+    novelty,
+    rhythm,
+    spread,
+    state,
+    traffic,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +38,13 @@ if TYPE_CHECKING:
 _HOUR_SECONDS = 3600
 # The part of burn-in before hours are worth calibrating on: everything is new in it (docs/models.md, "Learning").
 _CALIBRATION_STARTS = 0.25
+# An attack that is not noticed in a day was not going to be; in a day it must not have made itself usual.
+_SETTLED_AFTER_HOURS = 24
 # A score of .9. From here on rows are explained, and kept out of the forest's training.
-_STRANGE = 1.0
-_SMALLEST_PROBABILITY = 1e-300
+STRANGE = 1.0
+
+_ADDING_UP = (channels.NOVELTY, channels.ACTOR, channels.VOLUME, channels.FAILURES)
+_PERSISTENCE = "persistence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +71,17 @@ class Moment:
         return int(self.end_seconds // _HOUR_SECONDS) > self.hour
 
     @property
+    def ends_burn_in(self) -> bool:
+        """Whether it is the last one of burn-in: what was seen of its hour is then learnt."""
+        return self.learning.finished and self.start_seconds < self.learning.required_seconds
+
+    @property
+    def settled_hour(self) -> int:
+        """The last observed hour that calibration takes for benign: a day ago, or of burn-in."""
+        of_burn_in = math.ceil(self.learning.required_seconds / _HOUR_SECONDS) - 1
+        return max(self.hour - _SETTLED_AFTER_HOURS, min(self.hour, of_burn_in))
+
+    @property
     def calibrating(self) -> bool:
         """Whether hours are worth calibrating on."""
         return self.start_seconds >= _CALIBRATION_STARTS * self.learning.required_seconds
@@ -65,10 +95,17 @@ class Sight:
     arranged: features.Arranged
     subjects: state.Subjects
     endpoints: features.EndpointSubjects
-    actors: npt.NDArray[np.int64]
+    familiar: npt.NDArray[np.int64]
+    """(n, 7) the subjects of the forest's features."""
     hosts: npt.NDArray[np.int64]
+    actors: tuple[actors.ActorSubjects, ...]
+    clock: clock.ClockSubjects
     matrix: npt.NDArray[np.float32]
     """The isolation forest's input."""
+
+    def of_endpoints(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of each endpoint (m,), whether one of its rows (n,) is."""
+        return np.bincount(self.arranged.endpoint_of[rows], minlength=len(self.arranged.endpoints)) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +113,17 @@ class Judgement:
     """What the channels say of a snapshot's n rows and m endpoints."""
 
     new: novelty.NoveltyScores
+    actors: tuple[actors.ActorScores, ...]
     volumes: baseline.Volumes
-    volume: channels.VolumeScores
+    traffic: traffic.Traffic
+    failures: failures.Failures
+    spread: spread.Spread
+    rhythm: rhythm.Rhythm
+    clock: clock.ClockScores
+    evidence: npt.NDArray[np.float64]
+    """(m,)"""
     values: dict[str, npt.NDArray[np.float64]]
-    """Of the channels that are calibrated."""
-    surprises: dict[str, npt.NDArray[np.float64]]
-    """(n,) of each channel, unweighted; without the forest when there is none."""
+    """(n,) of each member of a channel that is calibrated."""
     combined: channels.Combined
     threshold: float
     """The surprise from which on a row is unusual: see `promise`."""
@@ -91,12 +133,24 @@ class Judgement:
         """(n,) the rows of which people may be told."""
         return self.combined.surprise >= self.threshold
 
+    def suspicious(self, learning: Learning) -> npt.NDArray[np.bool_]:
+        """(n,) the rows that are not learnt as usual: the unusual ones, but for what only the forest finds strange.
+
+        While a host is being learnt there are too few hours for much to be unusual, and what is strange will do.
+        """
+        bar = self.threshold if learning.finished else min(self.threshold, STRANGE)
+        rows: npt.NDArray[np.bool_] = (self.combined.surprise >= bar) & ~self._by_forest
+        return rows
+
     @property
     def worth_training_on(self) -> npt.NDArray[np.bool_]:
         """(n,) all rows but the strange ones; what only the forest finds strange it must come to know."""
-        by_forest = np.array([channel == channels.FOREST for channel in self.combined.channels], dtype=bool)
-        worth: npt.NDArray[np.bool_] = (self.combined.surprise < _STRANGE) | by_forest
+        worth: npt.NDArray[np.bool_] = (self.combined.surprise < STRANGE) | self._by_forest
         return worth
+
+    @property
+    def _by_forest(self) -> npt.NDArray[np.bool_]:
+        return np.array([channel == channels.FOREST for channel in self.combined.channels], dtype=bool)
 
 
 def look(connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount], moment: Moment) -> Sight:
@@ -104,163 +158,178 @@ def look(connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredC
     arranged = features.arrange(counts)
     subjects = state.Subjects(connection, snapshot.host_id)
     endpoints = features.number_endpoints(subjects, arranged.endpoints)
-    actors = features.number_actors(subjects, counts, arranged, snapshot.end)
+    familiar = features.number_familiar(subjects, counts, arranged, snapshot.end)
     hosts = baseline.number_hosts(subjects, arranged)
+    traffic.number(subjects)
+    of_actors = actors.number(subjects, counts, arranged)
+    of_clock = clock.number(subjects, counts, arranged, snapshot.end)
     subjects.load()
     hours = moment.start_seconds / _HOUR_SECONDS
-    matrix = features.matrix(counts, arranged, subjects, endpoints, actors, moment=snapshot.end, observed_hours=hours)
+    matrix = features.matrix(counts, arranged, subjects, endpoints, familiar, moment=snapshot.end, observed_hours=hours)
     return Sight(
         moment=moment,
         arranged=arranged,
         subjects=subjects,
         endpoints=endpoints,
-        actors=actors,
+        familiar=familiar,
         hosts=hosts,
+        actors=of_actors,
+        clock=of_clock,
         matrix=matrix,
     )
 
 
 def judge(sight: Sight, calibration: Calibration, forest: Forest | None, threshold: float) -> Judgement:
     """Each channel's verdict, as things stood before the snapshot."""
-    now, arranged, subjects = sight.moment.start_seconds, sight.arranged, sight.subjects
-    new = novelty.judge(subjects, arranged.endpoints, sight.endpoints, now_seconds=now)
-    volumes = baseline.judge(subjects, arranged, sight.endpoints, sight.hosts, now_seconds=now)
-    outbound = np.array([endpoint.outbound for endpoint in arranged.endpoints])
-    values = channels.volume_values(volumes, outbound)
-    volume = channels.fold_volume(values, calibration, outbound)
-    of_row = arranged.endpoint_of
-    surprises = {
-        channels.NOVELTY: new.surprise[of_row],
-        channels.VOLUME: np.where(arranged.credited, volume.surprise[of_row], 0.0),
-    }
+    moment, arranged, subjects, endpoints = sight.moment, sight.arranged, sight.subjects, sight.endpoints
+    now, duration = moment.start_seconds, moment.duration_seconds
+    new = novelty.judge(subjects, arranged.endpoints, endpoints, now_seconds=now)
+    by_actor = tuple(actors.judge(subjects, each, hour=moment.hour, now_seconds=now) for each in sight.actors)
+    volumes = baseline.judge(subjects, arranged, endpoints, sight.hosts, now_seconds=now, duration_seconds=duration)
+    of_host = traffic.judge(subjects, arranged, volumes, now_seconds=now)
+    failing = failures.judge(subjects, arranged, endpoints, sight.hosts, now_seconds=now)
+    spreading = spread.judge(subjects, arranged, endpoints, now_seconds=now)
+    returning = rhythm.judge(subjects, arranged, endpoints, now_seconds=now, duration_seconds=duration)
+    hours = clock.judge(subjects, sight.clock, now_seconds=now)
+    values = _endpoint_values(sight, volumes, of_host, failing, spreading, returning)
+    for numbers, scores in zip(sight.actors, by_actor, strict=True):
+        if subjects.known[numbers.population]:
+            values[f"{numbers.kind}_habit"] = scores.surprise
+    if subjects.known[sight.clock.anybody]:
+        values["hour_of_week"] = hours.rarity
     if forest is not None:
         values[channels.ISOLATION.name] = isolation_forest.anomaly(forest, sight.matrix)
-        tail = calibration.tails[channels.ISOLATION.name]
-        surprises[channels.FOREST] = tail.surprise(values[channels.ISOLATION.name])
+    surprises = {channels.FIRST_CONTACT.name: new.surprise[arranged.endpoint_of]}
+    surprises |= {name: calibration.tails[name].surprise(value) for name, value in values.items()}
+    surprises |= {name: np.minimum(surprises[name], values[name]) for name in channels.OF_ACTORS & values.keys()}
+    piling = evidence.judge(
+        subjects, arranged, endpoints, _adding_up(sight, surprises), now_seconds=now, duration_seconds=duration
+    )
+    values["evidence"] = piling[arranged.endpoint_of]
+    surprises["evidence"] = calibration.tails["evidence"].surprise(values["evidence"])
     return Judgement(
         new=new,
+        actors=by_actor,
         volumes=volumes,
-        volume=volume,
+        traffic=of_host,
+        failures=failing,
+        spread=spreading,
+        rhythm=returning,
+        clock=hours,
+        evidence=piling,
         values=values,
-        surprises=surprises,
-        combined=channels.combine(surprises, volume.weight[of_row]),
+        combined=channels.combine(surprises),
         threshold=threshold,
     )
 
 
-def learn(sight: Sight, judgement: Judgement) -> None:
-    """Takes the snapshot into what is known, and writes that."""
-    moment, subjects, endpoints = sight.moment, sight.subjects, sight.endpoints
-    now, hour = moment.start_seconds, moment.hour
-    subjects.touch(np.concatenate([*endpoints.columns, sight.actors.ravel()]), hour=hour, now_seconds=now)
-    novelty.learn(subjects, sight.arranged.endpoints, endpoints, judgement.new, hour=hour, now_seconds=now)
-    baseline.learn(
-        subjects,
-        endpoints,
-        sight.hosts,
-        judgement.volumes,
-        now_seconds=now,
-        duration_seconds=moment.duration_seconds,
+def learn(sight: Sight, judgement: Judgement, suspicious: npt.NDArray[np.bool_]) -> None:
+    """Takes the snapshot into what is known, and writes that; suspicious rows (n,) not into what is usual."""
+    moment, subjects, endpoints, arranged = sight.moment, sight.subjects, sight.endpoints, sight.arranged
+    now, hour, duration = moment.start_seconds, moment.hour, moment.duration_seconds
+    strange = sight.of_endpoints(suspicious)
+    rhythm.learn(subjects, endpoints, judgement.rhythm, now_seconds=now)
+    for numbers, scores in zip(sight.actors, judgement.actors, strict=True):
+        actors.learn(subjects, numbers, scores, suspicious, hour=hour, now_seconds=now)
+    at_hours = features.CLOCK_HOUR
+    familiar = np.concatenate(
+        [np.delete(sight.familiar, at_hours, axis=1).ravel(), sight.familiar[~suspicious, at_hours]]
     )
+    of_actors = [each for numbers in sight.actors for each in numbers.columns]
+    subjects.touch(np.concatenate([*endpoints.columns, familiar, *of_actors]), hour=hour, now_seconds=now)
+    clock.learn(subjects, sight.clock, suspicious, hour=hour, now_seconds=now)
+    novelty.learn(subjects, arranged.endpoints, endpoints, judgement.new, strange, hour=hour, now_seconds=now)
+    baseline.learn(
+        subjects, endpoints, sight.hosts, judgement.volumes, strange, now_seconds=now, duration_seconds=duration
+    )
+    traffic.learn(
+        subjects, judgement.traffic, suspicious=bool(strange.any()), now_seconds=now, duration_seconds=duration
+    )
+    failures.learn(subjects, arranged, endpoints, sight.hosts, judgement.failures, strange, now_seconds=now)
+    spread.learn(subjects, arranged, endpoints, judgement.spread, now_seconds=now)
+    evidence.learn(subjects, arranged, endpoints, judgement.evidence, now_seconds=now)
+    # What was met in burn-in is what is usual, whatever it looked like in its first hours.
+    held = suspicious & moment.learning.finished
+    _age(sight, held)
     subjects.save()
 
 
-def observations(
-    counts: Sequence[StoredCount], sight: Sight, judgement: Judgement, forest: Forest | None
-) -> list[Observation]:
-    """One observation for each count, in order; bare ones during burn-in."""
-    if not sight.moment.learning.finished:
-        return [_observation(stored) for stored in counts]
-    probabilities = {
-        channel: np.maximum(10.0**-surprise, _SMALLEST_PROBABILITY).tolist()
-        for channel, surprise in judgement.surprises.items()
+def fresh(sight: Sight) -> npt.NDArray[np.bool_]:
+    """(n,) the rows whose address and port, and whose destination, were not suspicious when they were last seen."""
+    endpoints = sight.endpoints
+    old = ageing.flagged(sight.subjects, endpoints.pair) | ageing.flagged(sight.subjects, endpoints.destination)
+    new: npt.NDArray[np.bool_] = ~old[sight.arranged.endpoint_of]
+    return new
+
+
+def _age(sight: Sight, held: npt.NDArray[np.bool_]) -> None:
+    now, subjects, endpoints = sight.moment.start_seconds, sight.subjects, sight.endpoints
+    strange = sight.of_endpoints(held)
+    ageing.learn(subjects, endpoints.pair, strange, now)
+    ageing.learn(subjects, endpoints.destination, strange, now)
+    for numbers in sight.actors:
+        ageing.learn(subjects, numbers.destination[numbers.named], held[numbers.named], now)
+        ageing.learn(subjects, numbers.actor[numbers.named], held[numbers.named], now)
+
+
+def _endpoint_values(
+    sight: Sight,
+    volumes: baseline.Volumes,
+    of_host: traffic.Traffic,
+    failing: failures.Failures,
+    spreading: spread.Spread,
+    returning: rhythm.Rhythm,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """(n,) of each member that is about endpoints."""
+    arranged = sight.arranged
+    of_row, web = arranged.endpoint_of, arranged.web
+    values = {name: value[of_row] * arranged.credited for name, value in _volumes(sight, volumes).items()}
+    of_endpoints = {
+        "host_snapshot": of_host.excess,
+        "host_hour": of_host.hour_excess,
+        "failures_destination": failing.to_destination,
+        "failures_port": failing.to_port,
+        "fan_out_minute": spreading.fan_out("new_minute") * ~web,
+        "fan_out_hour": spreading.fan_out("new_hour") * ~web,
+        "fan_out_day": spreading.fan_out("new_day") * ~web,
+        "fan_out_web_minute": spreading.fan_out("new_minute") * web,
+        "fan_out_web_hour": spreading.fan_out("new_hour") * web,
+        "sweep_minute": spreading.sweep("new_minute"),
+        "sweep_hour": spreading.sweep("new_hour"),
+        "sweep_day": spreading.sweep("new_day"),
+        _PERSISTENCE: returning.persistence,
+        "regularity": returning.regularity,
     }
-    surprise = judgement.combined.surprise
-    columns = zip(
-        counts,
-        (1.0 - 10.0**-surprise).tolist(),
-        surprise.tolist(),
-        judgement.unusual.tolist(),
-        judgement.combined.channels,
-        sight.arranged.endpoint_of.tolist(),
-        probabilities[channels.NOVELTY],
-        probabilities[channels.VOLUME],
-        probabilities.get(channels.FOREST, [None] * len(counts)),
-        strict=True,
+    for name, value in of_endpoints.items():
+        values[name] = value[of_row]
+        if name.startswith("host_"):
+            values[name] = values[name] * arranged.credited
+    return values
+
+
+def _volumes(sight: Sight, volumes: baseline.Volumes) -> dict[str, npt.NDArray[np.float64]]:
+    """(m,) of each volume member; those of inbound volume only on a host that was connected to."""
+    parts = (
+        volumes.excess * volumes.young,
+        volumes.excess * ~volumes.young,
+        volumes.hour_excess * volumes.hour_young,
+        volumes.hour_excess * ~volumes.hour_young,
     )
-    observed = []
-    for row, values in enumerate(columns):
-        stored, score, strangeness, unusual, channel, endpoint, p_novelty, p_volume, p_forest = values
-        discovery = judgement.new.discoveries[endpoint]
-        observed.append(
-            _observation(
-                stored,
-                score=score,
-                surprise=strangeness,
-                unusual=unusual,
-                channel=channel,
-                novelty=None if discovery is None else discovery.novelty.value,
-                p_novelty=p_novelty,
-                p_volume=p_volume,
-                p_forest=p_forest,
-                explanation=_explanation(sight, judgement, row, forest) if strangeness >= _STRANGE else None,
-            )
-        )
-    return observed
+    outbound = sight.arranged.outbound
+    directions = [(channels.OUTBOUND_VOLUME, outbound)]
+    if (~outbound).any() or sight.subjects.known[baseline.number_host(sight.subjects, outbound=False)]:
+        directions.append((channels.INBOUND_VOLUME, ~outbound))
+    return {
+        channel.name: part * direction
+        for members, direction in directions
+        for channel, part in zip(members, parts, strict=True)
+    }
 
 
-def _observation(
-    stored: StoredCount,
-    *,
-    score: float | None = None,
-    surprise: float | None = None,
-    unusual: bool | None = None,
-    channel: str | None = None,
-    novelty: str | None = None,
-    p_novelty: float | None = None,
-    p_volume: float | None = None,
-    p_forest: float | None = None,
-    explanation: str | None = None,
-) -> Observation:
-    return Observation(
-        key_id=stored.key_id,
-        session=stored.count.session,
-        score=score,
-        surprise=surprise,
-        unusual=unusual,
-        channel=channel,
-        novelty=novelty,
-        p_novelty=p_novelty,
-        p_volume=p_volume,
-        p_forest=p_forest,
-        explanation=explanation,
-    )
-
-
-def _explanation(sight: Sight, judgement: Judgement, row: int, forest: Forest | None) -> str:
-    number = int(sight.arranged.endpoint_of[row])
-    endpoint = sight.arranged.endpoints[number]
-    channel = judgement.combined.channels[row]
-    if channel == channels.FOREST and forest is not None:
-        return explain.combination(isolation_forest.strangest_features(forest, sight.matrix[row]))
-    if channel == channels.NOVELTY:
-        discovery, surprise = judgement.new.discoveries[number], float(judgement.new.surprise[number])
-        if discovery is not None:
-            return explain.first_contact(endpoint, discovery.novelty, surprise)
-        return explain.still_new(endpoint, sight.moment.start_seconds - float(judgement.new.found_seconds[number]))
-    volumes = judgement.volumes
-    if judgement.volume.by_hour[number]:
-        return explain.volume(
-            endpoint,
-            connects=float(volumes.hour_connects[number]),
-            usual=float(volumes.hour_usual[number]),
-            period_seconds=_HOUR_SECONDS,
-            young=bool(volumes.hour_young[number]),
-        )
-    return explain.volume(
-        endpoint,
-        connects=float(volumes.connects[number]),
-        usual=float(volumes.usual[number]),
-        period_seconds=sight.moment.duration_seconds,
-        young=bool(volumes.young[number]),
-    )
+def _adding_up(sight: Sight, surprises: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """(m,) the largest surprise of the members whose repetition is evidence."""
+    names = [each.name for channel in _ADDING_UP for each in channels.MEMBERS[channel]]
+    of_rows = np.stack([surprises[name] for name in (*names, _PERSISTENCE) if name in surprises]).max(axis=0)
+    largest = np.zeros(len(sight.arranged.endpoints))
+    np.maximum.at(largest, sight.arranged.endpoint_of, of_rows)
+    return largest

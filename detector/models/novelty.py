@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.domain import Protocol
+from detector.models import ageing
 from detector.models.features import COMMON_PORTS, PUBLIC
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from detector.models.state import Subjects
 
 _PORT_HOURS = 6.0  # weight of the host's rate against a port's own
-_AGEING_SECONDS = 24 * 3600.0
 _INHERITED = 0.9
 _NEW_CLASS_TOO = 0.3  # a new port on the first address of its class: half as likely again
 _REGISTERED_FROM, _HIGH_FROM = 1024, 32_768
@@ -110,14 +110,14 @@ def judge(
     )
     _load_rates(subjects, endpoints, discoveries)
     values = subjects.values
+    own = values["surprise"][numbers.pair] * ageing.left(ageing.age(subjects, numbers.pair, now_seconds))
     found = values["first_seconds"][numbers.pair]
-    own = values["surprise"][numbers.pair] * _left(now_seconds - found)
     new = [position for position, discovery in enumerate(discoveries) if discovery is not None]
     own[new] = _new_surprises(subjects, endpoints, numbers, discoveries, now_seconds=now_seconds)
     found[new] = now_seconds
-    lent_seconds = values["surprise_seconds"][numbers.destination]
-    lent = _INHERITED * values["surprise"][numbers.destination] * _left(now_seconds - lent_seconds)
-    found = np.where(lent > own, lent_seconds, found)
+    ages = ageing.age(subjects, numbers.destination, now_seconds)
+    lent = _INHERITED * values["surprise"][numbers.destination] * ageing.left(ages)
+    found = np.where(lent > own, values["first_seconds"][numbers.destination], found)
     return NoveltyScores(surprise=np.maximum(own, lent), own=own, discoveries=discoveries, found_seconds=found)
 
 
@@ -126,19 +126,20 @@ def learn(
     endpoints: Sequence[Endpoint],
     numbers: EndpointSubjects,
     scores: NoveltyScores,
+    suspicious: npt.NDArray[np.bool_],
     *,
     hour: int,
     now_seconds: float,
 ) -> None:
-    """Takes the discoveries of this snapshot into the state."""
+    """Takes the discoveries of this snapshot into the state; those that are suspicious (m,) not as usual ones."""
     new = [position for position, discovery in enumerate(scores.discoveries) if discovery is not None]
     if not new:
         return
     if hour >= _FIRST_COUNTED_HOUR:
         events = {
             number
-            for endpoint, discovery in zip(endpoints, scores.discoveries, strict=True)
-            if discovery is not None
+            for endpoint, discovery, strange in zip(endpoints, scores.discoveries, suspicious.tolist(), strict=True)
+            if discovery is not None and not strange
             for number in (_rate(subjects, discovery), _port_rate(subjects, discovery, endpoint.port))
         }
         subjects.touch(np.fromiter(events, dtype=np.int64), hour=hour, now_seconds=now_seconds)
@@ -148,15 +149,10 @@ def learn(
     strangest = np.zeros(len(values))
     np.maximum.at(strangest, numbers.destination[new], scores.own[new])
     destinations = np.unique(numbers.destination[new])
-    left = values["surprise"][destinations] * _left(now_seconds - values["surprise_seconds"][destinations])
-    stranger = destinations[strangest[destinations] > left]
+    left = ageing.left(ageing.age(subjects, destinations, now_seconds))
+    stranger = destinations[strangest[destinations] > values["surprise"][destinations] * left]
     values["surprise"][stranger] = strangest[stranger]
     values["surprise_seconds"][stranger] = now_seconds
-
-
-def _left(age_seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    left: npt.NDArray[np.float64] = np.exp(-age_seconds / _AGEING_SECONDS)
-    return left
 
 
 def _discovery(

@@ -57,7 +57,7 @@ class Threshold:
     uncertainty: float
     """What is added since little is known of this kind of time."""
     hours: int
-    """Hours that were observed after the first quarter of burn-in."""
+    """Hours that were observed after burn-in."""
 
     @property
     def usual(self) -> float:

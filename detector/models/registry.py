@@ -126,7 +126,12 @@ def store(connection: Connection, host_id: int, trained: Trained) -> int:
     from skops import io
 
     content = io.dumps(trained.forest.estimator, compression=ZIP_DEFLATED, compresslevel=1)
-    parameters = {**PARAMETERS, "library": sklearn.__version__, "typical": trained.forest.typical.tolist()}
+    parameters = {
+        **PARAMETERS,
+        "library": sklearn.__version__,
+        "typical": trained.forest.typical.tolist(),
+        "level": trained.forest.level,
+    }
     version = 1 + (connection.scalar(select(func.max(models.c.version)).where(models.c.host_id == host_id)) or 0)
     if trained.accepted:
         _take_out(connection, host_id, State.REPLACED, f"replaced by version {version}")
@@ -189,6 +194,8 @@ def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
         raise ModelError(
             f"{name} was not trained by scikit-learn {sklearn.__version__}, which is installed", hint=_HINT
         )
+    if "level" not in model.parameters:
+        raise ModelError(f"{name} was trained by an older version of detector, in another way", hint=_HINT)
     content = bytes(
         connection.scalars(
             select(models.c.content).where(models.c.host_id == host_id, models.c.version == model.version)
@@ -201,7 +208,8 @@ def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
         typical = np.array(model.parameters["typical"], dtype=np.float32)
         if not isinstance(estimator, sklearn.ensemble.IsolationForest) or not _sound_trees(estimator):
             raise ValueError(_NO_FOREST)
-        forest = Forest(estimator=None, typical=typical, trees=isolation_forest.trees_of(estimator))
+        level = float(model.parameters["level"])
+        forest = Forest(estimator=None, typical=typical, level=level, trees=isolation_forest.trees_of(estimator))
         if not np.isfinite(isolation_forest.anomaly(forest, typical[np.newaxis])).all():
             raise ValueError(_NO_FOREST)
     # What skops, zipfile and scikit-learn raise on content that is damaged, crafted or of untrusted types.

@@ -12,7 +12,8 @@ from detector.domain import Learning
 from detector.errors import ModelError
 from detector.models import channels, registry, review, samples, state, threshold, training
 from detector.models.calibration import Calibration
-from detector.models.judgement import Moment, judge, learn, look, observations
+from detector.models.judgement import Moment, fresh, judge, learn, look
+from detector.models.observing import observations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,14 +92,21 @@ class HostScorer:
             sight = look(connection, snapshot, counts, moment)
             judgement = judge(sight, calibration, forest, promised.threshold(snapshot.start).surprise)
             surprises = judgement.combined.surprise
-            observed = observations(counts, sight, judgement, forest)
-            learn(sight, judgement)
+            observed = observations(counts, sight, judgement, calibration, forest)
+            suspicious = judgement.suspicious(moment.learning) & moment.calibrating
+            taken = ~suspicious
+            if moment.learning.finished and host.admits(moment.hour) and (new := suspicious & fresh(sight)).any():
+                taken |= new
+                host = replace(host, admitted_hour=moment.hour)
+            elif not moment.learning.finished:
+                taken = np.ones_like(suspicious)
+            learn(sight, judgement, suspicious)
             if moment.calibrating:
-                calibration.observe(judgement.values)
+                calibration.observe({name: values[taken] for name, values in judgement.values.items()})
                 self._offer(connection, snapshot, counts, sight, judgement)
-        if moment.closes_hour and moment.calibrating:
+        if (moment.closes_hour or moment.ends_burn_in) and moment.calibrating:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
-            calibration.close_hour(moment.hour, named)
+            calibration.close_hour(moment.hour, named, settled=moment.settled_hour, over=moment.closes_hour)
         calibration.save()
         threshold.advance(connection, snapshot, promised, moment, surprises)
         state.save_host(connection, host_id, replace(host, observed_seconds=moment.end_seconds))

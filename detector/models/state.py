@@ -6,7 +6,8 @@ never the history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from detector.store import bulk
 from detector.store.tables import model_hosts, model_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -27,24 +28,47 @@ _LOOKUP_BATCH = 1000
 LONGEST_SNAPSHOT_SECONDS = 3600.0
 """The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed."""
 
+_NEWNESS = ("surprise", "surprise_seconds", "last_seconds", "flagged")
+_VOLUME = ("weight", "mean", "hour_mean", "recent", "recent_seconds", "earlier")
+_RHYTHM = ("bins", "last_bin", "interval", "interval_spread", "intervals")
+_OUTCOMES = ("failed_recent", "ended_recent", "outcome_seconds")
+_TOTALS = ("failed", "ended")
+_SPREAD = ("new_minute", "new_hour", "new_day", "spread_seconds")
+_EVIDENCE = ("evidence", "evidence_seconds")
+
 SUBJECT = np.dtype(
     [
         ("first_seconds", "f8"),
         ("hours", "i8"),
         ("last_hour", "i8"),
-        ("surprise", "f8"),
-        ("surprise_seconds", "f8"),
-        ("weight", "f8"),
-        ("mean", "f8"),
-        ("hour_mean", "f8"),
-        ("recent", "f8"),
-        ("recent_seconds", "f8"),
+        *(
+            (name, "f8")
+            for part in (_NEWNESS, _VOLUME, _RHYTHM, _OUTCOMES, _TOTALS, _SPREAD, _EVIDENCE)
+            for name in part
+        ),
     ]
 )
-"""The state of one subject; the columns of the table `model_subjects`."""
+"""The state of one subject. What of it a kind of subject has is in `LAYOUT`; the rest is 0."""
 
+LAYOUT: Mapping[str, tuple[str, ...]] = {
+    # Each by the file that learns it: novelty and ageing, baseline, rhythm, failures, spread, evidence, actors.
+    "pair": (*_NEWNESS, *_VOLUME, *_RHYTHM),
+    "destination": (*_NEWNESS, *_OUTCOMES, *_TOTALS, *_SPREAD, *_EVIDENCE),
+    "port": (*_OUTCOMES, *_SPREAD),
+    "host": (*_VOLUME, *_TOTALS),
+    "traffic": _VOLUME,
+    "executable": _NEWNESS,
+    "user": _NEWNESS,
+    "executable_destination": _NEWNESS,
+    "user_destination": _NEWNESS,
+    "population": ("weight",),
+    "habit": ("weight",),
+}
+"""What is stored of each kind beside `first_seconds`, `hours` and `last_hour`, in this order, as little-endian
+doubles in the column `state`. Kinds that are not named have nothing more."""
+
+_ADMITTED_EVERY_HOURS = 24
 _NEVER = -1  # no observed hour has this number
-_COLUMNS = SUBJECT.names or ()
 
 Part = str | bytes | int | None
 """What a subject is named by: text, a packed address or network, a port."""
@@ -56,17 +80,29 @@ class HostState:
 
     observed_seconds: float = 0.0
     """Sum of the lengths of its snapshots: the clock of everything that is learnt."""
+    admitted_hour: int = -1
+    """The last observed hour with something suspicious that calibration took in; -1: none."""
+
+    def admits(self, hour: int) -> bool:
+        """Whether calibration takes in what is suspicious in an observed hour: of a day only one."""
+        return self.admitted_hour in (_NEVER, hour) or hour - self.admitted_hour >= _ADMITTED_EVERY_HOURS
+
+
+_HOST_COLUMNS = tuple(field.name for field in fields(HostState))
 
 
 def load_host(connection: Connection, host_id: int) -> HostState:
     """The host's state; that of a host never seen when there is none."""
-    seconds = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
-    return HostState() if seconds is None else HostState(observed_seconds=seconds)
+    columns = model_hosts.c
+    row = connection.execute(
+        select(*(columns[name] for name in _HOST_COLUMNS)).where(columns.host_id == host_id)
+    ).first()
+    return HostState() if row is None else HostState(**row._mapping)
 
 
 def save_host(connection: Connection, host_id: int, host: HostState) -> None:
     """Replaces the host's state."""
-    bulk.upsert(connection, model_hosts, ("host_id", "observed_seconds"), [(host_id, host.observed_seconds)])
+    bulk.upsert(connection, model_hosts, ("host_id", *_HOST_COLUMNS), [(host_id, *astuple(host))])
 
 
 class Subjects:
@@ -104,10 +140,13 @@ class Subjects:
         found = self._read(digests)
         values = _unknown(len(digests))
         known = np.zeros(len(digests), dtype=bool)
+        by_kind: dict[str, list[int]] = {}
         for position, digest in enumerate(digests):
-            if (row := found.get(digest)) is not None:
-                values[position] = row
+            if digest in found:
                 known[position] = True
+                by_kind.setdefault(names[position][0], []).append(position)  # type: ignore[arg-type]
+        for kind, positions in by_kind.items():
+            _unpack(kind, values, positions, [found[digests[position]] for position in positions])
         self._digests += digests
         self._loaded = np.concatenate([self._loaded, values])
         self.values = np.concatenate([self.values, values])
@@ -127,25 +166,60 @@ class Subjects:
         changed = np.flatnonzero(self.values != self._loaded)
         if not len(changed):
             return
-        kinds = [name[0] for name in self._numbers]
+        kinds = [str(name[0]) for name in self._numbers]
+        by_kind: dict[str, list[int]] = {}
+        for number in changed.tolist():
+            by_kind.setdefault(kinds[number], []).append(number)
         rows = [
-            (self._host_id, self._digests[number], kinds[number], *row)
-            for number, row in zip(changed.tolist(), self.values[changed].tolist(), strict=True)
+            (self._host_id, self._digests[number], kind, *stored)
+            for kind, numbers in by_kind.items()
+            for number, stored in zip(numbers, _pack(kind, self.values, numbers), strict=True)
         ]
-        bulk.upsert(self._connection, model_subjects, ("host_id", "subject", "kind", *_COLUMNS), rows)
+        names = ("host_id", "subject", "kind", "first_seconds", "hours", "state")
+        bulk.upsert(self._connection, model_subjects, names, rows)
 
-    def _read(self, digests: Sequence[bytes]) -> dict[bytes, tuple[Any, ...]]:
-        found: dict[bytes, tuple[Any, ...]] = {}
-        columns = [model_subjects.c[name] for name in _COLUMNS]
+    def _read(self, digests: Sequence[bytes]) -> dict[bytes, _Stored]:
+        found: dict[bytes, _Stored] = {}
+        columns = model_subjects.c
         for start in range(0, len(digests), _LOOKUP_BATCH):
             rows = self._connection.execute(
-                select(model_subjects.c.subject, *columns).where(
-                    model_subjects.c.host_id == self._host_id,
-                    bulk.among(self._connection, model_subjects.c.subject, digests[start : start + _LOOKUP_BATCH]),
+                select(columns.subject, columns.first_seconds, columns.hours, columns.state).where(
+                    columns.host_id == self._host_id,
+                    bulk.among(self._connection, columns.subject, digests[start : start + _LOOKUP_BATCH]),
                 )
             )
-            found.update({bytes(digest): tuple(state) for digest, *state in rows})
+            found.update({bytes(digest): (first, hours, bytes(state)) for digest, first, hours, state in rows})
         return found
+
+
+_Stored = tuple[float, int, bytes]
+"""The columns `first_seconds`, `hours` and `state` of a subject."""
+
+
+@cache
+def _record(kind: str) -> np.dtype[Any]:
+    return np.dtype([("last_hour", "<i8"), *((name, "<f8") for name in LAYOUT.get(kind, ()))])
+
+
+def _pack(kind: str, values: npt.NDArray[Any], numbers: Sequence[int]) -> list[_Stored]:
+    record = _record(kind)
+    chosen = values[list(numbers)]
+    packed = np.empty(len(chosen), dtype=record)
+    for name in record.names or ():
+        packed[name] = chosen[name]
+    raw, size = packed.tobytes(), record.itemsize
+    states = (raw[start : start + size] for start in range(0, len(raw), size))
+    return list(zip(chosen["first_seconds"].tolist(), chosen["hours"].tolist(), states, strict=True))
+
+
+def _unpack(kind: str, values: npt.NDArray[Any], positions: Sequence[int], stored: Sequence[_Stored]) -> None:
+    record = _record(kind)
+    packed = np.frombuffer(b"".join(state for _, _, state in stored), dtype=record)
+    where = list(positions)
+    values["first_seconds"][where] = [first for first, _, _ in stored]
+    values["hours"][where] = [hours for _, hours, _ in stored]
+    for name in record.names or ():
+        values[name][where] = packed[name]
 
 
 def _unknown(length: int) -> npt.NDArray[Any]:

@@ -100,7 +100,8 @@ def advance(
     state = replace(state, week=state.week.with_time(snapshot.start, moment.duration_seconds))
     if moment.learning.finished and state.scored_since is None:
         state = replace(state, scored_since=snapshot.start)
-    if moment.calibrating:
+    if moment.learning.finished:
+        # Before, all is more surprising than it will ever be again.
         state = replace(state, maximum=max(state.maximum, float(surprises.max(initial=0.0))))
         if moment.closes_hour:
             state = _closed(connection, snapshot, state, moment)

@@ -20,6 +20,8 @@ class State(StrEnum):
     ACTIVE = "active"
     FEEDING = "for correlations"
     """It reports nothing by itself."""
+    WAITING = "waiting for list"
+    """It cannot match before a list that it names is filled."""
     DISABLED = "disabled"
     REPLACED = "replaced"
     """A rule of the same id, in a folder that is named later, has its place."""

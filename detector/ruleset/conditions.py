@@ -41,6 +41,8 @@ class Comparison:
     """What fields can be where it is not."""
     ranges: tuple[Ranges, ...] = ()
     """What the database has to have for it."""
+    empty_list: str = ""
+    """The list that it compares with, if nothing stands in that yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +111,17 @@ def possible(condition: Condition, *, negated: bool = False) -> Possible | Never
         return possible(condition.part, negated=not negated)
     every = isinstance(condition, AllOf) != negated
     return (all_of if every else any_of)(possible(part, negated=negated) for part in condition.parts)
+
+
+def waits_for(condition: Condition) -> frozenset[str]:
+    """The empty lists that keep the condition from ever holding; none when it may hold without them."""
+    if isinstance(condition, Comparison):
+        return frozenset({condition.empty_list} if condition.empty_list else ())
+    if not isinstance(condition, AllOf | AnyOf):
+        return frozenset()
+    parts = [waits_for(part) for part in condition.parts]
+    waiting = any(parts) if isinstance(condition, AllOf) else all(parts)
+    return frozenset().union(*parts) if waiting else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

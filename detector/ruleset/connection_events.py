@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, and_, case, func, literal_column
 
-from detector.domain import Direction, Protocol
+from detector.domain import CHANNELS, Direction, Protocol
 from detector.ruleset.clock import utc_hour, utc_weekday
 from detector.ruleset.events import Category, Join, Rows
 from detector.ruleset.fields import Field, Kind
@@ -31,9 +31,6 @@ _INBOUND = connection_keys.c.direction == literal_column(f"'{Direction.INBOUND.v
 NOVELTIES = ("destination", "destination_in_known_network", "address_class", "pair", "port", "common_port")
 """What can be new about a connection, as the models write it to `observations.novelty`."""
 
-CHANNELS = ("novelty", "volume", "forest")
-"""What can decide an anomaly score, as the models write it to `observations.channel`."""
-
 OUTCOMES = ("established", "refused", "timed_out", "failed", "attempted")
 """What `Outcome` may be, each a column of counts. Every connect is `attempted`, and at most one of the others."""
 
@@ -48,6 +45,10 @@ def _score(name: str, word: str, meaning: str, example: str, maximum: float = 1)
         example=example,
         maximum=maximum,
     )
+
+
+def _probability(name: str, channel: str, what: str, example: str) -> Field:
+    return _score(name, f"p_{channel}", f"probability that a benign hour holds {what}", example)
 
 
 def _count(name: str, word: str, meaning: str, example: str) -> Field:
@@ -261,9 +262,17 @@ _ALL = (
         example="destination",
         choices=NOVELTIES,
     ),
-    _score("PNovelty", "p_novelty", "probability that a benign hour holds something as new", "0.04"),
-    _score("PVolume", "p_volume", "probability that a benign hour holds a count as large", "0.2"),
-    _score("PForest", "p_forest", "probability that a benign hour holds a row as isolated", "0.6"),
+    _probability("PNovelty", "novelty", "something as new", "0.04"),
+    _probability("PActor", "actor", "a program or user that does something as new to it", "0.04"),
+    _probability("PVolume", "volume", "a count as large", "0.2"),
+    _probability("PHostVolume", "host_volume", "as many connects of the whole host", "0.2"),
+    _probability("PFailures", "failures", "as many failures", "0.01"),
+    _probability("PFanOut", "fan_out", "as many new destinations on one port", "0.01"),
+    _probability("PPortSweep", "port_sweep", "as many new ports of one destination", "0.01"),
+    _probability("PBeacon", "beacon", "something new that comes back as often or as regularly", "0.05"),
+    _probability("PHour", "hour", "a user at an hour as unusual", "0.05"),
+    _probability("PEvidence", "evidence", "a destination that was a little strange as often", "0.05"),
+    _probability("PForest", "forest", "a row as isolated", "0.6"),
 )
 _FIELDS = {field.name: field for field in _ALL}
 

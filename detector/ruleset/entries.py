@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from detector.domain import Severity
 from detector.ruleset.catalogue import Entry, State
+from detector.ruleset.conditions import waits_for
 from detector.ruleset.lint import is_correlation
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _sound(draft: Draft, rule: Rule | None, now: datetime) -> Entry:
         return _entry(draft, State.ENDED, f"on {draft.filter.until:%Y-%m-%d %H:%M} UTC")
     if draft.filter is not None and draft.filter.until is not None:
         return _entry(draft, State.ACTIVE, f"until {draft.filter.until:%Y-%m-%d %H:%M} UTC")
+    if draft.matching is not None and (lists := waits_for(draft.matching.condition)):
+        return _entry(draft, State.WAITING, ", ".join(sorted(lists)), rule)
     silent = rule is not None and not rule.produces_findings
     return _entry(draft, State.FEEDING if silent else State.ACTIVE, "", rule)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_
+from sqlalchemy import and_, or_
 
 from detector.ruleset import ranges
 from detector.ruleset.conditions import Comparison
@@ -51,6 +51,8 @@ def expanded(field: Field, modifiers: Modifiers, value: Any, lists: Lists) -> Co
             f"the list {shown(name)} holds {named.kind}, and {field.name} ({field.kind}) takes {_KINDS[field.kind]}; "
             "name another list"
         )
+    if named.is_empty:
+        return _nothing(field, name)
     if named.kind is ListKind.NAMES:
         return _texts(field, modifiers, named, before, after)
     if before or after:
@@ -58,6 +60,11 @@ def expanded(field: Field, modifiers: Modifiers, value: Any, lists: Lists) -> Co
     return (
         _ports(field, named) if named.kind is ListKind.PORTS else _looked_up(field, ranges.of_networks(named.networks))
     )
+
+
+def _nothing(field: Field, name: str) -> Comparison:
+    never = and_(field.expression.is_(None), field.expression.is_not(None))
+    return Comparison(never, values=0, holds=present(field), empty_list=name)
 
 
 def _looked_up(field: Field, wanted: ranges.Ranges, way: str = "") -> Comparison:

@@ -31,7 +31,7 @@ _MOST_PORTS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NamedList:
-    """One list. Of `networks`, `ports` and `names` two are empty."""
+    """One list. Of `networks`, `ports` and `names` two are empty; all, until it is filled."""
 
     name: str
     path: str
@@ -42,6 +42,11 @@ class NamedList:
     """Sorted and apart."""
     names: tuple[str, ...] = ()
     """As they are written, each once."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is still to be filled."""
+        return not (self.networks or self.ports or self.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +145,10 @@ class _Reader:
         if text is None:
             return None
         lines, kind = self._entries(text)
-        if not lines and not self.faults:
-            self._fault(0, "holds no entry; write one a line, or remove the file")
+        if not lines and kind is None and not self.faults:
+            self._fault(
+                0, "holds no entry; write one a line, or '# kind: networks' (ports, names) if it is filled later"
+            )
         if self.faults:
             return None
         kind = kind or kind_of(entry for _, entry in lines)

@@ -1,4 +1,4 @@
-"""What people said of alerts: written, listed, taken back, and what rows it is about."""
+"""What people said of alerts: written, listed, and taken back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select
 
 from detector.domain import Verdict
 from detector.store import bulk
-from detector.store.tables import alert_verdicts, alerts, evidence, hosts
+from detector.store.tables import alert_verdicts, alerts, hosts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,16 +34,6 @@ class Feedback:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledRow:
-    """A row behind an alert that a person judged."""
-
-    seq: int
-    key_id: int
-    session: int
-    verdict: Verdict
-
-
 def record(
     connection: Connection, alert_id: int, verdict: Verdict, *, author: str, reason: str = "", now: datetime
 ) -> bool:
@@ -60,38 +50,12 @@ def undo(connection: Connection, alert_id: int) -> bool:
     return bool(connection.execute(delete(alert_verdicts).where(alert_verdicts.c.alert_id == alert_id)).rowcount)
 
 
-def of_alert(connection: Connection, alert_id: int) -> Feedback | None:
-    """What was said of an alert; None when nothing was."""
-    row = connection.execute(_said().where(alerts.c.alert_id == alert_id)).mappings().first()
-    return None if row is None else _feedback(row)
-
-
 def listed(connection: Connection, host: str | None = None) -> list[Feedback]:
     """All that was said, of one host if that is asked for, the newest last."""
     statement = _said().order_by(alert_verdicts.c.at, alert_verdicts.c.alert_id)
     if host is not None:
         statement = statement.where(hosts.c.host == host)
     return [_feedback(row) for row in connection.execute(statement).mappings()]
-
-
-def labelled(connection: Connection, host_id: int, *, limit: int) -> list[LabelledRow]:
-    """The rows behind the alerts of a host that were judged, at most so many, the newest first.
-
-    Models are compared by them: what is true has to be found, and what is benign is not to be.
-    """
-    columns = evidence.c
-    rows = connection.execute(
-        select(columns.seq, columns.key_id, columns.session, alert_verdicts.c.verdict)
-        .join(alerts, alerts.c.alert_id == columns.alert_id)
-        .join(alert_verdicts, alert_verdicts.c.alert_id == columns.alert_id)
-        .where(alerts.c.host_id == host_id, columns.key_id > 0)
-        .order_by(columns.seq.desc(), columns.key_id, columns.session, alert_verdicts.c.alert_id)
-        .limit(limit)
-    )
-    return [
-        LabelledRow(seq=seq, key_id=key_id, session=session, verdict=Verdict(verdict))
-        for seq, key_id, session, verdict in rows
-    ]
 
 
 def _said() -> Select[tuple[object, ...]]:

@@ -19,6 +19,7 @@ from math import isnan, log10, nan
 from operator import add, sub
 from typing import TYPE_CHECKING, Any
 
+from detector.domain import CHANNELS
 from detector.errors import StoreError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ HEAD_BYTES = 5
 """The version, and how many rows there are."""
 _VERSION = b"\x01"
 _NOTHING = b"0"
+# Of these the columns are always there, also in what was written before there were others: each of those is named.
+_ALWAYS = ("novelty", "volume", "forest")
 # The smallest that holds all values of a column is taken.
 _WHOLE = "bhiq"
 # The length of the rows is told before they are unpacked: what was written by a stranger must not fill the memory.
@@ -71,10 +74,8 @@ class PackedObservations:
     channel: Sequence[int]
     novelty: Sequence[int]
     """Like `channel` a place in `words`."""
-    p_novelty: Sequence[float]
-    p_volume: Sequence[float]
-    p_forest: Sequence[float]
-    """Like the others as -log10; NaN: unknown."""
+    probabilities: Mapping[str, Sequence[float]]
+    """By channel, like the surprise as -log10; NaN: unknown."""
     words: Sequence[str | None]
     explanations: Mapping[int, str]
     """By the number of the row."""
@@ -98,9 +99,7 @@ class PackedObservations:
             "unusual": self.is_unusual(number),
             "channel": self.words[self.channel[number]],
             "novelty": self.words[self.novelty[number]],
-            "p_novelty": _probability(self.p_novelty[number]),
-            "p_volume": _probability(self.p_volume[number]),
-            "p_forest": _probability(self.p_forest[number]),
+            **{f"p_{name}": _probability(self.probabilities[name][number]) for name in CHANNELS},
             "explanation": self.explanations.get(number),
         }
 
@@ -111,7 +110,7 @@ def score_of(surprise: float) -> float | None:
 
 
 NO_OBSERVATION: Mapping[str, Any] = dict.fromkeys(
-    ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation")
+    ("score", "surprise", "unusual", "channel", "novelty", *(f"p_{name}" for name in CHANNELS), "explanation")
 )
 """`PackedObservations.row` of a count that detection has not seen."""
 
@@ -241,12 +240,20 @@ def pack_observations(observed: Sequence[Observation | None]) -> bytes | None:
         _floats("f", [nan if each is None or each.surprise is None else each.surprise for each in observed]),
         _whole([words[each.channel if each else None] for each in observed]),
         _whole([words[each.novelty if each else None] for each in observed]),
-        *(
-            _floats("e", [_exponent(getattr(each, name, None)) for each in observed])
-            for name in ("p_novelty", "p_volume", "p_forest")
-        ),
+        *(_probabilities(observed, name) for name in _ALWAYS),
     ]
+    spoken = [name for name in CHANNELS if name not in _ALWAYS and _said(observed, name)]
+    names = json.dumps(spoken).encode()
+    columns += [struct.pack("<I", len(names)), names, *(_probabilities(observed, name) for name in spoken)]
     return _packed(len(observed), struct.pack("<I", len(said)) + said + b"".join(columns))
+
+
+def _said(observed: Sequence[Observation | None], channel: str) -> bool:
+    return any(each is not None and getattr(each, f"p_{channel}") is not None for each in observed)
+
+
+def _probabilities(observed: Sequence[Observation | None], channel: str) -> bytes:
+    return _floats("e", [_exponent(getattr(each, f"p_{channel}", None)) for each in observed])
 
 
 def unpack_observations(content: bytes) -> PackedObservations:
@@ -261,17 +268,28 @@ def unpack_observations(content: bytes) -> PackedObservations:
     surprise, channel, novelty = reader.column("f"), reader.column(_WHOLE), reader.column(_WHOLE)
     if any(min(places, default=0) < 0 or max(places, default=0) >= len(said.words) for places in (channel, novelty)):
         raise PackingError
+    probabilities = dict.fromkeys(CHANNELS, [nan] * reader.rows) | {name: reader.column("e") for name in _ALWAYS}
+    if not reader.ended:
+        probabilities |= {name: reader.column("e") for name in _channels_of(reader.text())}
     return PackedObservations(
         surprise=surprise,
         channel=channel,
         novelty=novelty,
-        p_novelty=reader.column("e"),
-        p_volume=reader.column("e"),
-        p_forest=reader.column("e"),
+        probabilities=probabilities,
         words=said.words,
         explanations=said.explanations,
         unusual=said.unusual,
     )
+
+
+def _channels_of(text: bytes) -> list[str]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        raise PackingError from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PackingError
+    return names
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:
@@ -348,6 +366,11 @@ class _Reader:
         values = array(code)
         values.frombytes(self._take(values.itemsize * self.rows))
         return _little_endian(values)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no more."""
+        return self._at == len(self._body)
 
     def text(self) -> bytes:
         return self._take(struct.unpack("<I", self._take(4))[0])

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 # Of a single destination, of which a scan has millions. The others are few.
-_OF_ONE_DESTINATION = ("pair", "destination", "network", "user_network")
+_OF_ONE_DESTINATION = (
+    *("pair", "destination", "network", "user_network"),
+    *("user_destination", "executable_network", "executable_destination"),
+)
 
 
 def observed(engine: Engine, host_id: int) -> timedelta:

@@ -6,11 +6,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import func, select
 
+from detector.evaluation.generate import weeks
+from detector.store.engine import reading, writing
+from detector.store.snapshots import SnapshotWriter
+from detector.store.tables import metadata
 from tests.collector.logs import HOST, row, tab_separated
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
     from tests.cli.conftest import Call
 
@@ -65,19 +72,16 @@ def test_scripts_get_every_episode(call: Call, tmp_path: Path) -> None:
 
 
 def test_made_up_weeks_need_no_folder(call: Call) -> None:
-    """And with --stress the harder cases follow, each under its own title."""
+    """Two hosts, each with people of its own; only what is asked for is planted."""
     said = call(
-        *("evaluate", "--generate", "bastion,days=1,people=2", "--plant", "new-destination", "--stress"),
+        *("evaluate", "--generate", "bastion,days=1,people=2,hosts=2", "--plant", "new-destination"),
         *("--seconds", "3600", "--offsets", ".9", "--rules", "none", "--jobs", "1", "--json"),
     )
     assert said.code == 0, said.err
-    assert [each["title"] for each in json.loads(said.out)["results"]] == [
-        "",
-        "harder attacks",
-        "1 odd port at public addresses in the history",
-        "4 odd ports at public addresses in the history",
-        "2 odd ports at private addresses in the history",
-        "4 odd ports at private addresses in the history",
+    (result,) = json.loads(said.out)["results"]
+    assert [(each["host"], each["attack"]) for each in result["episodes"]] == [
+        ("bastion-1", "new-destination"),
+        ("bastion-2", "new-destination"),
     ]
 
 
@@ -90,8 +94,9 @@ def test_made_up_weeks_need_no_folder(call: Call) -> None:
         (("--generate", "bastion,day=3"), "'day=3' is not understood"),
         (("--generate", "laptop"), "write bastion"),
         (("--generate", "bastion,days=0"), "days are 1 to 366"),
-        ((), "name a FOLDER of logs, or --generate bastion"),
-        (("--generate", "bastion,days=1"), "there is no attack to play"),
+        (("--generate", "bastion,days=1", "--store"), "one of them"),
+        (("--since", "2026-03-03", "--until", "2026-03-02"), "it is not before --until"),
+        (("--generate", "bastion,days=1", "--report", "/nowhere/page.html"), "is not a folder"),
         (("--generate", "bastion,days=1", "--plant", "scan", "--hosts", "web-*"), "there is no host to judge"),
         (("--generate", "bastion,days=1", "--plant", "scan", "--rules", "no_such_rule"), "there is no rule"),
     ],
@@ -121,3 +126,59 @@ def test_names_from_a_manifest_do_no_harm_to_a_terminal(call: Call, tmp_path: Pa
     said = call("evaluate", folder, *_QUICK)
     assert said.code == 0
     assert "\x1b" not in said.out
+
+
+def _store(engine: Engine, days: float) -> None:
+    """A bastion's traffic as a collector stored it."""
+    writer = SnapshotWriter("bastion-1")
+    with writing(engine) as connection:
+        for snapshot in weeks(days=days, seconds=600):
+            writer.write(connection, snapshot)
+
+
+def test_what_is_stored_is_judged_and_not_written_to(call: Call, engine: Engine) -> None:
+    """Without a folder it is the own history, in which attacks are planted; detection has not been there afterwards."""
+    _store(engine, days=0.5)
+    before = _content(engine)
+    said = call(
+        *("evaluate", "--since", "2026-03-01", "--plant", "scan", "--seconds", "1800", "--offsets", ".5"),
+        *("--rules", "anomaly_score", "--rules", "vertical_scan", "--json", "--jobs", "2"),
+    )
+    assert said.code == 0, said.err
+    (result,) = json.loads(said.out)["results"]
+    assert [(each["host"], each["attack"]) for each in result["episodes"]] == [("bastion-1", "scan")]
+    assert result["hosts"][0]["history_hours"] == 6.0
+    assert "Port scan of one destination" in {each["rule"] for each in result["episodes"][0]["rules"]}
+    assert _content(engine) == before
+
+
+def _content(engine: Engine) -> dict[str, int]:
+    with reading(engine) as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in metadata.sorted_tables
+        }
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_store_without_hosts_is_told(call: Call) -> None:
+    """Rather than judged as quiet."""
+    said = call("evaluate")
+    assert said.code == 1
+    assert "there is no host to judge" in said.err
+
+
+def test_the_page_has_the_curves_and_no_markup_of_others(call: Call, tmp_path: Path) -> None:
+    """It needs nothing from anywhere, and names are text in it."""
+    folder = _folder(tmp_path)
+    manifest = (folder / "manifest.json").read_text().replace('"sweep"', '"<script>sweep"')
+    (folder / "manifest.json").write_text(manifest)
+    page = tmp_path / "judged.html"
+    said = call("evaluate", folder, *_QUICK, "--report", page)
+    assert said.code == 0, said.err
+    text = page.read_text()
+    assert text.count("<svg") == 3
+    assert "&lt;script&gt;sweep" in text
+    assert "<script" not in text
+    assert "http" not in text
+    assert "nan" not in text

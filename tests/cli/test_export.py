@@ -19,7 +19,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from sqlalchemy import insert
 
 from detector.cli import ocsf
-from detector.domain import Alert, Severity
+from detector.domain import CHANNELS, Alert, Severity
 from detector.store.engine import open_store, writing
 from detector.store.tables import evidence
 from tests.builders import START, Recorder, count, insert_alert, observe
@@ -366,7 +366,7 @@ def test_names_of_any_kind_make_valid_events(names: dict[str, str | None], host:
         "direction": "outbound", "protocol": "tcp", "remote_address": None, "remote_port": 1, "local_port": None,
         "login_address": None, "handshake_us_total": 0, "handshake_us_max": 0, "attempted": 1, "established": 0,
         "refused": 0, "timed_out": 0, "failed": 0,
-        **dict.fromkeys(("score", "surprise", "unusual", "p_novelty", "p_volume", "p_forest")),
+        **dict.fromkeys(("score", "surprise", "unusual", *(f"p_{name}" for name in CHANNELS))),
     }  # fmt: skip
     alert = Alert(
         alert_id=1, host=host, rule_id="x", rule_title=names["command"] or "", severity=Severity.LOW, fingerprint="f",

@@ -21,6 +21,7 @@ from sqlalchemy import func, select
 
 from detector import pipeline
 from detector.config import Settings
+from detector.domain import CHANNELS
 from detector.ruleset.load import load_rules
 from detector.service.detecting import build_stages
 from detector.store.engine import open_store, reading
@@ -263,7 +264,7 @@ def test_what_query_prints_can_be_imported(
 
     assert result.code == 0, result.err
     told = ("score", "surprise", "unusual", "channel", "novelty", "explanation")
-    found_by_detection = (*told, "p_novelty", "p_volume", "p_forest")
+    found_by_detection = (*told, *(f"p_{name}" for name in CHANNELS))
     assert _objects(call) == [{**each, **dict.fromkeys(found_by_detection)} for each in printed]
     assert call("import", "jsonl", lines).out.count("nothing to do") == 2
 

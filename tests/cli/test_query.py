@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
+from detector.domain import CHANNELS
 from detector.store.engine import open_store, writing
 from detector.store.tables import connection_keys, packed_counts, packed_observations
 from tests.builders import START, Recorder, count, observe
@@ -179,7 +180,7 @@ def test_json_has_every_field(call: Call, engine: Engine) -> None:
         "surprise": None,
         "channel": None,
         "novelty": None,
-        "p_novelty": None,
+        **dict.fromkeys(f"p_{name}" for name in CHANNELS),
         "p_volume": None,
         "unusual": None,
         "p_forest": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from detector.domain import StoredCount
@@ -27,9 +28,10 @@ def _take_in(engine: Engine, now: float, duration: float, *counts: ConnectionCou
         numbers = features.number_endpoints(subjects, arranged.endpoints)
         hosts = baseline.number_hosts(subjects, arranged)
         subjects.load()
-        volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=now)
+        volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=now, duration_seconds=duration)
         subjects.touch(numbers.pair, hour=int(now // 3600), now_seconds=now)
-        baseline.learn(subjects, numbers, hosts, volumes, now_seconds=now, duration_seconds=duration)
+        benign = np.zeros(len(arranged.endpoints), dtype=bool)
+        baseline.learn(subjects, numbers, hosts, volumes, benign, now_seconds=now, duration_seconds=duration)
         subjects.save()
     return volumes
 
@@ -51,10 +53,19 @@ def test_the_usual_follows_what_is_seen(sqlite_engine: Engine) -> None:
     assert (volumes.young[0], volumes.hour_young[0]) == (False, False)
 
 
-def test_the_hour_is_a_fading_sum(sqlite_engine: Engine) -> None:
-    """Connects count for the hour they were made in, fading with e to the minus an hour."""
+def test_the_hour_slides(sqlite_engine: Engine) -> None:
+    """Of the observed hour before, as much counts as is less than an hour ago; two hours later nothing is left."""
     _take_in(sqlite_engine, 0, 60, count(attempted=100))
-    assert _take_in(sqlite_engine, 3600, 60, count(attempted=1)).hour_connects[0] == pytest.approx(100 / math.e + 1)
+    assert _take_in(sqlite_engine, 1800, 60, count(attempted=1)).hour_connects[0] == 101
+    assert _take_in(sqlite_engine, 4500, 60, count(attempted=1)).hour_connects[0] == pytest.approx(101 * 0.75 + 1)
+    assert _take_in(sqlite_engine, 10_800, 60, count(attempted=1)).hour_connects[0] == 1
+
+
+def test_ordinary_connects_are_not_blamed_for_an_hour(sqlite_engine: Engine) -> None:
+    """Only a snapshot that made at least a fifth of its share of the hour answers for it."""
+    _take_in(sqlite_engine, 0, 60, count(attempted=6000))
+    assert not _take_in(sqlite_engine, 60, 60, count(attempted=2)).hour_excess[0]
+    assert _take_in(sqlite_engine, 120, 60, count(attempted=200)).hour_excess[0] > 5
 
 
 def test_a_burst_is_learnt_slowly(sqlite_engine: Engine) -> None:
@@ -91,7 +102,8 @@ def test_the_order_of_rows_does_not_matter(sqlite_engine: Engine) -> None:
             numbers = features.number_endpoints(subjects, arranged.endpoints)
             hosts = baseline.number_hosts(subjects, arranged)
             subjects.load()
-            volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=0)
-            baseline.learn(subjects, numbers, hosts, volumes, now_seconds=0, duration_seconds=60)
+            volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=0, duration_seconds=60)
+            benign = np.zeros(len(arranged.endpoints), dtype=bool)
+            baseline.learn(subjects, numbers, hosts, volumes, benign, now_seconds=0, duration_seconds=60)
             usual.append(float(subjects.values["mean"][hosts[0]]))
     assert usual[0] == usual[1]

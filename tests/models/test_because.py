@@ -102,7 +102,7 @@ def test_each_feature_has_words(name: str) -> None:
 
 
 def test_contributions_name_what_is_new_in_a_combination() -> None:
-    """Of two values that are each usual and never were together, both are told, and nothing that is as ever."""
+    """Of two values that are each usual and never were together, both are told before anything that is as ever."""
     chance = np.random.default_rng(3)
     rows = np.zeros((2000, len(FEATURES)), dtype=np.float32)
     person, program = FEATURES.index("user"), FEATURES.index("executable_port")
@@ -112,5 +112,5 @@ def test_contributions_name_what_is_new_in_a_combination() -> None:
     strange = np.zeros((1, len(FEATURES)), dtype=np.float32)
     strange[0, person] = 1.0
     (parts,) = isolation_forest.contributions(isolation_forest.train(rows), strange)
-    assert set(np.flatnonzero(parts).tolist()) == {person, program}
-    assert parts[[person, program]].sum() > 0
+    assert set(np.argsort(-parts)[:2].tolist()) == {person, program}
+    assert parts[[person, program]].min() > 0

@@ -71,7 +71,7 @@ def _hour(engine: Engine, hour: int, value: float) -> Tail:
         calibration.save()
     with writing(engine) as connection:
         calibration = Calibration(connection, 1, (_CHANNEL,))
-        calibration.close_hour(hour, ["bursts"])
+        calibration.close_hour(hour, ["bursts"], settled=hour)
         calibration.save()
     with reading(engine) as connection:
         return Calibration(connection, 1, (_CHANNEL,)).tails["bursts"]

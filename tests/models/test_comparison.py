@@ -69,7 +69,7 @@ def test_a_forest_to_which_the_present_is_strange_is_refused() -> None:
     assert judge(knows, replace(stale, separated=knows.separated)).accepted
     refused = judge(replace(stale, separated=knows.separated), knows)
     assert not refused.accepted
-    assert refused.reason.startswith("more of what is usual is strange to it: 1.000 against 0.0")
+    assert refused.reason.startswith("more of what is usual is strange to it: 1.000 against 0.")
 
 
 def test_the_first_one_is_accepted() -> None:

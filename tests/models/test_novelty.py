@@ -35,8 +35,9 @@ def _meet(engine: Engine, hours: float, *endpoints: Endpoint) -> NoveltyScores:
         subjects.load()
         now = hours * _HOUR
         scores = novelty.judge(subjects, endpoints, numbers, now_seconds=now)
+        benign = np.zeros(len(endpoints), dtype=bool)
         subjects.touch(np.concatenate(numbers.columns), hour=int(hours), now_seconds=now)
-        novelty.learn(subjects, endpoints, numbers, scores, hour=int(hours), now_seconds=now)
+        novelty.learn(subjects, endpoints, numbers, scores, benign, hour=int(hours), now_seconds=now)
         subjects.save()
     return scores
 

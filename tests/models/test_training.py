@@ -36,9 +36,9 @@ def test_training_waits_for_enough_rows_and_then_keeps_its_rhythm(sqlite_engine:
     """The first forest comes after burn-in with 256 rows beside those held back, the next after train_every_hours of
     observed time.
     """
-    watched = Watched(sqlite_engine, Models(burn_in_hours=0, train_every_hours=2), interval=timedelta(minutes=20))
+    watched = Watched(sqlite_engine, Models(burn_in_hours=5, train_every_hours=2), interval=timedelta(minutes=20))
     newest = []
-    for _ in range(20):
+    for _ in range(28):
         watched.snapshot(*(count(f"10.0.4.{n}", 22) for n in range(30)))
         with reading(sqlite_engine) as connection:
             found = registry.versions(connection, 1)

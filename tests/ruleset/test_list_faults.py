@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from detector.ruleset.list_entries import ListKind
 from detector.ruleset.lists import read_lists
-from tests.ruleset.writing import event, write_list
+from detector.ruleset.load import load_rules
+from tests.ruleset.writing import event, loaded, write_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,10 @@ def _faults(folder: Path) -> list[str]:
         ),
         (["a" * 501], ["1: the name is longer than 500 characters; shorten it"]),
         (["a\x07b"], ["1: 'a\\x07b' holds an unprintable character; remove it"]),
-        (["# nothing yet", ""], ["0: holds no entry; write one a line, or remove the file"]),
+        (
+            ["# nothing yet", ""],
+            ["0: holds no entry; write one a line, or '# kind: networks' (ports, names) if it is filled later"],
+        ),
         (
             [str(2 * number) for number in range(501)],
             ["0: holds more than 500 ranges of ports; write fewer"],
@@ -170,3 +174,21 @@ def test_no_list_ends_in_a_traceback(tmp_path: Path, lines: list[str]) -> None:
     lists, faults = read_lists([tmp_path])
     assert bool(lists.known) != bool(faults)
     assert all(0 <= fault.line <= 1 + text.count("\n") and fault.message.isprintable() for fault in faults)
+
+
+def test_a_rule_on_a_list_that_is_still_empty_waits_for_it(tmp_path: Path) -> None:
+    """It is said to wait; one that passes over the list alone, or asks for something else too, is active."""
+    write_list(tmp_path, "feed", "# kind: networks", "# nothing yet")
+    listed, telnet = {"DestinationIp|expand": "%feed%"}, {"DestinationPort": 23}
+    loaded(
+        tmp_path,
+        event(listed, number=1),
+        event([listed, telnet], number=2),
+        event(listed, number=3, detection={"telnet": telnet, "known": listed, "condition": "telnet and not known"}),
+    )
+    entries = load_rules([tmp_path]).entries
+    assert [(each.state.value, each.why) for each in entries] == [
+        ("waiting for list", "feed"),
+        ("active", ""),
+        ("active", ""),
+    ]

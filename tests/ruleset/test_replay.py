@@ -5,8 +5,8 @@ with what the models said of a row among them; `losses`, `health` and `waited_se
 `findings.json`, all findings expected of them: the number of the line, the title of the rule, the group and the number
 of rows. Between two lines nothing happened; with `unwatched` in the second, nobody watched. With `replaced` in the
 first, the database took the place of a damaged one of this name; with `rules_refused`, so many rule files are refused.
-The rules are those of the case's `rule.yml`, or all that ship: a case of one rule so proves as well that the others are
-silent.
+The rules are those of the case's `rule.yml`, or all that ship, with the case's `lists`: a case of one rule so proves as
+well that the others are silent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ import pytest
 from sqlalchemy import delete, insert
 
 from detector import shipped
-from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
+from detector.domain import (
+    CHANNELS,
+    CaptureHealth,
+    ConnectionCount,
+    ConnectionKey,
+    Direction,
+    Losses,
+    Protocol,
+    Snapshot,
+)
 from detector.ruleset.load import load_rules
 from detector.store import rule_faults, silence
 from detector.store.engine import writing
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 
 _CASES = Path(__file__).parents[1] / "replay"
 _NAMES = sorted(path.name for path in _CASES.iterdir())
-_MODELS = ("score", "surprise", "unusual", "channel", "novelty", "p_novelty", "p_volume", "p_forest")
+_MODELS = ("score", "surprise", "unusual", "channel", "novelty", *(f"p_{name}" for name in CHANNELS))
 _COUNTS = ("session", "attempted", "established", "refused", "timed_out", "failed", "handshake_us_max")
 _LEARNT = ("remote_name", "remote_country", "remote_network")
 
@@ -58,8 +67,8 @@ def _health(written: dict[str, Any]) -> CaptureHealth:
     return CaptureHealth(**{**written, **moment})
 
 
-def _rules_of(path: Path) -> RuleSet:
-    loaded = load_rules([path])
+def _rules_of(*paths: Path) -> RuleSet:
+    loaded = load_rules(paths)
     assert loaded.faults == ()
     return loaded.ruleset
 
@@ -67,6 +76,10 @@ def _rules_of(path: Path) -> RuleSet:
 def _replayed(engine: Engine, case: str, shipped_rules: RuleSet) -> list[dict[str, Any]]:
     folder = _CASES / case
     ruleset = _rules_of(folder / "rule.yml") if (folder / "rule.yml").exists() else shipped_rules
+    if (folder / "lists").exists():
+        ruleset = _rules_of(shipped.folder("rules"), folder)
+        with writing(engine) as connection:
+            ruleset.prepare(connection)
     writer = SnapshotWriter(case)
     findings = []
     watched = None

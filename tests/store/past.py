@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from sqlalchemy import delete, update
 
-from detector.domain import Observation, Outcome
+from detector.domain import CHANNELS, Observation, Outcome
 from detector.store import observations, rollups
 from detector.store.engine import writing
 from detector.store.filters import HistoryFilter
@@ -150,7 +150,7 @@ class Past:
                 numbers = packed.numbers(row)
                 score = _score(numbers["attempted"], numbers["refused"])
                 surprise = None if score is None else _SURPRISES[score]
-                nothing = dict.fromkeys(("channel", "novelty", "p_novelty", "p_volume", "p_forest", "explanation"))
+                nothing = dict.fromkeys(("channel", "novelty", *(f"p_{name}" for name in CHANNELS), "explanation"))
                 said.append(
                     Observation(
                         key_id=numbers["key_id"], session=numbers["session"], score=score, surprise=surprise, **nothing

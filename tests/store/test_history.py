@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, insert, update
 
-from detector.domain import Direction, Outcome, Protocol, Severity
+from detector.domain import CHANNELS, Direction, Outcome, Protocol, Severity
 from detector.store import history, rollups
 from detector.store.engine import open_store, reading, writing
 from detector.store.filters import HistoryFilter, known_hosts
@@ -59,11 +59,10 @@ def test_rows_have_everything_that_is_known(engine: Engine) -> None:
     said = {
         "score": 0.99,
         "surprise": 2.0,
+        "unusual": True,
         "channel": "novelty",
         "novelty": "port",
-        "p_novelty": 0.01,
-        "p_volume": 0.5,
-        "p_forest": 0.25,
+        **{f"p_{name}": (1.0, 0.5, 0.25)[place % 3] for place, name in enumerate(CHANNELS)},
         "explanation": "alice never used this port",
     }
     observe(engine, ref, {1: said})

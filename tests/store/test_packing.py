@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.domain import Observation
+from detector.domain import CHANNELS, Observation
 from detector.store.packing import (
     COUNT_COLUMNS,
     NO_OBSERVATION,
@@ -39,9 +39,7 @@ _observation = st.builds(
     unusual=st.none() | st.booleans(),
     channel=st.sampled_from([None, "novelty", "volume"]),
     novelty=st.sampled_from([None, "port", "pair"]),
-    p_novelty=_probability,
-    p_volume=_probability,
-    p_forest=_probability,
+    **{f"p_{name}": _probability for name in CHANNELS},
     explanation=st.none() | st.text(max_size=20),
 )
 
@@ -94,7 +92,7 @@ def test_what_detection_says_comes_out_as_it_went_in(observed: list[Observation]
         else:
             assert row["unusual"] == bool(each.unusual)
         # The exponent has three digits.
-        for name in ("p_novelty", "p_volume", "p_forest"):
+        for name in (f"p_{channel}" for channel in CHANNELS):
             written, read = getattr(each, name), row[name]
             assert (read is None) == (written is None)
             if written is not None:
@@ -113,7 +111,7 @@ def test_a_score_has_seven_digits(score: float) -> None:
     """It is kept as the surprise that it is made of."""
     observed = Observation(
         key_id=1, session=0, score=score, surprise=-log10(1 - score), channel=None, novelty=None,
-        p_novelty=None, p_volume=None, p_forest=None, explanation=None,
+
     )  # fmt: skip
     content = pack_observations([observed, None])
     assert content is not None

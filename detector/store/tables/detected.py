@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
 
+from detector.domain import CHANNELS
 from detector.store.columns import UtcDateTime
 from detector.store.tables.schema import OUTCOMES, metadata
 
@@ -106,9 +107,7 @@ observations = Table(
     Column("unusual", Boolean),
     Column("channel", Text),
     Column("novelty", Text),
-    Column("p_novelty", Double),
-    Column("p_volume", Double),
-    Column("p_forest", Double),
+    *(Column(f"p_{name}", Double) for name in CHANNELS),
     Column("explanation", Text),
     sqlite_with_rowid=False,
 )

@@ -15,6 +15,8 @@ model_hosts = Table(
     metadata,
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     Column("observed_seconds", Double, nullable=False),
+    # The last observed hour with something suspicious that calibration took in all the same; -1: none.
+    Column("admitted_hour", BigInteger, nullable=False, server_default="-1"),
 )
 
 model_subjects = Table(
@@ -25,19 +27,11 @@ model_subjects = Table(
     Column("subject", LargeBinary(16), primary_key=True),
     # "pair", "destination", "user_executable" …: see detector.models.features.
     Column("kind", String(24), nullable=False),
+    # Observed time when it was first met, and the observed hours in which it was active.
     Column("first_seconds", Double, nullable=False),
-    # Observed hours in which it was active, and the last of them.
     Column("hours", BigInteger, nullable=False),
-    Column("last_hour", BigInteger, nullable=False),
-    # How surprising it was when new, and when that was.
-    Column("surprise", Double, nullable=False),
-    Column("surprise_seconds", Double, nullable=False),
-    # Its usual volume: see detector.models.baseline.
-    Column("weight", Double, nullable=False),
-    Column("mean", Double, nullable=False),
-    Column("hour_mean", Double, nullable=False),
-    Column("recent", Double, nullable=False),
-    Column("recent_seconds", Double, nullable=False),
+    # The last of these hours (8 bytes), and what its kind has beside: see detector.models.state.LAYOUT.
+    Column("state", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

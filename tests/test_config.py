@@ -491,11 +491,14 @@ def test_the_documented_limits_are_those_that_hold() -> None:
         for key, hint in get_type_hints(kind, include_extras=True).items():
             for limits in getattr(hint, "__metadata__", ()):
                 low = limits.ge if limits.ge is not None else limits.gt
+                if low is None:
+                    continue
                 words = rf"more than {low:g}, at most {limits.le}" if limits.ge is None else rf"{low:g} to {limits.le}"
                 row = re.search(rf"^\| `{section}\.{key}` \|.*$", manual, re.MULTILINE)
                 assert row
                 assert words in row[0]
-                comment = example[: example.index(f"\n{key} = ")].rsplit("\n\n", 1)[-1]
+                here = example.index(f"\n{key} = ", example.index(f"\n[{section}]\n"))
+                comment = example[:here].rsplit("\n\n", 1)[-1]
                 assert words in comment.lower().replace("\n# ", " ")
                 checked += 1
     assert checked == 23

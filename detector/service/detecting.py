@@ -86,15 +86,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery = Thread(target=_delivery(settings, engine, stop, report).run, name="delivery", daemon=True)
-    keeping = Thread(target=Keeping(engine, kept_from(settings, engine), stop, report).run, name="keeping", daemon=True)
-    training = Thread(target=Training(engine, settings.models, stop, report).run, name="training", daemon=True)
-    threads = [delivery, keeping, training]
-    if address := settings.heartbeat.address:
-        # If this ends by itself nobody has to be told here: somebody else waits for its sign.
-        beating = Beating(engine, settings.heartbeat, address, stop, report)
-        threads.append(Thread(target=beating.run, name="heartbeat", daemon=True))
-    for thread in threads:
+    delivery, keeping, training, *others = _beside(settings, engine, stop, report)
+    for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch = SilenceWatch()
@@ -143,6 +136,19 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
         stop,
         report,
     )
+
+
+def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> list[Thread]:
+    """What runs beside detection: delivery, what looks after the database, training, and the heartbeat if wanted."""
+    runs = {
+        "delivery": _delivery(settings, engine, stop, report).run,
+        "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
+        "training": Training(engine, settings.models, stop, report).run,
+    }
+    if address := settings.heartbeat.address:
+        # If this ends by itself nobody has to be told here: somebody else waits for its sign.
+        runs["heartbeat"] = Beating(engine, settings.heartbeat, address, stop, report).run
+    return [Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
 
 class _Refused:

@@ -106,7 +106,7 @@ def beating(engine: Engine, address: str, faults: Faults, **settings: str) -> Be
 def test_well_and_unwell_are_told_apart(
     sqlite_engine: Engine, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While all goes on the address is asked; when something is wrong, the other one is told what, but not at a start."""
+    """While all goes on the address is asked; when something is wrong the other one is told what; not at a start."""
     heart = beating(sqlite_engine, f"http://127.0.0.1:{service.server_port}/ping/s3cret", Faults())
     heart.beat(None)
     heart.beat("no snapshot is stored yet")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _SILENT = "A host fell silent"
 # Busy machines take their time to start what has to be imported.
-_START_SECONDS = 30
+_START_SECONDS = 90
 
 
 @contextmanager
@@ -175,9 +175,9 @@ def test_two_workers_share_hosts_and_may_be_killed(postgres_engine: Engine, tmp_
             while time.monotonic() - begin < 6:
                 for host in fleet:
                     host.send()
-                time.sleep(0.1)  # some time for each round
+                time.sleep(0.25)  # some time for each round
             if rounds == 3:
-                _until(lambda: _behind(postgres_engine) == 0, 60)
+                _until(lambda: _behind(postgres_engine) == 0, 150)
             for process in running:
                 process.send_signal(signal.SIGKILL)
     with reading(postgres_engine) as connection:

@@ -30,7 +30,7 @@ def _told(row: Any) -> tuple[Any, ...]:
     )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, other=STORIES, criteria=filters(), limit=st.sampled_from([1, 2, 3, 5, 8, 13, 1000]))
 def test_what_is_found_is_what_there_is(
     engine: Engine, story: Story, other: Story, criteria: dict[str, Any], limit: int
@@ -83,7 +83,7 @@ def _text(address: Any) -> str | None:
     return None if address is None else str(address)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=STORIES,
     other=STORIES,

@@ -69,8 +69,8 @@ class FailedDelivery:
     notifications: tuple[Notification, ...]
     """Those that the message told of."""
     error: str
-    dead: bool
-    """It was the last."""
+    dead: tuple[Notification, ...]
+    """Those of them for which it was the last attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +138,18 @@ def _failed(
     now: datetime,
     policy: RetryPolicy,
 ) -> FailedDelivery:
-    # Those of one message come back together: no older than the first, none is given up before its time by much.
-    again = policy.next_attempt(notifications[0], attempts=notifications[0].attempts + 1, now=now)
-    numbers = [each.notification_id for each in notifications]
-    if again is None:
-        outbox.mark_dead(numbers, leased_until=lease, error=error, now=now)
-    else:
-        outbox.mark_failed(numbers, leased_until=lease, error=error, now=now, next_attempt_at=again)
-    return FailedDelivery(notifications=tuple(notifications), error=error, dead=again is None)
+    next_attempts = {each: policy.next_attempt(each, attempts=each.attempts + 1, now=now) for each in notifications}
+    dead = tuple(each for each, again in next_attempts.items() if again is None)
+    tried = {each: again for each, again in next_attempts.items() if again is not None}
+    if dead:
+        outbox.mark_dead([each.notification_id for each in dead], leased_until=lease, error=error, now=now)
+    if tried:
+        # Those of one message come back together, and in order.
+        outbox.mark_failed(
+            [each.notification_id for each in tried],
+            leased_until=lease,
+            error=error,
+            now=now,
+            next_attempt_at=max(tried.values()),
+        )
+    return FailedDelivery(notifications=tuple(notifications), error=error, dead=dead)

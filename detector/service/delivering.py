@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from detector.notify.limits import RateLimit
-    from detector.notify.outbox import Notifier
+    from detector.notify.outbox import FailedDelivery, Notifier
     from detector.notify.retry import RetryPolicy
     from detector.store.outbox import StoredOutbox
 
@@ -105,8 +105,7 @@ class Delivery:
         if (failure := done.failure) is not None:
             first, *others = failure.notifications
             told = f"alert {first.alert_id}" + (f" and {len(others)} more" if others else "")
-            fate = "given up" if failure.dead else "it is tried again"
-            self._faults.fault(f"{told} could not be sent to {channel}: {failure.error}; {fate}")
+            self._faults.fault(f"{told} could not be sent to {channel}: {failure.error}; {_fate(failure)}")
         return bool(done.delivered or failure)
 
     def serve(self, channel: str, wake: Event, notifier: Notifier, limit: RateLimit) -> None:
@@ -138,3 +137,11 @@ class _Worker(Thread):
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _fate(failure: FailedDelivery) -> str:
+    if not failure.dead:
+        return "it is tried again"
+    if len(failure.dead) == len(failure.notifications):
+        return "given up"
+    return f"alert {', '.join(str(each.alert_id) for each in failure.dead)} is given up, the rest is tried again"

@@ -91,15 +91,16 @@ def enqueue(
     channels: Sequence[str] = ("mail",),
     titles: Sequence[str] = ("Scan",),
     fingerprint: str | None = None,
+    after: timedelta = timedelta(0),
 ) -> None:
     """Opens an alert for each of `titles`, to be sent to each of `channels`, as detection does.
 
-    A second call with the same `fingerprint` adds to the alert of the first.
+    A second call with the same `fingerprint` adds to the alert of the first. `after` is how much time passes before it.
     """
     recorder = Recorder(engine)
     with reading(engine) as connection:
         # Each call goes on where the last one ended.
-        recorder.pass_time(seconds=20 * len(list_notifications(connection, limit=10_000)))
+        recorder.pass_time(seconds=20 * len(list_notifications(connection, limit=10_000)) + after.total_seconds())
     ref = recorder.snapshot(count())
     (row,) = stored(engine, ref)
     found = [

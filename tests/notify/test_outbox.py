@@ -57,7 +57,7 @@ def test_a_failing_channel_holds_up_no_other(engine: Engine) -> None:
     assert len(mail.titles) == 3
     assert broken.attempts == 1
     (failure,) = report.failures
-    assert (failure.notifications[0].channel, failure.error, failure.dead) == ("broken", "away", False)
+    assert (failure.notifications[0].channel, failure.error, failure.dead) == ("broken", "away", ())
 
 
 def test_what_failed_comes_again_in_order(engine: Engine) -> None:
@@ -207,3 +207,17 @@ def test_a_digest_that_fails_comes_again_whole(engine: Engine) -> None:
     assert deliver(engine, clock, limit, mail=mail).delivered == 3
     assert mail.titles == ["[high] bastion-1: 3 alerts"]
     assert {(each.attempts, each.last_error) for each in entries(engine)} == {(2, "away")}
+
+
+def test_what_is_young_outlives_the_old_that_it_was_told_with(engine: Engine) -> None:
+    """A digest that fails gives up only those of its alerts whose own time is over."""
+    limit, clock, mail = RateLimit(per_minute=1), Clock(), Receiver(error="away")
+    enqueue(engine, titles=("old",))
+    for _ in range(POLICY.patience - 1):
+        deliver(engine, clock, limit, mail=mail)
+        clock.pass_time(hours=20)
+    enqueue(engine, titles=("young",), after=timedelta(hours=99))
+    (failure,) = deliver(engine, clock, limit, mail=mail).failures
+    assert len(failure.notifications) == 2
+    assert [each.notification_id for each in failure.dead] == [1]
+    assert [each.state for each in entries(engine)] == [NotificationState.DEAD, NotificationState.PENDING]

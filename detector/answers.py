@@ -25,7 +25,7 @@ def answers(alert: Alert, *, about_capture: bool) -> tuple[Answer, ...]:
     number = alert.alert_id
     said = [
         Answer("see all of it", f"detector alerts show {number}"),
-        Answer("take it on: no repeats, no escalation", f"detector alerts ack {number}"),
+        Answer("take it on: no repeats", f"detector alerts ack {number}"),
         Answer("hear nothing of it for a week", f"detector alerts silence {number} --for 7d"),
     ]
     if not about_capture:

@@ -393,7 +393,7 @@ class Alert:
     resolved_by: str | None = None
     """The person; None: nobody, it was quiet."""
     acknowledged_at: datetime | None = None
-    """When a person took it on: it is neither repeated nor escalated since."""
+    """When a person took it on: it is not repeated since."""
     acknowledged_by: str | None = None
     silenced_by: int | None = None
     """The silence that has kept it from being told when it last should have been."""

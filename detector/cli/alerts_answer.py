@@ -34,7 +34,7 @@ def _answer(command: Callable[..., Any]) -> Callable[..., Any]:
 @_answer
 @click.pass_obj
 def ack(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None) -> None:
-    """Take alerts on: they are neither repeated nor escalated while they last.
+    """Take alerts on: they are not repeated while they last.
 
     You are still told when one becomes more severe, or ten times as large.
 

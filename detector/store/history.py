@@ -19,8 +19,8 @@ from detector.store.filters import known_hosts
 from detector.store.matching import newest_rows, whole_rows
 from detector.store.packed import Names
 from detector.store.packing import NO_OBSERVATION
-from detector.store.periods import Periods, hours_since, made_of, rolled_until, with_keys
-from detector.store.rollups import DAY, floor
+from detector.store.periods import Periods, has_snapshots, hours_since, made_of, rolled_until, with_keys
+from detector.store.rollups import DAY, HOUR, floor
 from detector.store.tables import connection_keys
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class _Search:
             after = self._chosen.since
         looked = newest_rows(self._connection, self._chosen, self._last, _LOOKED_AT)
         hits = [hit for snapshot, rows in looked for hit in self._of_snapshot(snapshot, rows)]
-        if len(hits) >= limit:
+        if len(hits) >= limit and self._are_whole(hits):
             return hits
         chosen = with_keys(self._connection, self._chosen)
         if chosen.nothing:
@@ -183,6 +183,10 @@ class _Search:
                 if len(hits) >= limit:
                     break
         return hits
+
+    def _are_whole(self, hits: Iterable[_Hit]) -> bool:
+        """Whether no hour of these is one that stands for snapshots which have expired."""
+        return has_snapshots(self._connection, self._chosen.host_id, floor(min(hit.place[0] for hit in hits), HOUR))
 
     def _newest_start(self, chosen: Chosen) -> datetime:
         """No wanted row began after this."""

@@ -148,7 +148,7 @@ def has_hours(connection: Connection, chosen: Chosen, day: datetime) -> bool:
         chosen: with the numbers of keys.
         day: its start.
     """
-    return _has_snapshots(connection, chosen.host_id, day) or _has_all_hours(connection, _ever(chosen), day)
+    return has_snapshots(connection, chosen.host_id, day) or _has_all_hours(connection, _ever(chosen), day)
 
 
 def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None) -> datetime | None:
@@ -161,7 +161,7 @@ def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None)
         chosen: with the numbers of keys.
         needed: farther back it is not asked for; None: as far as there is anything.
     """
-    if needed is not None and _has_snapshots(connection, chosen.host_id, floor(needed, DAY)):
+    if needed is not None and has_snapshots(connection, chosen.host_id, floor(needed, DAY)):
         return None
     keys = connection_keys.c
     ever = _ever(chosen)
@@ -184,8 +184,8 @@ def hours_since(connection: Connection, chosen: Chosen, needed: datetime | None)
     return None if since <= first_day else since
 
 
-def _has_snapshots(connection: Connection, host_id: int, moment: datetime) -> bool:
-    """Whether there are snapshots that are as old; they expire before hours do."""
+def has_snapshots(connection: Connection, host_id: int, moment: datetime) -> bool:
+    """Whether there are snapshots that are as old: all that came since are there too, for the oldest expire first."""
     oldest = connection.scalar(select(func.min(snapshots.c.end)).where(snapshots.c.host_id == host_id))
     return oldest is not None and oldest <= moment
 

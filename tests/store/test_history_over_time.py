@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detector.store.engine import reading
@@ -30,8 +31,21 @@ def _told(row: Any) -> tuple[Any, ...]:
     )
 
 
+_NONE_LEFT = Story(steps=((0, 1, ()),), detected=0, rolled=0, raw_hours=1, hourly_days=0, chunk=1)
+# Of its hour, the last snapshots are left.
+_SOME_LEFT = replace(
+    _NONE_LEFT,
+    steps=(
+        (0, 7, ((0, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0))),
+        (0, 1, ((0, 0, 0, 0, 0, 0),)),
+        (0, 59, ((0, 0, 0, 0, 0, 0),)),
+    ),
+)
+
+
 @settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, other=STORIES, criteria=filters(), limit=st.sampled_from([1, 2, 3, 5, 8, 13, 1000]))
+@example(story=_NONE_LEFT, other=_SOME_LEFT, criteria={"since": None, "until": None}, limit=1)
 def test_what_is_found_is_what_there_is(
     engine: Engine, story: Story, other: Story, criteria: dict[str, Any], limit: int
 ) -> None:

@@ -12,7 +12,7 @@ from detector.errors import DetectorError
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection
 
@@ -25,18 +25,27 @@ _SHOWN = 80
 
 
 class _Number(click.IntRange):
-    def __init__(self) -> None:
+    """The number of something that is stored.
+
+    Args:
+        name: what it is called in help.
+        offered: some such numbers for the shell, each with what it stands for.
+    """
+
+    def __init__(self, name: str, offered: Callable[[Connection], Iterable[tuple[int, str]]]) -> None:
         super().__init__(1, _LARGEST)
+        self.name = name
+        self._offered = offered
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """The numbers that begin so, the newest first, each with what it stands for."""
+        """The numbers that begin so, each with what it stands for."""
         from detector import config
         from detector.cli.store import stored
 
         # A fault is told when the command is called, not in the middle of its writing.
         with suppress(DetectorError, OSError):
             with stored(config.load(ctx.find_root().params.get("config_file"))) as connection:
-                found = list(self.offered(connection))
+                found = list(self._offered(connection))
             return [
                 CompletionItem(str(number), help=visible(text, _SHOWN))
                 for number, text in found
@@ -44,33 +53,23 @@ class _Number(click.IntRange):
             ]
         return []
 
-    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
-        """Numbers with what they stand for."""
-        raise NotImplementedError
+
+def _alerts(connection: Connection) -> Iterable[tuple[int, str]]:
+    """Those that were active last."""
+    from detector.store.alerts import list_alerts
+
+    return [(each.alert_id, f"{each.host}: {each.rule_title}") for each in list_alerts(connection, limit=_OFFERED)]
 
 
-class AlertId(_Number):
-    """The number of an alert."""
+def _silences(connection: Connection) -> Iterable[tuple[int, str]]:
+    """Those that end last."""
+    from detector.store.alert_silences import list_silences
 
-    name = "alert"
-
-    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
-        """The alerts that were active last."""
-        from detector.store.alerts import list_alerts
-
-        return [(each.alert_id, f"{each.host}: {each.rule_title}") for each in list_alerts(connection, limit=_OFFERED)]
+    return [(each.silence_id, each.reason) for each in list_silences(connection, limit=_OFFERED)]
 
 
-class SilenceId(_Number):
-    """The number of a silence."""
-
-    name = "silence"
-
-    def offered(self, connection: Connection) -> Iterable[tuple[int, str]]:
-        """The silences that end last."""
-        from detector.store.alert_silences import list_silences
-
-        return [(each.silence_id, each.reason) for each in list_silences(connection, limit=_OFFERED)]
+ALERT_ID = _Number("alert", _alerts)
+SILENCE_ID = _Number("silence", _silences)
 
 
 def find_alert(connection: Connection, alert_id: int) -> Alert:

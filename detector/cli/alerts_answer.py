@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli import terminal
-from detector.cli.alert_names import AlertId, find_alert
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.rule_changes import said_author
 from detector.cli.terminal import say
 
@@ -24,7 +24,7 @@ def _answer(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         _AUTHOR,
         click.option("--note", "said", metavar="TEXT", default="", help="What you want to add; it is kept with it."),
-        click.argument("alert_ids", type=AlertId(), metavar="ID...", nargs=-1, required=True),
+        click.argument("alert_ids", type=ALERT_ID, metavar="ID...", nargs=-1, required=True),
     ):
         command = option(command)
     return command
@@ -65,7 +65,7 @@ def resolve(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author
 
 
 @click.command()
-@click.argument("alert_id", type=AlertId(), metavar="ID")
+@click.argument("alert_id", type=ALERT_ID, metavar="ID")
 @click.argument("text")
 @_AUTHOR
 @click.pass_obj

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.alert_names import AlertId, find_alert
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.rule_changes import change_options, said_author, said_reason
 from detector.cli.terminal import say
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("alert_id", type=AlertId(), metavar="ID")
+@click.argument("alert_id", type=ALERT_ID, metavar="ID")
 @click.option("--no-filter", "only_said", is_flag=True, help="Only keep that it was benign; the rule finds it again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @change_options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from detector.answers import answers
-from detector.cli.alert_names import AlertId, as_object, find_alert, state_of
+from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
 from detector.cli.rows import as_object as row_object
 from detector.cli.rows import connects, print_rows
@@ -26,7 +26,7 @@ OPENED = "opened"
 
 
 @click.command()
-@click.argument("alert_id", type=AlertId(), metavar="ID")
+@click.argument("alert_id", type=ALERT_ID, metavar="ID")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="The rows shown behind it.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, all fields, times in UTC.")
 @click.pass_obj

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.alert_names import AlertId, find_alert
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.rule_changes import said_author, said_reason
 from detector.cli.silence_making import make, silence_options
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("alert_id", type=AlertId(), metavar="ID")
+@click.argument("alert_id", type=ALERT_ID, metavar="ID")
 @silence_options
 @click.pass_obj
 def silence(settings: Settings, /, alert_id: int, **options: Any) -> None:

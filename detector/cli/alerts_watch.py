@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli import live_view
 from detector.cli.alert_names import as_object, state_of
 from detector.cli.alerts_list import alert_table
 from detector.cli.parameters import LIMIT, HostName
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.domain import Alert
-
-_POLL_SECONDS = 1.0
 
 
 @click.command()
@@ -52,7 +51,7 @@ def watch(settings: Settings, /, host: str | None, limit: int, *, as_json: bool)
         if as_json or not sys.stdout.isatty():
             _follow(view, as_json=as_json)
         else:
-            _watch(view)
+            live_view.watch(view)
     finally:
         engine.dispose()
 
@@ -98,7 +97,7 @@ def _follow(view: _View, *, as_json: bool) -> None:
     seen = {each.alert_id for each in view.alerts}
     fault = ""
     while True:
-        time.sleep(_POLL_SECONDS)
+        time.sleep(live_view.POLL_SECONDS)
         try:
             changed = view.look()
         except StoreError as gone:
@@ -117,25 +116,3 @@ def _follow(view: _View, *, as_json: bool) -> None:
                 )
         seen |= {each.alert_id for each in changed}
         sys.stdout.flush()
-
-
-def _watch(view: _View) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(file=sys.stdout)
-    fault: str | None = None
-    with Live(view.draw(console.height, None), console=console, screen=True, auto_refresh=False) as live:
-        size = console.size
-        while True:
-            time.sleep(_POLL_SECONDS)
-            before = fault
-            try:
-                changed = bool(view.look())
-                fault = None
-            except StoreError as gone:
-                # It may come back: what was seen last stays, under what is wrong.
-                fault, changed = gone.message, False
-            if changed or fault != before or console.size != size:
-                size = console.size
-                live.update(view.draw(size.height, fault), refresh=True)

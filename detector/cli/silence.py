@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli import terminal
-from detector.cli.alert_names import SilenceId, find_silence
+from detector.cli.alert_names import SILENCE_ID, find_silence
 from detector.cli.doctor_endings import SOON
 from detector.cli.parameters import LIMIT, Moment
 from detector.cli.rule_changes import said_author
@@ -119,7 +119,7 @@ def list_(settings: Settings, /, *, also_ended: bool, limit: int, as_json: bool)
 
 
 @silence.command()
-@click.argument("silence_ids", type=SilenceId(), metavar="ID...", nargs=-1, required=True)
+@click.argument("silence_ids", type=SILENCE_ID, metavar="ID...", nargs=-1, required=True)
 @click.option("--author", metavar="NAME", help="Who says so. Default: whoever is logged in.")
 @click.pass_obj
 def expire(settings: Settings, /, silence_ids: tuple[int, ...], author: str | None) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.cli import live_view
 from detector.cli.criteria import filter_options, wanted_by
 from detector.cli.groups import SUM_NAMES, Fields, group_table, sort_rows
 from detector.cli.parameters import LIMIT, Span
 from detector.cli.terminal import local, make_table, print_json, print_table, say
-from detector.errors import StoreError
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from detector.store.live import Newest
 
 _DEFAULT_BY = ("login_user", "user", "executable", "remote_address", "port")
-_POLL_SECONDS = 1.0
 _MOST_HOSTS = 3
 
 
@@ -74,7 +72,7 @@ def top(
         if as_json:
             print_json(view.as_object())
         elif sys.stdout.isatty():
-            _watch(view)
+            live_view.watch(view)
         else:
             view.print()
     finally:
@@ -157,25 +155,3 @@ class _View:
             "over_seconds": self._over.total_seconds(),
             "rows": [{name: row[name] for name in names} for row in self._rows[: self._limit]],
         }
-
-
-def _watch(view: _View) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(file=sys.stdout)
-    fault: str | None = None
-    with Live(view.draw(console.height, None), console=console, screen=True, auto_refresh=False) as live:
-        size = console.size
-        while True:
-            time.sleep(_POLL_SECONDS)
-            before = fault
-            try:
-                changed = view.look()
-                fault = None
-            except StoreError as gone:
-                # It may come back: what was seen last stays, under what is wrong.
-                fault, changed = gone.message, False
-            if changed or fault != before or console.size != size:
-                size = console.size
-                live.update(view.draw(size.height, fault), refresh=True)

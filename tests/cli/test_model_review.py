@@ -19,6 +19,7 @@ from detector.store.engine import reading, writing
 from detector.store.snapshots import create_cursors
 from detector.store.tables import alerts
 from tests.builders import Recorder, count
+from tests.cli.terminals import Terminal
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -100,13 +101,17 @@ def test_what_is_called_not_normal_is_told_and_not_learnt(call: Call, service: _
 
 
 @pytest.mark.usefixtures("service")
-def test_a_walk_can_be_stopped_and_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer is kept at once; what is skipped or not reached comes again."""
-    replies = iter(("n", "s", "a", "q"))
-    monkeypatch.setattr("click.prompt", lambda *_, **__: next(replies))
-    result = call("model", "review", "--author", "alice")
-    assert result.code == 0, result.err
-    assert result.lines[0].startswith("1 of 10: www-data, /tmp/.x, -> 203.0.113.66:4444")
+def test_a_walk_can_be_stopped_and_goes_on(call: Call) -> None:
+    """On a terminal: each answer is kept at once; what is skipped or not reached comes again."""
+    with Terminal("model", "review", "--author", "alice") as terminal:
+        seen = terminal.expect("[q]uit:")
+        for reply in "nsa":
+            terminal.type(reply)
+            terminal.expect("[q]uit:")
+        terminal.type("q")
+        code, out = terminal.end()
+    assert code == 0, out
+    assert seen.startswith("1 of 10: www-data, /tmp/.x, -> 203.0.113.66:4444")
     answers = [each["answer"] for each in json.loads(call("model", "review", "--list", "--all", "--json").out)]
     assert sorted(filter(None, answers)) == ["accepted", "not normal"]
     assert len(json.loads(call("model", "review", "--list", "--json").out)) == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
     from xdist.remote import Producer
+
+# Whoever runs the tests in the background has Ctrl-C ignored, and so would every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is a matter of what else the machine does.
 settings.register_profile("any machine", deadline=None)

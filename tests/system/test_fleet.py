@@ -116,13 +116,16 @@ def _found_silent(engine: Engine) -> int:
         )
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("database", "number"), [("sqlite", 1), pytest.param("postgres", 2, marks=pytest.mark.postgres)]
+)
 def test_a_host_that_falls_silent_is_noticed_within_three_intervals(
-    engine: Engine, tmp_path: Path, number: int
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, number: int
 ) -> None:
     """It is told once, by however many workers, with how long nothing came; hosts that go on, that were told to stop,
     or that were imported are not missed. After a restart it is not told again.
     """
+    engine: Engine = request.getfixturevalue(f"{database}_engine")
     lost, well, ended = (_Host(engine, name) for name in ("lost", "well", "ended"))
     imported = _Host(engine, "imported", marked=False)
     stop, quiet = Event(), Event()

@@ -33,6 +33,7 @@ from detector.store.tables.detected import (
 from detector.store.tables.learnt import (
     alert_verdicts,
     model_adjustments,
+    model_blocks,
     model_channels,
     model_hosts,
     model_hours,
@@ -70,6 +71,7 @@ __all__ = [
     "login_origins",
     "metadata",
     "model_adjustments",
+    "model_blocks",
     "model_channels",
     "model_hosts",
     "model_hours",

@@ -43,7 +43,7 @@ class Numbering:
     """
 
     # Values kept in memory, each about a kilobyte; of more, only the last are, and the others are looked up again.
-    _REMEMBERED = 16_384
+    _REMEMBERED = 8_192
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         """`table` is keyed by host and number, and has a column `digest`; `columns` are those of the values."""

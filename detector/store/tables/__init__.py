@@ -21,6 +21,7 @@ from detector.store.tables.captured import (
     snapshots,
 )
 from detector.store.tables.detected import (
+    chain_breaks,
     connection_counts,
     detection_cursors,
     held_findings,
@@ -28,6 +29,7 @@ from detector.store.tables.detected import (
     observations,
     rule_faults,
     silences,
+    tamperings,
 )
 from detector.store.tables.learnt import (
     alert_verdicts,
@@ -53,6 +55,7 @@ __all__ = [
     "alert_values",
     "alert_verdicts",
     "alerts",
+    "chain_breaks",
     "connection_counts",
     "connection_keys",
     "daily_counts",
@@ -89,5 +92,6 @@ __all__ = [
     "seen_terms",
     "silences",
     "snapshots",
+    "tamperings",
     "usual_counts",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, select
 
 from detector.matchers import Facts, Matcher, facts_of, from_stored, hold
+from detector.store import bulk
 from detector.store.tables import alert_silences, alert_values
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def values_of(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dic
         some = alert_ids[start : start + _ALERTS_PER_QUERY]
         columns = alert_values.c
         for alert_id, field, value in connection.execute(
-            select(columns.alert_id, columns.field, columns.value).where(columns.alert_id.in_(some))
+            select(columns.alert_id, columns.field, columns.value).where(bulk.among(connection, columns.alert_id, some))
         ):
             result[alert_id][field].add(value)
     return result

@@ -7,6 +7,7 @@ from detector.store.tables.alerted import (
     alerts,
     evidence,
     findings,
+    notices,
     notifications,
 )
 from detector.store.tables.captured import (
@@ -21,6 +22,7 @@ from detector.store.tables.captured import (
     snapshots,
 )
 from detector.store.tables.detected import (
+    chain_breaks,
     connection_counts,
     detection_cursors,
     held_findings,
@@ -28,6 +30,7 @@ from detector.store.tables.detected import (
     observations,
     rule_faults,
     silences,
+    tamperings,
 )
 from detector.store.tables.learnt import (
     alert_verdicts,
@@ -53,6 +56,7 @@ __all__ = [
     "alert_values",
     "alert_verdicts",
     "alerts",
+    "chain_breaks",
     "connection_counts",
     "connection_keys",
     "daily_counts",
@@ -80,6 +84,7 @@ __all__ = [
     "models",
     "named_lists",
     "noted_fields",
+    "notices",
     "notifications",
     "observations",
     "packed_counts",
@@ -89,5 +94,6 @@ __all__ = [
     "seen_terms",
     "silences",
     "snapshots",
+    "tamperings",
     "usual_counts",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -33,7 +33,7 @@ def test_any_values_are_written_as_they_are(engine: Engine) -> None:
 
 def test_rows_are_changed_by_their_first_column(engine: Engine) -> None:
     """Only the named columns of the named rows take new values."""
-    rows = [(number, [], START, START, "anna", "noise", START, None) for number in (1, 2, 3)]
+    rows: list[tuple[Any, ...]] = [(number, [], START, START, "anna", "noise", START, None) for number in (1, 2, 3)]
     with writing(engine) as connection:
         bulk.add_any(connection, alert_silences, NAMES, rows)
         changes = [(1, [["rule", "=", TEXT]], "ben"), (3, [["host", "=", "h"]], None)]

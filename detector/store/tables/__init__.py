@@ -9,6 +9,7 @@ from detector.store.tables.alerted import (
     findings,
     notices,
     notifications,
+    unanswered,
 )
 from detector.store.tables.captured import (
     connection_keys,
@@ -91,5 +92,6 @@ __all__ = [
     "seen_terms",
     "silences",
     "snapshots",
+    "unanswered",
     "usual_counts",
 ]

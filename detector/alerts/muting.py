@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection, select
 
@@ -15,10 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from detector.alerts.standing import Standing
+    from detector.domain import Scalar, Severity
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _ALERTS_PER_QUERY = 1000
+
+
+class Muteable(Protocol):
+    """What of an alert silences look at, beside its host and its rows."""
+
+    @property
+    def rule_id(self) -> str:
+        """Its rule."""
+
+    @property
+    def rule_title(self) -> str:
+        """The rule's title."""
+
+    @property
+    def severity(self) -> Severity:
+        """How severe it is."""
+
+    @property
+    def group(self) -> Mapping[str, Scalar]:
+        """What its rows have in common."""
 
 
 def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Matcher, ...]]]:
@@ -35,7 +55,7 @@ def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Mat
     return [(row.silence_id, from_stored(row.matchers)) for row in rows]
 
 
-def muted(connection: Connection, host: str, now: datetime, states: Mapping[int, Standing]) -> dict[int, int]:
+def muted(connection: Connection, host: str, now: datetime, states: Mapping[int, Muteable]) -> dict[int, int]:
     """Which of a host's alerts silences mute now: the first silence of each, by the alert's number."""
     if not states:
         return {}
@@ -64,7 +84,7 @@ def values_of(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dic
     return result
 
 
-def _facts(connection: Connection, host: str, states: Mapping[int, Standing]) -> Iterator[tuple[int, Facts]]:
+def _facts(connection: Connection, host: str, states: Mapping[int, Muteable]) -> Iterator[tuple[int, Facts]]:
     values = values_of(connection, list(states))
     for alert_id, state in states.items():
         yield (

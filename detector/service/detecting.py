@@ -15,6 +15,7 @@ from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
+from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
@@ -92,6 +93,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch, tampering = SilenceWatch(), TamperingWatch()
+    escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -107,6 +109,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 _detect_waiting(engine, stages, turns, stop, report)
                 _let_pass(engine, stages, watch)
                 tampering.tell(engine, stages)
+                escalating.look()
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))

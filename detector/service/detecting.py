@@ -107,9 +107,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                _let_pass(engine, stages, watch)
+                _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
-                escalating.look()
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
@@ -224,9 +223,10 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
             report.detected(detected)
 
 
-def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
-    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch, escalating: Escalating) -> None:
+    """Does what time alone decides: that a host is silent, that an alert, or people, have waited for long enough."""
     for host_id, seconds in watch.silent(engine):
         pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
     for host_id, seconds in watch.unsettled(engine):
         pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
+    escalating.look()

@@ -15,11 +15,13 @@ from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
+from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
 from detector.service.silence import SilenceWatch
+from detector.service.tampering import TamperingWatch
 from detector.service.training import Training
 from detector.store.engine import open_store
 from detector.store.migrating import check_current
@@ -90,7 +92,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
-    watch = SilenceWatch()
+    watch, tampering = SilenceWatch(), TamperingWatch()
+    escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -104,7 +107,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                _let_pass(engine, stages, watch)
+                _let_pass(engine, stages, watch, escalating)
+                tampering.tell(engine, stages)
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
@@ -219,9 +223,10 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
             report.detected(detected)
 
 
-def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
-    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch, escalating: Escalating) -> None:
+    """Does what time alone decides: that a host is silent, that an alert, or people, have waited for long enough."""
     for host_id, seconds in watch.silent(engine):
         pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
     for host_id, seconds in watch.unsettled(engine):
         pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
+    escalating.look()

@@ -9,6 +9,7 @@ from detector.store.tables.alerted import (
     findings,
     notices,
     notifications,
+    unanswered,
 )
 from detector.store.tables.captured import (
     connection_keys,
@@ -22,6 +23,7 @@ from detector.store.tables.captured import (
     snapshots,
 )
 from detector.store.tables.detected import (
+    chain_breaks,
     connection_counts,
     detection_cursors,
     held_findings,
@@ -29,6 +31,7 @@ from detector.store.tables.detected import (
     observations,
     rule_faults,
     silences,
+    tamperings,
 )
 from detector.store.tables.learnt import (
     alert_verdicts,
@@ -55,6 +58,7 @@ __all__ = [
     "alert_values",
     "alert_verdicts",
     "alerts",
+    "chain_breaks",
     "connection_counts",
     "connection_keys",
     "daily_counts",
@@ -93,5 +97,7 @@ __all__ = [
     "seen_terms",
     "silences",
     "snapshots",
+    "tamperings",
+    "unanswered",
     "usual_counts",
 ]

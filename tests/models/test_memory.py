@@ -8,13 +8,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from detector.config import Models
 from detector.models import memory
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import downgrade, upgrade
 from detector.store.subjects import forget_met_once
+from detector.store.tables import (
+    model_blocks,
+    model_channels,
+    model_hosts,
+    model_hours,
+    model_samples,
+    model_subjects,
+)
 from tests.builders import count
 from tests.models.conftest import Watched, usual
 
@@ -26,14 +34,12 @@ if TYPE_CHECKING:
     from detector.domain import ConnectionCount, Observation
 
 _SETTINGS = Models(burn_in_hours=1, train_every_hours=1, train_rows=2688)
-_TABLES = ("model_hosts", "model_subjects", "model_blocks", "model_channels", "model_hours", "model_samples")
+_TABLES = (model_hosts, model_subjects, model_blocks, model_channels, model_hours, model_samples)
 
 
 def _learnt(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
     with reading(engine) as connection:
-        return {
-            name: sorted(tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))) for name in _TABLES
-        }
+        return {table.name: sorted(tuple(row) for row in connection.execute(select(table))) for table in _TABLES}
 
 
 def _any_counts(chance: random.Random) -> list[ConnectionCount]:
@@ -53,7 +59,7 @@ def _any_counts(chance: random.Random) -> list[ConnectionCount]:
     return list(rows.values())
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_remembered_changes_nothing(engine: Engine, tmp_path: Path, seed: int) -> None:
     """A worker that goes on, workers that take turns, and one that is rolled back now and then, all say and learn the
     same as one that begins anew with each snapshot.
@@ -62,7 +68,7 @@ def test_what_is_remembered_changes_nothing(engine: Engine, tmp_path: Path, seed
     upgrade(other)
     anew, going_on = Watched(other, _SETTINGS), Watched(engine, _SETTINGS)
     workers = [going_on.scorer, Watched(engine, _SETTINGS).scorer]
-    for number in range(30):
+    for number in range(21):
         counts = _any_counts(chance)
         anew.restart()
         going_on.scorer = workers[number // 4 % 2 * chance.randrange(2)]
@@ -136,7 +142,7 @@ def test_blocks_survive_the_way_back(engine: Engine) -> None:
         watched.snapshot(*_any_counts(chance))
     counts = _any_counts(chance)
     before = watched.would_say(*counts)
-    downgrade(engine, "0020")
+    downgrade(engine, "0021")
     with reading(engine) as connection:
         kinds = connection.scalar(text("SELECT count(DISTINCT kind) FROM model_subjects WHERE hours > 0")) or 0
     assert kinds > 10

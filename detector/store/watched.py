@@ -17,7 +17,6 @@ from detector.store.tables import (
     held_findings,
     hosts,
     notifications,
-    replacements,
     rule_faults,
     snapshots,
 )
@@ -143,8 +142,3 @@ def refused_files(connection: Connection) -> dict[str, int]:
         .group_by(hosts.c.host)
     )
     return {host: int(number) for host, number in rows}
-
-
-def replaced(connection: Connection) -> int:
-    """How often a damaged database was set aside."""
-    return connection.scalar(select(func.count()).select_from(replacements)) or 0

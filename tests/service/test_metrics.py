@@ -31,7 +31,7 @@ from detector.service.metrics.serving import served
 from detector.store import totals
 from detector.store.engine import open_store, writing
 from detector.store.snapshots import SnapshotWriter
-from detector.store.tables import alert_silences, detection_cursors, hosts, notifications
+from detector.store.tables import alert_silences, detection_cursors, hosts, notifications, replacements
 from tests.builders import Lines, Recorder, count, insert_alert
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def test_every_metric_that_is_documented_is_served_and_no_other(sqlite_engine: E
     now = datetime.now(UTC)
     row = {"alert_id": 1, "reason": "opened", "attempts": 1, "next_attempt_at": now, "created_at": now}
     with writing(sqlite_engine) as connection:
+        aside = {"replaced_at": now, "set_aside": "/var/lib/detector/x", "reason": "malformed"}
+        connection.execute(insert(replacements).values(**aside))
         for state, delivered in ((NotificationState.PENDING, None), (NotificationState.DELIVERED, now)):
             connection.execute(insert(notifications).values(**row, channel="mail", state=state, delivered_at=delivered))
     with _serving(sqlite_engine, DETECTOR_STATE_FOLDER=str(tmp_path)) as serving:

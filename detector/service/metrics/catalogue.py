@@ -110,7 +110,11 @@ ALERTS = Metric("detector_alerts_open", Kind.GAUGE, "Alerts that are not over", 
 SILENCED = Metric("detector_alerts_silenced", Kind.GAUGE, "Those of them that a silence keeps from being told")
 SILENCES = Metric("detector_silences", Kind.GAUGE, "Silences in force")
 REFUSED = Metric("detector_rule_files_refused", Kind.GAUGE, "Rule files that are refused", _HOST)
-REPLACED = Metric("detector_database_replaced", Kind.GAUGE, "How often a damaged database was set aside for a new one")
+REPLACED = Metric(
+    "detector_database_replaced_timestamp_seconds",
+    Kind.GAUGE,
+    "When a damaged database was last set aside for this one; missing if none was",
+)
 SIZE = Metric("detector_database_bytes", Kind.GAUGE, "Size of the database: used, on_disk, and SQLite's log", ("part",))
 MOST = Metric("detector_database_limit_bytes", Kind.GAUGE, "The most it may take (`[retention]`); 0: no limit")
 FREE = Metric("detector_disk_free_bytes", Kind.GAUGE, "Free room on the disk of an SQLite database")

@@ -163,7 +163,8 @@ def _channels(found: Sample) -> Iterator[Family]:
 def _store(found: Sample) -> Iterator[Family]:
     # A host with none is told as well, so that a graph has no hole.
     yield _family(catalogue.REFUSED, [((host,), found.refused.get(host, 0)) for host in found.totals])
-    yield _family(catalogue.REPLACED, [((), found.replaced)])
+    if found.replaced_at is not None:
+        yield _family(catalogue.REPLACED, [((), found.replaced_at.timestamp())])
     sizes = {"used": found.size.used, "on_disk": found.size.on_disk, "log": found.size.log}
     yield _family(catalogue.SIZE, [((part,), size) for part, size in sizes.items()])
     yield _family(catalogue.MOST, [((), found.most_bytes)])

@@ -22,7 +22,7 @@ from detector.store import sizes, totals, watched
 from detector.store.engine import database_file, reading
 from detector.store.filters import known_hosts
 from detector.store.liveness import liveness
-from detector.store.status import given_up
+from detector.store.status import given_up, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,8 @@ class Sample:
     channels: Mapping[str, ChannelFigures]
     """By channel."""
     alerts: AlertFigures
-    replaced: int
+    replaced_at: datetime | None
+    """When a damaged database was last set aside for this one."""
     size: Size
     most_bytes: int
     free_bytes: int | None
@@ -87,7 +88,7 @@ def sample(engine: Engine, settings: Settings) -> Sample:
             refused=watched.refused_files(connection),
             channels=watched.channel_figures(connection, now),
             alerts=watched.alert_figures(connection, now),
-            replaced=watched.replaced(connection),
+            replaced_at=max((at for at, _ in set_aside(connection)), default=None),
             size=size,
             most_bytes=kept_from(settings, engine).most_bytes,
             free_bytes=_free(engine),

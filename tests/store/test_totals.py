@@ -59,7 +59,7 @@ def test_what_detection_has_seen_is_added_up_once_and_kept_when_snapshots_go(eng
 
 def test_the_migration_begins_with_what_is_stored_and_seen(engine: Engine) -> None:
     """As if they had been added up when they were detected; those that detection has not seen come later."""
-    take_back(engine, "0020")
+    take_back(engine, "0021")
     _record(engine)
     with writing(engine) as connection:
         connection.execute(insert(tables.detection_cursors).values(host_id=1, seq=2))
@@ -67,6 +67,6 @@ def test_the_migration_begins_with_what_is_stored_and_seen(engine: Engine) -> No
     assert _totals(engine) == {
         "bastion-1": {"snapshots": 2, "incomplete": 2, "lost_attempted": 5, "lost_folded": 1},
     }
-    downgrade(engine, "0020")
+    downgrade(engine, "0021")
     with reading(engine) as connection:
         assert connection.scalar(select(func.count()).select_from(tables.snapshots)) == 3

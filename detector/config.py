@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_digest import Digest, check_digest
 from detector.config_heartbeat import Heartbeat, check_heartbeat
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
@@ -180,6 +181,7 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
+    digest: Digest = Digest()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
@@ -362,6 +364,7 @@ def _check(settings: Settings, source: str) -> None:
             )
         seen.add(channel.name)
     check_heartbeat(settings.heartbeat, source)
+    check_digest(settings.digest, seen, source, console=settings.notify.console)
     check_routes(settings.routes, {each.name: each.min_severity for each in settings.channels}, source)
 
 

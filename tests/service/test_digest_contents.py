@@ -39,10 +39,18 @@ def made(engine: Engine, wanted: Wanted = WANTED) -> Digest:
 
 
 @pytest.fixture
-def day(engine: Engine) -> Digest:
+def day(sqlite_engine: Engine) -> Digest:
     """That of the day in `digest_past`."""
-    fill(engine)
-    return made(engine)
+    fill(sqlite_engine)
+    return made(sqlite_engine)
+
+
+def test_both_databases_say_the_same(day: Digest, postgres_engine: Engine) -> None:
+    """All of it, but for how large they are."""
+    fill(postgres_engine)
+    other = made(postgres_engine)
+    assert replace(other, database=day.database) == day
+    assert other.database.used_bytes > 0
 
 
 def test_every_figure_is_that_of_the_period(day: Digest) -> None:

@@ -51,6 +51,7 @@ class Program(click.Group):
         "model": Verb("detector.cli.model:model", "Look at what was learnt of each host, and at its forests."),
         "evaluate": Verb("detector.cli.evaluate:evaluate", "Say how well attacks are told from ordinary traffic here."),
         "notify": Verb("detector.cli.notify:notify", "Try the channels that alerts are sent to."),
+        "verify": Verb("detector.cli.verify:verify", "Say whether what is stored is what was written."),
         "db": Verb("detector.cli.db:db", "Look after the database."),
     }
 

@@ -126,6 +126,10 @@ class DeliveryError(DetectorError):
     """A notification could not be delivered; the outbox keeps it and tries again."""
 
 
+class ChartError(DetectorError):
+    """A picture could not be drawn; what it belongs to is sent without it."""
+
+
 class LogError(DetectorError):
     """A log that is to be imported cannot be read, is not what it was named for, or holds lines that are refused."""
 

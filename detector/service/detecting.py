@@ -15,6 +15,7 @@ from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
+from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
@@ -92,6 +93,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch, tampering = SilenceWatch(), TamperingWatch()
+    escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -105,7 +107,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                _let_pass(engine, stages, watch)
+                _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
                 stop.wait(_POLL_SECONDS)
             except StoreDamagedError as fault:
@@ -227,9 +229,10 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
             report.detected(detected)
 
 
-def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
-    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch, escalating: Escalating) -> None:
+    """Does what time alone decides: that a host is silent, that an alert, or people, have waited for long enough."""
     for host_id, seconds in watch.silent(engine):
         pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
     for host_id, seconds in watch.unsettled(engine):
         pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
+    escalating.look()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, case, func, or_, select
 
@@ -15,10 +15,10 @@ from detector.store.tables import hosts, silences, snapshots
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
+
 _LOST_EVENTS = tuple(f"lost_{each.name}" for each in fields(Losses) if each.name != "snapshots")
 _MICROSECOND = 1_000_000
-# Snapshots are numbered without a gap.
-_AFTER = snapshots.alias("after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +91,26 @@ def silent(connection: Connection, since: datetime, until: datetime, limit: int)
 
     A collector that ended in order is not silent.
     """
-    last, after = snapshots.c, _AFTER.c
-    known = silences.c
+    known, each = silences.c, snapshots.c
+    of_host = each.host_id == known.host_id
+
+    def there(column: ColumnElement[Any], seq: ColumnElement[int]) -> ColumnElement[Any]:
+        # One by one: there are few, and of snapshots there are millions.
+        return select(column).where(of_host, each.seq == seq).correlate(silences).scalar_subquery()
+
+    noticed = select(
+        known.host_id,
+        there(each.end, known.seq).label("since"),
+        there(each.stopped, known.seq).label("stopped"),
+        # They are numbered without a gap.
+        there(each.start, known.seq + 1).label("until"),
+    ).subquery()
     fell = (
-        select(hosts.c.host, last.end.label("since"), after.start.label("until"))
-        .select_from(silences)
-        .join(hosts, hosts.c.host_id == known.host_id)
-        .join(snapshots, (last.host_id == known.host_id) & (last.seq == known.seq))
-        .outerjoin(_AFTER, (after.host_id == known.host_id) & (after.seq == known.seq + 1))
-        .where(last.stopped.is_(False), last.end >= since, last.end < until)
+        select(hosts.c.host, noticed.c.since, noticed.c.until)
+        .join(hosts, hosts.c.host_id == noticed.c.host_id)
+        .where(noticed.c.stopped.is_(False), noticed.c.since >= since, noticed.c.since < until)
     )
     total = connection.scalar(select(func.count()).select_from(fell.subquery())) or 0
-    rows = connection.execute(fell.order_by(last.end.desc(), hosts.c.host).limit(limit)).mappings()
+    rows = connection.execute(fell.order_by(noticed.c.since.desc(), hosts.c.host).limit(limit)).mappings()
     found = [Silent(**row) for row in rows]
     return found, total - len(found)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, and_, case, exists, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from detector.domain import Direction, Verdict
 from detector.store.filters import known_hosts
@@ -26,7 +26,7 @@ _AGAIN = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_ACTORS = 3
 _KEYS = connection_keys.c
-_OLDER = connection_keys.alias("older")
+_LATELY = connection_keys.alias("lately")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,12 @@ def new_destinations(
 
 def _met(host_id: int, since: datetime, until: datetime) -> Select[Any]:
     """What is new for a host, one row for each address and port."""
-    before = exists().where(
-        _OLDER.c.host_id == host_id,
-        _OLDER.c.remote_address == _KEYS.remote_address,
-        _OLDER.c.remote_port.is_not_distinct_from(_KEYS.remote_port),
-        _OLDER.c.direction == Direction.OUTBOUND.value,
-        _OLDER.c.first_seen < since,
+    # Looked up once for each address: of a scan's ports each would look at all the others.
+    lately = (
+        select(_LATELY.c.remote_address)
+        .where(_LATELY.c.host_id == host_id, _LATELY.c.direction == Direction.OUTBOUND.value)
+        .where(_LATELY.c.first_seen >= since, _LATELY.c.first_seen < until)
+        .distinct()
     )
     benign = select(alert_verdicts.c.alert_id).where(alert_verdicts.c.verdict == Verdict.BENIGN.value)
     behind = (
@@ -121,12 +121,11 @@ def _met(host_id: int, since: datetime, until: datetime) -> Select[Any]:
         .where(
             _KEYS.host_id == host_id,
             _KEYS.direction == Direction.OUTBOUND.value,
-            _KEYS.remote_address.is_not(None),
-            _KEYS.first_seen >= since,
+            _KEYS.remote_address.in_(lately),
             _KEYS.first_seen < until,
-            ~before,
         )
         .group_by(_KEYS.remote_address, _KEYS.remote_port)
+        .having(first >= since)
     )
 
 

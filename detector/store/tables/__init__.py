@@ -9,6 +9,7 @@ from detector.store.tables.alerted import (
     findings,
     notices,
     notifications,
+    unanswered,
 )
 from detector.store.tables.captured import (
     connection_keys,
@@ -95,5 +96,6 @@ __all__ = [
     "silences",
     "snapshots",
     "tamperings",
+    "unanswered",
     "usual_counts",
 ]

@@ -19,6 +19,7 @@ from detector import shipped
 from detector.config_digest import Digest, check_digest
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
+from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
@@ -183,6 +184,7 @@ class Settings(Section, frozen=True):
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
     digest: Digest = Digest()
+    metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
@@ -372,6 +374,7 @@ def _check(settings: Settings, source: str) -> None:
         seen.add(channel.name)
     check_heartbeat(settings.heartbeat, source)
     check_digest(settings.digest, seen, source, console=settings.notify.console)
+    check_metrics(settings.metrics, source)
     channels = {each.name: each.min_severity for each in settings.channels}
     elsewhere = {*settings.digest.channels, *(name for each in settings.escalations for name in each.channels)}
     check_routes(settings.routes, channels, source, elsewhere=elsewhere)

@@ -73,6 +73,7 @@ def measure() -> Iterator[Figure]:
 def _offer(engine: Engine, host_id: int) -> float:
     chance = np.random.default_rng(0)
     counts = _counts(_AT_ONCE)
+    actors = np.array([samples.actor_of(each.count.key) for each in counts], dtype=np.int64)
     began = time.process_time()
     length = timedelta(days=28) * _AT_ONCE / _ROWS
     for number in range(_ROWS // _AT_ONCE):
@@ -80,7 +81,7 @@ def _offer(engine: Engine, host_id: int) -> float:
         end = _START + (number + 1) * length
         snapshot = SnapshotRef(host_id=host_id, host="bastion-1", seq=number + 1, start=end - length, end=end)
         with writing(engine) as connection:
-            samples.offer(connection, snapshot, counts, rows, capacity=_SETTINGS.train_rows)
+            samples.offer(connection, snapshot, counts, rows, actors, capacity=_SETTINGS.train_rows)
     return time.process_time() - began
 
 

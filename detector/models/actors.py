@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from detector.domain import ConnectionKey
     from detector.models.endpoints import Endpoint
     from detector.models.facts import Facts
+    from detector.models.layout import Values
     from detector.models.state import Subjects
 
 KINDS = ("executable", "user")
@@ -126,7 +127,7 @@ def number(subjects: Subjects, facts: Facts) -> tuple[ActorSubjects, ...]:
 def judge(subjects: Subjects, numbers: ActorSubjects, *, hour: int, now_seconds: float) -> ActorScores:
     """Scores rows as things stood before this snapshot."""
     values, known = subjects.values, subjects.known
-    actor = values[numbers.actor]
+    actor = values.of(numbers.actor)
     known_actor, known_port = known[numbers.actor], known[numbers.port]
     habit = np.select(
         [~numbers.named, ~known_actor, known[numbers.destination], ~known_port, known[numbers.network]],
@@ -187,7 +188,7 @@ def learn(
 
 
 def _set_found(
-    values: npt.NDArray[np.void], numbers: npt.NDArray[np.int64], surprise: npt.NDArray[np.float64], now_seconds: float
+    values: Values, numbers: npt.NDArray[np.int64], surprise: npt.NDArray[np.float64], now_seconds: float
 ) -> None:
     values["surprise"][numbers] = 0.0
     np.maximum.at(values["surprise"], numbers, surprise)

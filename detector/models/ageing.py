@@ -21,7 +21,7 @@ _HELD_BACK = 27 / 28  # the share of suspicious time that is no ageing
 
 def age(subjects: Subjects, numbers: npt.NDArray[np.int64], now_seconds: float) -> npt.NDArray[np.float64]:
     """Seconds for which subjects have aged since they were new, elementwise: observed time less what was held back."""
-    values = subjects.values[numbers]
+    values = subjects.values.of(numbers)
     held = values["flagged"] * (now_seconds - values["last_seconds"]) * _HELD_BACK
     aged: npt.NDArray[np.float64] = now_seconds - values["surprise_seconds"] - held
     return aged
@@ -44,9 +44,11 @@ def learn(
 ) -> None:
     """Notes that subjects (n,) were active, and which of them suspiciously; one that is named twice was if either."""
     values = subjects.values
-    once, position = np.unique(numbers, return_inverse=True)
-    marked = np.zeros(len(once))
-    np.maximum.at(marked, position, suspicious.astype(np.float64))
+    active, flagged = np.zeros(len(values), dtype=bool), np.zeros(len(values), dtype=bool)
+    active[numbers] = True
+    flagged[numbers[suspicious]] = True
+    once = np.flatnonzero(active)
+    marked = flagged[once].astype(np.float64)
     silent = now_seconds - values["last_seconds"][once]
     known = values["first_seconds"][once] < now_seconds
     values["surprise_seconds"][once] += np.where(known, silent * marked * _HELD_BACK, 0.0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from detector.models.features import Arranged, EndpointSubjects
+    from detector.models.layout import Values
     from detector.models.state import Subjects
 
 _RATE = 0.1
@@ -82,7 +83,7 @@ def judge(
     duration_seconds: float,
 ) -> Volumes:
     """Compares each endpoint's count with its past, as things stood before this snapshot."""
-    pairs = subjects.values[numbers.pair]
+    pairs = subjects.values.of(numbers.pair)
     host_known = subjects.known[hosts]
     host_mean = np.where(host_known, subjects.values["mean"][hosts], _UNSEEN)
     host_hour_mean = np.where(host_known, subjects.values["hour_mean"][hosts], _UNSEEN)
@@ -153,7 +154,7 @@ def _start_hosts(subjects: Subjects, host: npt.NDArray[np.int64]) -> None:
 
 
 def _learn_host(
-    values: npt.NDArray[Any],
+    values: Values,
     number: int,
     levels: npt.NDArray[np.float64],
     hour_levels: npt.NDArray[np.float64],

@@ -44,12 +44,11 @@ def judge(
     """
     share = min(1.0, duration_seconds / _FULL_SNAPSHOT_SECONDS)
     added = np.clip(surprise - _REFERENCE, 0.0, _MOST) * share
-    _, position = np.unique(numbers.destination, return_inverse=True)
-    largest = np.zeros(len(numbers.destination))
-    np.maximum.at(largest, position, added)
-    past = subjects.values[numbers.destination]
+    largest = np.zeros(len(subjects.values))
+    np.maximum.at(largest, numbers.destination, added)
+    past = subjects.values.of(numbers.destination)
     fading = left(now_seconds - past["evidence_seconds"], HOUR_SECONDS)
-    evidence: npt.NDArray[np.float64] = (past["evidence"] * fading + largest[position]) * arranged.outbound
+    evidence: npt.NDArray[np.float64] = (past["evidence"] * fading + largest[numbers.destination]) * arranged.outbound
     return evidence
 
 

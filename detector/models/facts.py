@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.domain import ConnectionKey
-from detector.models import actors, baseline, features
+from detector.models import actors, baseline, features, samples
 from detector.models.endpoints import end_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _ENDPOINT = len(features.ENDPOINT)
 _FAMILIAR = len(features.FAMILIAR_OF_KEY)
 _ACTOR = len(actors.OF_KEY)
 _SUBJECTS = _ENDPOINT + 1 + _FAMILIAR + _ACTOR * len(actors.KINDS)
-_TRAITS = len(features.TRAITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Facts:
     subjects: npt.NDArray[np.int64]
     """(n, all) the numbers of their subjects."""
     traits: npt.NDArray[np.int64]
-    """(n, len(features.TRAITS))."""
+    """(n, len(features.TRAITS) + 1)."""
 
     @property
     def endpoint(self) -> npt.NDArray[np.int64]:
@@ -58,6 +57,11 @@ class Facts:
         """(n, 9) subjects, as actors.OF_KEY names them, of one of actors.KINDS."""
         first = _ENDPOINT + 1 + _FAMILIAR + _ACTOR * actors.KINDS.index(kind)
         return self.subjects[:, first : first + _ACTOR]
+
+    @property
+    def sampled(self) -> npt.NDArray[np.int64]:
+        """(n,) whose row it is in the sample: see samples.actor_of."""
+        return self.traits[:, -1]
 
     def trait(self, name: str) -> npt.NDArray[np.int64]:
         """(n,) one of features.TRAITS."""
@@ -81,7 +85,7 @@ def look_up(subjects: Subjects, counts: Sequence[StoredCount]) -> Facts:
         table = np.array([_of_key(subjects, key) for key in new], dtype=np.int64)
         memory.of_keys = table if memory.of_keys is None else np.concatenate([memory.of_keys, table])
     if memory.of_keys is None:
-        return Facts(*(np.zeros((0, width), dtype=np.int64) for width in (_SUBJECTS, _TRAITS)))
+        return Facts(*(np.zeros((0, width), dtype=np.int64) for width in (_SUBJECTS, len(features.TRAITS) + 1)))
     facts = memory.of_keys[rows]
     subjects.meet(facts[:, :_SUBJECTS])
     return Facts(facts[:, :_SUBJECTS], facts[:, _SUBJECTS:])
@@ -95,4 +99,5 @@ def _of_key(subjects: Subjects, key: ConnectionKey) -> tuple[int, ...]:
         *features.number_familiar(subjects, key, end),
         *(number for kind in actors.KINDS for number in actors.number_actor(subjects, kind, key, end)),
         *features.traits(key, end),
+        samples.actor_of(key),
     )

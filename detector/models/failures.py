@@ -64,7 +64,7 @@ def judge(
     """Compares failures with the host's and the destination's past, as things stood before this snapshot."""
     values = subjects.values
     outbound = arranged.outbound
-    destinations, ports = values[numbers.destination], values[numbers.port]
+    destinations, ports = values.of(numbers.destination), values.of(numbers.port)
     fading = left(now_seconds - destinations["outcome_seconds"], HOUR_SECONDS)
     failed_now, ended_now = (_of_each(numbers.destination, of) for of in (arranged.failed, arranged.ended))
     failed = destinations["failed_recent"] * fading + failed_now
@@ -136,9 +136,8 @@ def _young(
 
 def _of_each(numbers: npt.NDArray[np.int64], amounts: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """The sum of amounts (m,) over the endpoints that share a subject, for each endpoint."""
-    _, position = np.unique(numbers, return_inverse=True)
-    total = np.bincount(position, weights=amounts.astype(np.float64)).astype(np.float64)
-    return total[position]
+    total = np.bincount(numbers, weights=amounts.astype(np.float64)).astype(np.float64)
+    return total[numbers]
 
 
 def _tails(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,15 +97,15 @@ class Arranged:
     """(n,) whether the row answers for its endpoint's volume: it made at least a fifth of what the largest row did."""
 
 
+_numbers = attrgetter(*(f"count.{name}" for name in ("attempted", "established", "refused", "timed_out", "failed")))
+
+
 def arrange(counts: Sequence[StoredCount], facts: Facts) -> Arranged:
     """Groups rows by endpoint; connects and flows to one add up."""
     first, endpoint_of = groups(facts.endpoint[:, 0])
     endpoints = len(first)
-    numbers = [
-        (count.attempted, count.established, count.refused + count.timed_out + count.failed)
-        for count in [stored.count for stored in counts]
-    ]
-    attempted, established, failed = np.array(numbers, dtype=np.float64).reshape(len(counts), 3).T
+    numbers = np.array(list(map(_numbers, counts)), dtype=np.float64).reshape(len(counts), 5).T
+    attempted, established, failed = numbers[0], numbers[1], numbers[2] + numbers[3] + numbers[4]
     connecting = facts.trait("connecting") > 0
     connects = np.where(facts.trait("attempts"), attempted, established)
     # A flow has no end, and each send in it may fail.
@@ -132,9 +133,12 @@ def arrange(counts: Sequence[StoredCount], facts: Facts) -> Arranged:
 
 def groups(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows (n,) of one number are a group: the first row of each (m,), in order, and the group of each row (n,)."""
-    _, first, group_of = np.unique(numbers, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return first[order], np.argsort(order)[group_of]
+    rows = np.arange(len(numbers))
+    first = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    # Where one is named several times, the last one stays.
+    first[numbers[::-1]] = rows[::-1]
+    begins = first[numbers] == rows
+    return np.flatnonzero(begins), (np.cumsum(begins) - 1)[first[numbers]]
 
 
 def _per_endpoint(

@@ -104,6 +104,8 @@ class Sight:
     clock: clock.ClockSubjects
     matrix: npt.NDArray[np.float32]
     """The isolation forest's input."""
+    sampled: npt.NDArray[np.int64]
+    """(n,) whose rows they are in the sample of its training."""
 
     def of_endpoints(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of each endpoint (m,), whether one of its rows (n,) is."""
@@ -184,6 +186,7 @@ def look(
         actors=of_actors,
         clock=of_clock,
         matrix=matrix,
+        sampled=of_keys.sampled,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,15 @@ _EVIDENCE = ("evidence", "evidence_seconds")
 
 _HEAD = (("first_seconds", "<f8"), ("hours", "<i8"), ("last_hour", "<i8"))
 
-SUBJECT = np.dtype(
-    [
-        *_HEAD,
-        *(
-            (name, "<f8")
-            for part in (_NEWNESS, _VOLUME, _RHYTHM, _OUTCOMES, _TOTALS, _SPREAD, _EVIDENCE)
-            for name in part
-        ),
-    ]
-)
-"""The state of one subject. What of it a kind of subject has is in `LAYOUT`; the rest is 0."""
+FIELDS: Mapping[str, np.dtype[Any]] = {
+    **{name: np.dtype(kind) for name, kind in _HEAD},
+    **{
+        name: np.dtype("<f8")
+        for part in (_NEWNESS, _VOLUME, _RHYTHM, _OUTCOMES, _TOTALS, _SPREAD, _EVIDENCE)
+        for name in part
+    },
+}
+"""The state of one subject: eight bytes each. What of it a kind of subject has is in `LAYOUT`; the rest is 0."""
 
 LAYOUT: Mapping[str, tuple[str, ...]] = {
     # Each by the file that learns it: novelty and ageing, baseline, rhythm, failures, spread, evidence, actors.
@@ -64,8 +63,53 @@ def record(kind: str) -> np.dtype[Any]:
     return np.dtype([("subject", "V16"), *_HEAD, *((name, "<f8") for name in LAYOUT.get(kind, ()))])
 
 
-def unknown(length: int) -> npt.NDArray[Any]:
-    """So many subjects that were never met."""
-    values = np.zeros(length, dtype=SUBJECT)
-    values["last_hour"] = NEVER
+_ROW = {name: row for row, name in enumerate(FIELDS)}
+
+
+class Values:
+    """The state of n subjects: an array (n,) for each of FIELDS, since mostly few fields of many are looked at."""
+
+    def __init__(self, length: int) -> None:
+        """So many that were never met."""
+        self.words = np.zeros((len(FIELDS), length), dtype=np.int64)
+        """(fields, n) all of it, as it is in memory."""
+        self["last_hour"][:] = NEVER
+
+    def __len__(self) -> int:
+        return self.words.shape[1]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """The field of all of them, to be changed in place."""
+        field: npt.NDArray[Any] = self.words[_ROW[name]].view(FIELDS[name])
+        return field
+
+    def part(self, first: int, last: int) -> Values:
+        """Some of them, to be changed in place."""
+        return _of(self.words[:, first:last])
+
+    def with_unknown(self, more: int) -> Values:
+        """These, and so many others."""
+        return _of(np.concatenate([self.words, Values(more).words], axis=1))
+
+    def of(self, numbers: npt.NDArray[np.int64]) -> Chosen:
+        """A look at some of them."""
+        return Chosen(self, numbers)
+
+
+def _of(words: npt.NDArray[np.int64]) -> Values:
+    values = Values.__new__(Values)
+    values.words = words
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A look at some subjects: what is asked for is copied then."""
+
+    values: Values
+    numbers: npt.NDArray[np.int64]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """A field, as it is now; of the shape of the numbers."""
+        field: npt.NDArray[Any] = self.values[name][self.numbers]
+        return field

@@ -8,11 +8,11 @@ from a backup is overlooked.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.models.layout import BLOCK, record, unknown
+from detector.models.layout import BLOCK, Values, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ class Memory:
         """By digest."""
         self._digests: list[bytes] = []
         self._kinds: list[str] = []
-        self._values = unknown(0)
+        self._values = Values(0)
         self._known = np.zeros(0, dtype=bool)
         # By number the row of `_blocks` and `_places` that has it: the block's number in the store, who is where in it.
         self._rows = np.zeros(0, dtype=np.int64)
@@ -53,9 +53,9 @@ class Memory:
         return len(self._kinds) + len(self.facts)
 
     @property
-    def values(self) -> npt.NDArray[Any]:
-        """Of dtype SUBJECT, by number; to be changed in place."""
-        return self._values[: len(self._kinds)]
+    def values(self) -> Values:
+        """By number; to be changed in place."""
+        return self._values.part(0, len(self._kinds))
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -69,7 +69,7 @@ class Memory:
         self._kinds.append(kind)
         if number >= len(self._values):
             more = max(1024, number)
-            self._values = np.concatenate([self._values, unknown(more)])
+            self._values = self._values.with_unknown(more)
             self._known = np.concatenate([self._known, np.zeros(more, dtype=bool)])
             self._rows = np.concatenate([self._rows, np.full(more, _NOWHERE)])
         return number
@@ -121,6 +121,7 @@ class Memory:
 
     def blocks(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, str, int, bytes]]:
         """The blocks in which subjects stand, as they are to be stored: number, kind, how many places, content."""
+        digests = np.frombuffer(b"".join(self._digests), dtype=f"V{_DIGEST_BYTES}")
         rows = np.unique(self._rows[numbers])
         by_kind: dict[str, list[int]] = {}
         for row, some in zip(rows.tolist(), self._places[rows].max(axis=1).tolist(), strict=True):
@@ -130,11 +131,10 @@ class Memory:
             sizes = BLOCK - (places[:, ::-1] != _NOWHERE).argmax(axis=1)
             flat = places[np.arange(BLOCK) < sizes[:, np.newaxis]]
             held = flat != _NOWHERE
-            packed, chosen = np.zeros(len(flat), dtype=layout), self._values[flat[held]]
+            packed, chosen = np.zeros(len(flat), dtype=layout), self._values.of(flat[held])
             for name in (layout.names or ())[1:]:
                 packed[name][held] = chosen[name]
-            digests = b"".join([self._digests[number] for number in flat[held].tolist()])
-            packed["subject"][held] = np.frombuffer(digests, dtype="V16")
+            packed["subject"][held] = digests[flat[held]]
             raw, at = packed.tobytes(), 0
             for row, size in zip(of_kind, sizes.tolist(), strict=True):
                 yield self._blocks[row], kind, size, raw[at : at + size * layout.itemsize]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from detector.models.features import Arranged, EndpointSubjects
+    from detector.models.layout import Chosen
     from detector.models.state import Subjects
 
 _BIN_SECONDS = 300.0
@@ -52,7 +53,7 @@ def judge(
     subjects: Subjects, arranged: Arranged, numbers: EndpointSubjects, *, now_seconds: float, duration_seconds: float
 ) -> Rhythm:
     """Looks at when endpoints were active, this snapshot included."""
-    pairs = subjects.values[numbers.pair]
+    pairs = subjects.values.of(numbers.pair)
     known = subjects.known[numbers.pair]
     silent = now_seconds - pairs["last_seconds"]
     bins = pairs["bins"] * ageing.left(silent) + _new_bin(pairs["last_bin"], now_seconds, known)
@@ -72,7 +73,7 @@ def learn(subjects: Subjects, numbers: EndpointSubjects, rhythm: Rhythm, *, now_
     """Keeps when endpoints were active. Before `ageing.learn`, which keeps when they last were."""
     values = subjects.values
     pair = numbers.pair
-    pairs = values[pair]
+    pairs = values.of(pair)
     known = subjects.known[pair]
     interval, spread, intervals = _intervals(pairs, now_seconds - pairs["last_seconds"], known)
     values["bins"][pair] = rhythm.bins
@@ -90,7 +91,7 @@ def _new_bin(
 
 
 def _intervals(
-    pairs: npt.NDArray[np.void], silent: npt.NDArray[np.float64], known: npt.NDArray[np.bool_]
+    pairs: Chosen, silent: npt.NDArray[np.float64], known: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean, variance and number of intervals with the one that ends now; running ones, then fading."""
     intervals = pairs["intervals"] + known

@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection, select
 
-from detector.models.features import FEATURES
+from detector.models.features import FEATURES, person_of
 from detector.store import bulk
 from detector.store.tables import model_samples
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from detector.domain import ConnectionKey, Direction, SnapshotRef, StoredCount
+    from detector.domain import ConnectionKey, SnapshotRef, StoredCount
 
 _FROM_ONE_SNAPSHOT = 64
 _HOURS_OF_WEEK = 168
@@ -67,6 +66,7 @@ def offer(
     snapshot: SnapshotRef,
     counts: Sequence[StoredCount],
     rows: npt.NDArray[np.float32],
+    actors: npt.NDArray[np.int64],
     *,
     capacity: int,
 ) -> None:
@@ -77,13 +77,13 @@ def offer(
         snapshot: where the rows are from.
         counts: n of its counts.
         rows: their features, (n, len(FEATURES)).
+        actors: whose rows they are, (n,): see `actor_of`.
         capacity: the size of the sample.
     """
     if not len(rows):
         return
     # The same for all workers, whatever they did before.
     chance = np.random.default_rng(int(snapshot.end.timestamp()))
-    actors = np.array([_actor(stored.count.key) for stored in counts], dtype=np.int64)
     first, slots = _stratum(snapshot.end, capacity)
     part = _Part(connection, snapshot.host_id, first, slots, before=snapshot.end - _OF_THIS_WEEK)
     taken: dict[int, int] = {}
@@ -199,14 +199,9 @@ def _stratum(moment: datetime, capacity: int) -> tuple[int, int]:
     return (moment.weekday() * 24 + moment.hour) * parts // _HOURS_OF_WEEK * slots, slots
 
 
-def _actor(key: ConnectionKey) -> int:
-    person = key.user if key.login_user is None else key.login_user
-    return _actor_number(key.direction, person, key.executable)
-
-
-@lru_cache(maxsize=65_536)
-def _actor_number(direction: Direction, person: str | None, executable: str | None) -> int:
-    return _number(repr((direction.value, person, executable)))
+def actor_of(key: ConnectionKey) -> int:
+    """A number for a person with an executable in one direction."""
+    return _number(repr((key.direction.value, person_of(key), key.executable)))
 
 
 def _number(text: str) -> int:

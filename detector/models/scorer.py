@@ -72,6 +72,8 @@ class HostScorer:
         promised = threshold.load(connection, snapshot.host_id, self._settings.false_alerts_per_day)
         usual = [each for each in counts if each.key_id not in refused]
         observed, learning = self._score(connection, snapshot, usual, promised)
+        if not refused:
+            return observed, learning
         limit, others = promised.threshold(snapshot.start).surprise, iter(observed)
         return [
             review.observation(each, refused[each.key_id], limit) if each.key_id in refused else next(others)
@@ -147,6 +149,7 @@ class HostScorer:
             snapshot,
             [counts[row] for row in rows.tolist()],
             sight.matrix[rows],
+            sight.sampled[rows],
             capacity=self._settings.train_rows,
         )
 

@@ -76,8 +76,7 @@ def learn(
 def _sums(
     subjects: Subjects, numbers: npt.NDArray[np.int64], new: npt.NDArray[np.bool_], now_seconds: float
 ) -> dict[str, npt.NDArray[np.float64]]:
-    values = subjects.values[numbers]
-    _, position = np.unique(numbers, return_inverse=True)
-    now = np.bincount(position, weights=new.astype(np.float64))[position]
+    values = subjects.values.of(numbers)
+    now = np.bincount(numbers, weights=new.astype(np.float64))[numbers]
     ages = now_seconds - values["spread_seconds"]
     return {scale: values[scale] * left(ages, seconds) + now for scale, seconds in SCALES.items()}

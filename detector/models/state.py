@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection, select
 
 from detector.models import blocks
-from detector.models.layout import NEVER
+from detector.models.layout import NEVER, Values
 from detector.models.memory import Memory
 from detector.store import bulk
 from detector.store.tables import model_hosts
@@ -67,7 +67,7 @@ def save_host(connection: Connection, host_id: int, host: HostState) -> None:
 
 
 class Subjects:
-    """The state of the subjects that one snapshot touches, as one array.
+    """The state of the subjects that one snapshot touches.
 
     Number the subjects, `load` them, read and change `values` by number, `touch` what was active, `save`.
     More may be numbered and loaded later; earlier numbers and changes stay.
@@ -85,13 +85,13 @@ class Subjects:
         # The subjects of this snapshot in the order in which they came up, those that are new to it since the last
         # load, and what they were.
         self._met: list[npt.NDArray[np.int64]] = []
-        self._loaded: list[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]] = []
+        self._loaded: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         self._is_loaded = np.zeros(0, dtype=bool)
         self._named = 0
 
     @property
-    def values(self) -> npt.NDArray[Any]:
-        """Structured array of dtype layout.SUBJECT, one element for each number."""
+    def values(self) -> Values:
+        """By number."""
         return self.memory.values
 
     @property
@@ -135,12 +135,13 @@ class Subjects:
             fresh[numbers] = True
         new = np.flatnonzero(fresh & ~self._is_loaded)
         self._is_loaded |= fresh
-        self._loaded.append((new, self.values[new]))
+        self._loaded.append((new, self.values.words[:, new]))
 
     def touch(self, numbers: npt.NDArray[np.int64], *, hour: int, now_seconds: float) -> None:
         """Says that subjects were active in an observed hour; each hour counts once."""
-        fresh = np.unique(numbers)
-        fresh = fresh[self.values["last_hour"][fresh] != hour]
+        active = np.zeros(len(self.values), dtype=bool)
+        active[numbers] = True
+        fresh = np.flatnonzero(active & (self.values["last_hour"] != hour))
         new = fresh[self.values["last_hour"][fresh] == NEVER]
         self.values["first_seconds"][new] = now_seconds
         self.values["hours"][fresh] += 1
@@ -148,7 +149,10 @@ class Subjects:
 
     def save(self) -> None:
         """Writes the subjects whose state has changed since it was read; then memory is as the store is."""
-        changed = np.concatenate([numbers[_differ(self.values[numbers], before)] for numbers, before in self._loaded])
+        words = self.values.words
+        changed = np.concatenate(
+            [numbers[(words[:, numbers] != before).any(axis=0)] for numbers, before in self._loaded]
+        )
         if len(changed):
             new = np.zeros(len(self.values), dtype=bool)
             new[self.memory.homeless(changed)] = True
@@ -161,15 +165,6 @@ class Subjects:
                 state.update(content)
             self._mark = state.digest()
         self.memory.mark = self._mark
-
-
-def _differ(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """(n,) whether anything differs; each field has eight bytes."""
-    words = values.dtype.itemsize // 8
-    differ: npt.NDArray[np.bool_] = (
-        values.view(np.uint64).reshape(-1, words) != others.view(np.uint64).reshape(-1, words)
-    ).any(axis=1)
-    return differ
 
 
 def _digest(name: tuple[Part, ...]) -> bytes:

@@ -50,11 +50,11 @@ def number(subjects: Subjects) -> int:
 def judge(subjects: Subjects, arranged: Arranged, volumes: Volumes, *, now_seconds: float) -> Traffic:
     """Compares the host's count with its past, as things stood before this snapshot."""
     of_host = np.array([number(subjects)])
-    past = subjects.values[of_host[0]]
+    past = subjects.values.of(of_host)
     outbound = arranged.outbound
     connects = float(arranged.connects[outbound].sum())
-    hour_connects = float(window.count(subjects.values[of_host], np.array([connects]), now_seconds)[0])
-    usual, hour_usual = float(past["mean"]), float(past["hour_mean"])
+    hour_connects = float(window.count(past, np.array([connects]), now_seconds)[0])
+    usual, hour_usual = float(past["mean"][0]), float(past["hour_mean"][0])
     excess, hour_excess = max(0.0, math.log1p(connects) - usual), max(0.0, math.log1p(hour_connects) - hour_usual)
     return Traffic(
         connects=connects,

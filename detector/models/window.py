@@ -7,18 +7,20 @@ after it nothing is left that ordinary connects would be blamed for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from detector.models.layout import Chosen, Values
+
 HOUR_SECONDS = 3600.0
 _CREDITED = 0.2
 
 
-def count(values: npt.NDArray[Any], now: npt.NDArray[np.float64], now_seconds: float) -> npt.NDArray[np.float64]:
+def count(values: Chosen, now: npt.NDArray[np.float64], now_seconds: float) -> npt.NDArray[np.float64]:
     """Counts of the last hour, what comes now included; elementwise.
 
     Args:
@@ -43,17 +45,15 @@ def answers(
     return enough
 
 
-def add(
-    values: npt.NDArray[Any], numbers: npt.NDArray[np.int64], now: npt.NDArray[np.float64], now_seconds: float
-) -> None:
+def add(values: Values, numbers: npt.NDArray[np.int64], now: npt.NDArray[np.float64], now_seconds: float) -> None:
     """Keeps what came now (m,) for subjects, each of which is named once."""
-    recent, earlier = _shifted(values[numbers], now_seconds)
+    recent, earlier = _shifted(values.of(numbers), now_seconds)
     values["recent"][numbers] = recent + now
     values["earlier"][numbers] = earlier
     values["recent_seconds"][numbers] = now_seconds
 
 
-def _shifted(values: npt.NDArray[Any], now_seconds: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _shifted(values: Chosen, now_seconds: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """What came in the observed hour that holds `now_seconds`, and in the one before."""
     hours = now_seconds // HOUR_SECONDS - values["recent_seconds"] // HOUR_SECONDS
     recent = np.where(hours == 0, values["recent"], 0.0)

@@ -16,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    insert,
     select,
     tuple_,
     update,
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Inserts rows of numbers and text, each with the columns of these names in this order."""
     if connection.dialect.name != "postgresql":
-        if values := [dict(zip(names, row, strict=True)) for row in rows]:
-            connection.execute(insert(table), values)
+        if bound := _as_bound(connection, table, names, list(rows)):
+            connection.exec_driver_sql(_insert(connection, table, names), bound)
         return
     quote = connection.dialect.identifier_preparer.quote
     columns = ", ".join(map(quote, names))
@@ -63,10 +62,7 @@ def add_any(
         statement = _inserting(table, names, missing=missing)
         connection.execute(statement, _arrays(connection, table, names, rows))
         return
-    places = ", ".join("?" * len(names))
-    columns = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
-    how = "INSERT OR IGNORE" if missing else "INSERT"
-    text = f"{how} INTO {table.name} ({columns}) VALUES ({places})"
+    text = _insert(connection, table, names, "INSERT OR IGNORE" if missing else "INSERT")
     connection.exec_driver_sql(text, _as_bound(connection, table, names, rows))
 
 
@@ -131,24 +127,24 @@ def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: S
     """Inserts rows of numbers, text and bytes, each replacing the one that has its primary key."""
     if not rows:
         return
-    on_postgres = connection.dialect.name == "postgresql"
-    statement = _replacing(table, names, on_postgres=on_postgres)
-    if on_postgres:
-        connection.execute(statement, _arrays(connection, table, names, rows))
-    else:
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+    if connection.dialect.name == "postgresql":
+        connection.execute(_replacing(table, names), _arrays(connection, table, names, rows))
+        return
+    quote = connection.dialect.identifier_preparer.quote
+    keys = [column.name for column in table.primary_key]
+    new = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in names if name not in keys)
+    text = f"{_insert(connection, table, names)} ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {new}"
+    connection.exec_driver_sql(text, _as_bound(connection, table, names, rows))
 
 
 # There are as many as there are tables.
 @cache
-def _replacing(table: Table, names: tuple[str, ...], *, on_postgres: bool) -> Any:
-    # Here, since a collector has no need of them: 4 MB.
-    from sqlalchemy.dialects import postgresql, sqlite
+def _replacing(table: Table, names: tuple[str, ...]) -> Any:
+    # Here, since a collector has no need of it: 4 MB.
+    from sqlalchemy.dialects import postgresql
 
     keys = [column.name for column in table.primary_key]
-    statement: Any = (postgresql if on_postgres else sqlite).insert(table)
-    if on_postgres:
-        statement = statement.from_select(list(names), _selected(table, names))
+    statement = postgresql.insert(table).from_select(list(names), _selected(table, names))
     replaced = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
 
@@ -182,13 +178,19 @@ def _parameter(name: str) -> str:
     return f"all_{name}"
 
 
+def _insert(connection: Connection, table: Table, names: Sequence[str], how: str = "INSERT") -> str:
+    """How rows are inserted into SQLite."""
+    columns = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
+    return f"{how} INTO {table.name} ({columns}) VALUES ({', '.join('?' * len(names))})"
+
+
 def _as_bound(
-    connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> list[tuple[Any, ...]]:
     """Rows as the driver of SQLite takes them. (SQLAlchemy would look at each value several times.)"""
     kinds = (table.c[name].type.dialect_impl(connection.dialect) for name in names)
     bound = {place: how for place, kind in enumerate(kinds) if (how := kind.bind_processor(connection.dialect))}
-    if not bound:
+    if not bound or not rows:
         return list(map(tuple, rows))
     columns = list(zip(*rows, strict=True))
     for place, how in bound.items():

@@ -40,7 +40,8 @@ def _offer(
     )
     snapshot = SnapshotRef(host_id=1, host="bastion-1", seq=seq, start=end - timedelta(minutes=1), end=end)
     with writing(engine) as connection:
-        samples.offer(connection, snapshot, counts, features, capacity=capacity)
+        actors = np.array([samples.actor_of(each.count.key) for each in counts], dtype=np.int64)
+        samples.offer(connection, snapshot, counts, features, actors, capacity=capacity)
 
 
 def _read(engine: Engine, capacity: int = _CAPACITY) -> samples.Sample:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import text
 
-from detector.models.layout import LAYOUT, SUBJECT
+from detector.models.layout import FIELDS, LAYOUT
 from detector.models.state import Subjects
 from detector.store.engine import reading, writing
 from detector.store.migrating import downgrade, upgrade
@@ -30,7 +30,7 @@ def _filled(engine: Engine) -> dict[str, dict[str, float]]:
             for place, name in enumerate((*names, *LAYOUT.get(kind, ()))):
                 subjects.values[name][number] = number + place + 1
         expected = {
-            kind: {name: float(subjects.values[name][number]) for name in SUBJECT.names or ()}
+            kind: {name: float(subjects.values[name][number]) for name in FIELDS}
             for kind, number in zip(kinds, numbers, strict=True)
         }
         subjects.save()
@@ -44,7 +44,7 @@ def _read(engine: Engine, kinds: Sequence[str] = (*LAYOUT, "network")) -> dict[s
         subjects.load()
         assert subjects.known.all()
         return {
-            kind: {name: float(subjects.values[name][number]) for name in SUBJECT.names or ()}
+            kind: {name: float(subjects.values[name][number]) for name in FIELDS}
             for kind, number in zip(kinds, numbers, strict=True)
         }
 

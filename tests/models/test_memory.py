@@ -142,7 +142,7 @@ def test_blocks_survive_the_way_back(engine: Engine) -> None:
         watched.snapshot(*_any_counts(chance))
     counts = _any_counts(chance)
     before = watched.would_say(*counts)
-    downgrade(engine, "0021")
+    downgrade(engine, "0022")
     with reading(engine) as connection:
         kinds = connection.scalar(text("SELECT count(DISTINCT kind) FROM model_subjects WHERE hours > 0")) or 0
     assert kinds > 10

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
-from detector import pipeline
+from detector import pipeline, readiness
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
@@ -91,6 +91,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch = SilenceWatch()
+    watchdog = readiness.begun()
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -105,7 +106,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
                 _let_pass(engine, stages, watch)
-                stop.wait(_POLL_SECONDS)
+                watchdog.wait(stop, _POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
@@ -113,14 +114,15 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 stages = build_stages(settings, rules.anew())
                 refused.forget()
                 watch.forget()
-                stop.wait(_STORE_RENEWED_SECONDS)
+                watchdog.wait(stop, _STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 watch.forget()
-                stop.wait(_STORE_AWAY_SECONDS)
+                watchdog.wait(stop, _STORE_AWAY_SECONDS)
     finally:
         # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
         stop.set()
+        readiness.stopping()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
         for thread in (keeping, training):

@@ -429,10 +429,11 @@ class NotificationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One delivery of one alert to one channel."""
+    """One delivery of one alert, or of one notice, to one channel."""
 
     notification_id: int
-    alert_id: int
+    alert_id: int | None
+    """None: it tells of a notice."""
     channel: str
     reason: str
     """Why it was sent ("opened", "grown tenfold" …) or withheld ("below the channel's severity" …)."""
@@ -449,6 +450,23 @@ class Notification:
     """It is being sent; should that not end by then, it was left behind, and is sent anew."""
     digest_id: int | None = None
     """It was told together with others, of which this is the first; None: in a message of its own."""
+    notice_id: int | None = None
+    """None: it tells of an alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What people are told that is no alert: a digest, for one. Of one kind and subject there is one."""
+
+    notice_id: int
+    kind: str
+    """What it is: "daily digest" …"""
+    subject: str
+    """What it is about: of a digest, when its period ends."""
+    severity: Severity
+    created_at: datetime
+    content: Mapping[str, object] | None
+    """What it says, by its kind; None: nothing is told, see `store.notices.begin`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

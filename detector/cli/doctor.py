@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.config import Settings
+    from detector.domain import Notification
 
 # Entries of the maps of programs that are loaded to see whether they can be.
 _FEW = 64
@@ -184,8 +185,15 @@ def _database(settings: Settings) -> Iterator[Check]:
             "outbox",
             Verdict.BAD,
             f"notifications were given up, the last one to {last.channel}: {last.last_error}",
-            f"mend the channel, try it with `detector notify test`, and read: detector alerts show {last.alert_id}",
+            f"mend the channel, try it with `detector notify test`, and read: {_story(last)}",
         )
+
+
+def _story(notification: Notification) -> str:
+    """The command that tells what became of it."""
+    return (
+        "detector notify status" if notification.alert_id is None else f"detector alerts show {notification.alert_id}"
+    )
 
 
 def _given_up(hosts: Mapping[str, int]) -> Iterator[Check]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from detector.domain import Alert, Notice
 from detector.errors import DeliveryError
 from detector.notify.digest import fitting, render_digest
 from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.message import Message, render
+from detector.notify.notices import render_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from detector.domain import Alert, Backlog, Notification
+    from detector.domain import Backlog, Notification
     from detector.notify.retry import RetryPolicy
 
 
@@ -30,7 +32,7 @@ class Outbox(Protocol):
         patience: int,
         share: Callable[[Backlog], int] | None = None,
         fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
-    ) -> list[tuple[Notification, Alert]]:
+    ) -> list[tuple[Notification, Alert | Notice]]:
         """Takes the channel's next notifications, for one message, for this process alone until `leased_until`."""
 
     def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
@@ -123,11 +125,16 @@ def deliver_channel(
     return DeliveryReport(delivered=delivered)
 
 
-def _send(notifier: Notifier | None, channel: str, claimed: Sequence[tuple[Notification, Alert]]) -> None:
+def _send(notifier: Notifier | None, channel: str, claimed: Sequence[tuple[Notification, Alert | Notice]]) -> None:
     if notifier is None:
         raise DeliveryError(f"there is no channel {channel!r} in the configuration")
-    notification, alert = claimed[0]
-    notifier.send(render(alert, notification.reason) if len(claimed) == 1 else render_digest(claimed))
+    notification, told = claimed[0]
+    if isinstance(told, Notice):
+        notifier.send(render_notice(told))
+    elif len(claimed) == 1:
+        notifier.send(render(told, notification.reason))
+    else:
+        notifier.send(render_digest([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
 
 
 def _failed(

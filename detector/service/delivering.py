@@ -14,6 +14,7 @@ from detector.notify.outbox import deliver_channel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from detector.domain import Notification
     from detector.notify.limits import RateLimit
     from detector.notify.outbox import FailedDelivery, Notifier
     from detector.notify.retry import RetryPolicy
@@ -104,7 +105,7 @@ class Delivery:
         )
         if (failure := done.failure) is not None:
             first, *others = failure.notifications
-            told = f"alert {first.alert_id}" + (f" and {len(others)} more" if others else "")
+            told = _named(first) + (f" and {len(others)} more" if others else "")
             self._faults.fault(f"{told} could not be sent to {channel}: {failure.error}; {_fate(failure)}")
         return bool(done.delivered or failure)
 
@@ -145,3 +146,7 @@ def _fate(failure: FailedDelivery) -> str:
     if len(failure.dead) == len(failure.notifications):
         return "given up"
     return f"alert {', '.join(str(each.alert_id) for each in failure.dead)} is given up, the rest is tried again"
+
+
+def _named(notification: Notification) -> str:
+    return f"alert {notification.alert_id}" if notification.notice_id is None else f"the {notification.reason}"

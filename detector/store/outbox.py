@@ -7,6 +7,7 @@ is. Should the process die in between, they become due again when the lease ends
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, and_, func, or_, select, update
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, Engine, and_, func, or_, select, update
 from detector.domain import Backlog, NotificationState
 from detector.store.alerts import notification_from, read_alert
 from detector.store.engine import reading, writing
+from detector.store.notices import read as read_notice
 from detector.store.tables import notifications
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from detector.domain import Alert, Notification
+    from detector.domain import Alert, Notice, Notification
 
 _COLUMNS = notifications.c
 _PENDING = _COLUMNS.state == NotificationState.PENDING.value
@@ -62,8 +64,10 @@ class StoredOutbox:
         patience: int,
         share: Callable[[Backlog], int] | None = None,
         fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
-    ) -> list[tuple[Notification, Alert]]:
+    ) -> list[tuple[Notification, Alert | Notice]]:
         """Takes the channel's next notifications, with their alerts as they stand now; none when none may be sent.
+
+        A notice has a message of its own: it is taken alone.
 
         They are sent in the order in which they were written: what waits for a retry, or is under way elsewhere, holds
         up those behind it. But one that has failed `patience` times may be the fault itself, is overtaken, and is sent
@@ -96,12 +100,15 @@ class StoredOutbox:
             count = 1 if share is None else share(_backlog(connection, channel, now, patience))
             if count < 1:
                 return []
+            if first.notice_id is not None:
+                _set(connection, _among([first.notification_id]), leased_until=leased_until)
+                return [(first, _notice(connection, first.notice_id))]
             taken = [(first, _alert(connection, first))]
             if count > 1 and first.attempts < patience:
                 taken += _others(connection, first, now, patience, min(count, _MOST_TOGETHER) - 1)
                 del taken[max(fitting(taken), 1) :]
             _set(connection, _among([each.notification_id for each, _ in taken]), leased_until=leased_until)
-        return taken
+        return list(taken)
 
     def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
         """One message with all of them was taken, whatever another process that held them too may have said."""
@@ -200,14 +207,23 @@ def _others(
         .with_for_update(skip_locked=True)
     )
     found = [notification_from(row) for row in connection.execute(behind).mappings().all()]
-    return [(each, _alert(connection, each)) for each in found]
+    # What stands behind a notice comes after it.
+    return [(each, _alert(connection, each)) for each in takewhile(lambda each: each.notice_id is None, found)]
 
 
 def _alert(connection: Connection, notification: Notification) -> Alert:
+    # It is not of a notice, and a foreign key says that the alert exists.
+    assert notification.alert_id is not None  # noqa: S101
     alert = read_alert(connection, notification.alert_id)
-    # A foreign key says that it exists.
     assert alert is not None  # noqa: S101
     return alert
+
+
+def _notice(connection: Connection, notice_id: int) -> Notice:
+    notice = read_notice(connection, notice_id)
+    # As before.
+    assert notice is not None  # noqa: S101
+    return notice
 
 
 def _among(notification_ids: Sequence[int]) -> ColumnElement[bool]:

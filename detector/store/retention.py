@@ -15,6 +15,7 @@ from detector.store import (
     alert_silences,
     expiry,
     held,
+    notices,
     old_alerts,
     old_parts,
     remembered,
@@ -155,7 +156,7 @@ class Retention:
             yield from self.unreferenced(state, done, names_too=True)
             yield from self._forget_unused(state)
         with writing(self.engine) as connection:
-            for kind in (silence, held, rule_faults, alert_silences):
+            for kind in (silence, held, rule_faults, alert_silences, notices):
                 kind.forget(connection, before=now - self.kept.alerts)
 
     def expire(self, state: HostState, before: datetime | None, upto: int, done: Done) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert
 
 from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.domain import Backlog, EvidenceRef, Finding, NotificationState, Severity
+from detector.domain import Alert, Backlog, EvidenceRef, Finding, NotificationState, Severity
 from detector.store.engine import reading, writing
 from detector.store.outbox import StoredOutbox, list_notifications
 from detector.store.tables import notifications
@@ -99,6 +99,7 @@ def test_a_host_whose_clock_is_ahead_holds_up_nobody(engine: Engine) -> None:
     sent = []
     while claimed := outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3):
         ((notification, alert),) = claimed
+        assert isinstance(alert, Alert)
         sent.append(alert.host)
         outbox.mark_delivered([notification.notification_id], now=NOW)
     assert sent == ["ahead", "right"]
@@ -119,6 +120,7 @@ def test_the_alert_comes_with_it(engine: Engine) -> None:
     (one,) = fill(engine, ["mail"])
     ((notification, alert),) = StoredOutbox(engine).claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3)
     assert notification.notification_id == one
+    assert isinstance(alert, Alert)
     assert alert.alert_id == notification.alert_id
     assert alert.rule_id == "first_contact"
 

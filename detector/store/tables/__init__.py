@@ -7,6 +7,7 @@ from detector.store.tables.alerted import (
     alerts,
     evidence,
     findings,
+    notices,
     notifications,
 )
 from detector.store.tables.captured import (
@@ -80,6 +81,7 @@ __all__ = [
     "models",
     "named_lists",
     "noted_fields",
+    "notices",
     "notifications",
     "observations",
     "packed_counts",

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from detector.domain import AlertState, NotificationState, Severity
 from detector.store.columns import UtcDateTime
@@ -137,11 +149,29 @@ alert_values = Table(
     sqlite_with_rowid=False,
 )
 
+# What people are told that is no alert. Written once, however many workers would, as its kind and subject say.
+notices = Table(
+    "notices",
+    metadata,
+    Column("notice_id", _Number, primary_key=True),
+    # "daily digest" …
+    Column("kind", String(32), nullable=False),
+    # What it is about: of a digest, when its period ends.
+    Column("subject", Text, nullable=False),
+    Column("severity", text_enum(Severity), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # What it says, by its kind; NULL: nothing, it marks where a row of notices begins.
+    Column("content", JSON(none_as_null=True)),
+    UniqueConstraint("kind", "subject"),
+)
+
+# Each tells of an alert or of a notice.
 notifications = Table(
     "notifications",
     metadata,
     Column("notification_id", _Number, primary_key=True),
-    Column("alert_id", ForeignKey("alerts.alert_id"), nullable=False),
+    Column("alert_id", ForeignKey("alerts.alert_id")),
+    Column("notice_id", ForeignKey("notices.notice_id")),
     # A name from the configuration; addresses and secrets stay there.
     Column("channel", Text, nullable=False),
     Column("reason", Text, nullable=False),
@@ -160,4 +190,5 @@ notifications = Table(
     Index(None, "channel", "delivered_at"),
     Index(None, "channel", "failed_at"),
     Index(None, "alert_id"),
+    Index(None, "notice_id"),
 )

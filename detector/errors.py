@@ -65,6 +65,12 @@ class StoreError(DetectorError):
     exit_code = 74  # EX_IOERR
 
 
+class TamperedError(StoreError):
+    """What is stored is not what was written."""
+
+    exit_code = 1
+
+
 class StoreAwayError(StoreError):
     """The database does not answer now, or has no room: what is to be stored has to wait."""
 
@@ -118,6 +124,10 @@ class ModelError(DetectorError):
 
 class DeliveryError(DetectorError):
     """A notification could not be delivered; the outbox keeps it and tries again."""
+
+
+class ChartError(DetectorError):
+    """A picture could not be drawn; what it belongs to is sent without it."""
 
 
 class LogError(DetectorError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, recent, rule_faults, silence, snapshots
+from detector.store import observations, recent, rule_faults, silence, snapshots, tampering, verifying
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
@@ -110,6 +110,8 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         snapshot = snapshots.next_snapshot(connection, host_id)
         if snapshot is None:
             return None
+        tampering.remember(connection, verifying.check_next(connection, snapshot), snapshot.end)
+        tampering.tell(connection, snapshot, snapshot.end)
         unreadable = 0
         try:
             packed = read_one(connection, snapshot)
@@ -190,6 +192,26 @@ def notice_refused(engine: Engine, host: str, refused: RulesRefused | None, stag
             known = stages.ruleset.evaluate(connection, ref)
             rule_faults.note(connection, ref, refused.files, refused.fault, now)
             _record_news(connection, ref, known, stages)
+    return True
+
+
+def notice_tampering(engine: Engine, host_id: int, stages: Stages, *, now: datetime) -> bool:
+    """Shows the rules a host's last snapshot once more, if of its past there is something to tell that nobody was told;
+    returns whether it was.
+
+    Raises:
+        StoreError: the database is away; it is told next time.
+    """
+    with writing(engine) as connection:
+        tampering.step_back(connection, host_id)
+        last = silence.take(connection, host_id)
+        if last is None:
+            return False
+        stages.ruleset.prepare(connection)
+        known = stages.ruleset.evaluate(connection, last.ref)
+        if not tampering.tell(connection, last.ref, now):
+            return False
+        _record_news(connection, last.ref, known, stages)
     return True
 
 

@@ -116,6 +116,8 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "named_lists",
         "list_ranges",
         "rule_faults",
+        "chain_breaks",
+        "tamperings",
         "held_findings",
         "kept_windows",
         "noted_fields",

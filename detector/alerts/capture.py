@@ -10,12 +10,12 @@ from sqlalchemy import Connection, and_, case, func, select
 from detector.alerts.facts import CaptureFacts, Distinct
 from detector.alerts.grouping import WHOLE
 from detector.domain import Losses
-from detector.store.tables import evidence, rule_faults, silences, snapshots
+from detector.store.tables import evidence, rule_faults, silences, snapshots, tamperings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, FromClause
 
     from detector.domain import SnapshotRef
 
@@ -44,15 +44,9 @@ def read(
     present = connection.execute(
         select(
             *(_SNAPSHOT.blind_since, _SNAPSHOT.self_test_passed, _SNAPSHOT.unseen, silences.c.silent_seconds),
-            *(rule_faults.c.files, rule_faults.c.fault),
+            *(rule_faults.c.files, rule_faults.c.fault, tamperings.c.breaks, tamperings.c.first_break),
         )
-        .select_from(
-            snapshots.outerjoin(
-                silences, and_(silences.c.host_id == _SNAPSHOT.host_id, silences.c.seq == _SNAPSHOT.seq)
-            ).outerjoin(
-                rule_faults, and_(rule_faults.c.host_id == _SNAPSHOT.host_id, rule_faults.c.seq == _SNAPSHOT.seq)
-            )
-        )
+        .select_from(_with_told())
         .where(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq, _SNAPSHOT.end == snapshot.end)
     ).one()
     result: dict[int, CaptureFacts] = {}
@@ -67,12 +61,22 @@ def read(
             silent_seconds=present.silent_seconds,
             rules_refused=present.files or 0,
             rule_fault=present.fault or "",
+            tampered=present.breaks or 0,
+            first_break=present.first_break or "",
             # Postgres adds BIGINTs up to a NUMERIC.
             losses=Losses(**{kind: int(sums[kind]) for kind in _KINDS}),
             **{name: sums[name] for name in _MEASURES},
             programs=values.get(alert_id, {}).get("executable", Distinct()),
         )
     return result
+
+
+def _with_told() -> FromClause:
+    """Snapshots, with what was told of a host when they were its last."""
+    source: FromClause = snapshots
+    for told in (silences, rule_faults, tamperings):
+        source = source.outerjoin(told, and_(told.c.host_id == _SNAPSHOT.host_id, told.c.seq == _SNAPSHOT.seq))
+    return source
 
 
 _MEASURES: dict[str, ColumnElement[Any]] = {

@@ -57,6 +57,12 @@ def _said(capture: CaptureFacts, duration: timedelta) -> Iterator[str]:
         verb = "is" if capture.rules_refused == 1 else "are"
         fault = visible(capture.rule_fault, _FAULT_LIMIT)
         yield f"{files} {verb} refused; what was good of them stays in force. {fault}"
+    if capture.tampered:
+        more = f", and {numbered(capture.tampered - 1, 'more place')} like it" if capture.tampered > 1 else ""
+        yield (
+            f"What is stored of {host} is not what was written: {visible(capture.first_break, _UNSEEN_LIMIT)}{more}; "
+            "detector verify tells when."
+        )
     if capture.blind_since is not None:
         since = _moment(capture.blind_since, capture.end)
         how_long = humanised(timedelta(seconds=capture.blind_seconds))

@@ -83,6 +83,10 @@ class CaptureFacts:
     """So many rule files are refused."""
     rule_fault: str = ""
     """The first fault in them."""
+    tampered: int = 0
+    """In so many places what is stored is not what was written."""
+    first_break: str = ""
+    """The first of them."""
     set_aside: str | None = None
     """Where a damaged database is whose place another one took; of several the last."""
     programs: Distinct = field(default_factory=Distinct)
@@ -97,10 +101,10 @@ class CaptureFacts:
     @property
     def magnitude(self) -> int:
         """How large the incident is: the events that were lost in any way, or the minutes that nobody watched, or that
-        snapshots waited for the database.
+        snapshots waited for the database, or the places where what is stored is not what was written.
         """
         minutes = int((self.blind_seconds + self.gap_seconds + (self.silent_seconds or 0.0)) // 60)
-        return max(sum(self.losses.nonzero().values()), minutes, int(self.waited_seconds // 60))
+        return max(sum(self.losses.nonzero().values()), minutes, int(self.waited_seconds // 60), self.tampered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from detector.bpf.hooks import HOOKS, Attachment
 from detector.errors import PreflightError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from detector.bpf.hooks import Hook
 
 _TRACEFS = Path("/sys/kernel/tracing")
@@ -54,14 +58,31 @@ _TO_NAME = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that capture needs of a machine, and what is wrong with it here."""
+
+    name: str
+    faults: tuple[Fault, ...]
+    """What keeps everything from being counted."""
+    doubts: tuple[Fault, ...]
+    """What counting goes on without, and what is unknown as a result."""
+
+
+def subjects() -> Iterator[Subject]:
+    """All that is looked at."""
+    for name, (faulty, doubtful) in _SUBJECTS.items():
+        yield Subject(name, tuple(faulty()), tuple(doubtful()))
+
+
 def faults() -> tuple[Fault, ...]:
     """What keeps everything from being counted; empty when capture can be started."""
-    return tuple(fault for check in (_kernel, _load_privileges, _tracepoints, _bcc) for fault in check())
+    return tuple(fault for faulty, _ in _SUBJECTS.values() for fault in faulty())
 
 
 def doubts() -> tuple[Fault, ...]:
     """What counting goes on without, and what is unknown as a result."""
-    return tuple(doubt for check in (_types, _naming_privileges) for doubt in check())
+    return tuple(doubt for _, doubtful in _SUBJECTS.values() for doubt in doubtful())
 
 
 def require() -> None:
@@ -175,3 +196,28 @@ def _bcc() -> list[Fault]:
     if not any((Path(folder) / "libbcc.py").is_file() for folder in spec.submodule_search_locations):
         return [("the Python module bcc that is installed is an unrelated one", f"pip uninstall bcc; {remedy}")]
     return []
+
+
+def bcc_version() -> str:
+    """What the module says of itself, without importing it, which takes 70 MB; empty: nothing."""
+    spec = importlib.util.find_spec("bcc")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        with suppress(OSError):
+            told = re.search(r"__version__ = '([^']*)'", Path(folder, "version.py").read_text(encoding="utf-8"))
+            if told:
+                return told.group(1)
+    return ""
+
+
+def _nothing() -> list[Fault]:
+    return []
+
+
+# By name what keeps everything from being counted, and what counting goes on without.
+_SUBJECTS = {
+    "kernel": (_kernel, _nothing),
+    "kernel types": (_nothing, _types),
+    "tracefs": (_tracepoints, _nothing),
+    "capabilities": (_load_privileges, _naming_privileges),
+    "bcc": (_bcc, _nothing),
+}

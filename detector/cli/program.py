@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import click
 
@@ -21,6 +21,8 @@ class Verb:
     """module:attribute of the click command."""
     summary: str
     """The line that `detector --help` shows, without importing the command."""
+    takes_faults: bool = False
+    """It is given what is wrong with the configuration in place of the settings: whoever calls it wants to know."""
 
     def load(self) -> click.Command:
         """The command itself."""
@@ -38,7 +40,9 @@ class Program(click.Group):
         "run": Verb("detector.cli.run:run", "Capture and detect: both roles, in the foreground."),
         "collect": Verb("detector.cli.run:collect", "Count connects in the kernel and store snapshots of them."),
         "detect": Verb("detector.cli.run:detect", "Score stored snapshots, apply the rules, send the alerts."),
-        "doctor": Verb("detector.cli.doctor:doctor", "Say what this machine lacks, each with its remedy."),
+        "doctor": Verb(
+            "detector.cli.doctor:doctor", "Say how this machine stands, each fault with its remedy.", takes_faults=True
+        ),
         "query": Verb("detector.cli.query:query", "Show who connected where, and when."),
         "who": Verb("detector.cli.who:who", "Show all that is known of an address, a user or a program."),
         "diff": Verb("detector.cli.diff:diff", "Show what is new, and what is gone, between two periods."),
@@ -51,6 +55,7 @@ class Program(click.Group):
         "model": Verb("detector.cli.model:model", "Look at what was learnt of each host, and at its forests."),
         "evaluate": Verb("detector.cli.evaluate:evaluate", "Say how well attacks are told from ordinary traffic here."),
         "notify": Verb("detector.cli.notify:notify", "Try the channels that alerts are sent to."),
+        "verify": Verb("detector.cli.verify:verify", "Say whether what is stored is what was written."),
         "db": Verb("detector.cli.db:db", "Look after the database."),
     }
 
@@ -68,23 +73,30 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.summary) for name, verb in self.verbs.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Reads the configuration into `ctx.obj`, then calls the verb.
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb; reads the configuration into `ctx.obj` before it is called.
 
         Raises:
             ConfigError: see `config.load`.
         """
-        # Here, since help needs none.
-        with importing():
-            from detector import config
+        name, command, rest = super().resolve_command(ctx, args)
+        # Whoever completes a word in a shell is not told of a broken configuration.
+        if not ctx.resilient_parsing:
+            # Here, since help needs none.
+            with importing():
+                from detector import config
 
-        try:
-            ctx.obj = config.load(ctx.params["config_file"])
-        except ConfigError:
-            # A broken configuration must not stand between a person and the help.
-            if not set(ctx.args) & set(ctx.help_option_names):
-                raise
-        return super().invoke(ctx)
+            try:
+                ctx.obj = config.load(ctx.params["config_file"])
+            except ConfigError as fault:
+                # A broken configuration must not stand between a person and the help.
+                asked = set(rest) & set(ctx.help_option_names)
+                if not asked and not (name in self.verbs and self.verbs[name].takes_faults):
+                    raise
+                ctx.obj = fault
+        return name, command, rest
 
 
 @click.group(

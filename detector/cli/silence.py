@@ -10,7 +10,7 @@ import click
 
 from detector.cli import terminal
 from detector.cli.alert_names import SILENCE_ID, find_silence
-from detector.cli.doctor_endings import SOON
+from detector.cli.checks.endings import SOON
 from detector.cli.parameters import LIMIT, Moment
 from detector.cli.rule_changes import said_author
 from detector.cli.silence_making import make, silence_object, silence_options, words

@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from detector.ruleset.events import ANY, END, Category, Join, Rows
 from detector.ruleset.fields import MOST, Field, Kind
-from detector.store.tables import hosts, rule_faults, silences, snapshots
+from detector.store.tables import hosts, rule_faults, silences, snapshots, tamperings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,6 +218,24 @@ _ALL = (
         groups=True,
     ),
     Field(
+        name="Tampered",
+        word="tampered",
+        kind=Kind.INTEGER,
+        expression=tamperings.c.breaks,
+        meaning="in so many places the host's stored snapshots are not those that were written: said of one snapshot "
+        "when it is noticed; missing of any other",
+        example="1",
+    ),
+    Field(
+        name="FirstBreak",
+        word="first_break",
+        kind=Kind.TEXT,
+        expression=tamperings.c.first_break,
+        meaning="the first of these places",
+        example="snapshots 1,200 to 1,260 are missing",
+        groups=True,
+    ),
+    Field(
         name="SetAside",
         word="set_aside",
         kind=Kind.TEXT,
@@ -252,6 +270,11 @@ CAPTURE = Category(
             Join(
                 table=rule_faults,
                 on=and_(rule_faults.c.host_id == _SNAPSHOT.host_id, rule_faults.c.seq == _SNAPSHOT.seq),
+                outer=True,
+            ),
+            Join(
+                table=tamperings,
+                on=and_(tamperings.c.host_id == _SNAPSHOT.host_id, tamperings.c.seq == _SNAPSHOT.seq),
                 outer=True,
             ),
         ),

@@ -20,6 +20,7 @@ from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
 from detector.service.silence import SilenceWatch
+from detector.service.tampering import TamperingWatch
 from detector.service.training import Training
 from detector.store.engine import open_store
 from detector.store.migrating import check_current
@@ -90,8 +91,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
-    watch = SilenceWatch()
-    watchdog = readiness.begun()
+    watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
     try:
         while not stop.is_set():
             if not delivery.is_alive():
@@ -106,6 +106,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
                 _let_pass(engine, stages, watch)
+                tampering.tell(engine, stages)
                 watchdog.wait(stop, _POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))

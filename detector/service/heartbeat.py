@@ -44,19 +44,23 @@ def complaint(hosts: Sequence[Liveness], now: datetime) -> str | None:
     """
     if not hosts:
         return "no snapshot is stored yet"
-    young = [
-        host
-        for host in hosts
-        if now - host.captured_until <= max(_LEAST, timedelta(seconds=_LENGTHS * host.usual_seconds))
-    ]
+    young = [host for host in hosts if is_capturing(host, now)]
     if not young:
         return f"no snapshot has come for {_minutes(now - max(host.captured_until for host in hosts))}"
-    behind = [
-        host for host in young if host.detected_until is None or host.captured_until - host.detected_until > _BEHIND
-    ]
+    behind = [host for host in young if is_behind(host)]
     if behind:
         return f"detection is more than {_minutes(_BEHIND)} behind with {len(behind)} of {len(young)} hosts"
     return None
+
+
+def is_capturing(host: Liveness, now: datetime) -> bool:
+    """Whether its last snapshot is as young as it should be."""
+    return now - host.captured_until <= max(_LEAST, timedelta(seconds=_LENGTHS * host.usual_seconds))
+
+
+def is_behind(host: Liveness) -> bool:
+    """Whether detection has stopped, or might as well have."""
+    return host.detected_until is None or host.captured_until - host.detected_until > _BEHIND
 
 
 class Beating:

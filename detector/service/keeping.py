@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import StoreError
+from detector.service.verifying import Verifying
 from detector.store import old_parts, partitions, rollups
 from detector.store.engine import reading
 from detector.store.retention import Done, Kept, Retention
@@ -32,6 +33,7 @@ _AWAY_SECONDS = 5.0
 _BY_AGE = timedelta(minutes=5)
 _PARTS = timedelta(hours=1)
 _THOROUGHLY = timedelta(days=1)
+_VERIFIED = timedelta(minutes=1)
 # After a start there is enough to do; and who starts it again and again has it done all the same.
 _FIRST_THOROUGHLY = timedelta(minutes=10)
 # After each step others have as long as it took: whoever waits for SQLite's lock looks for it every 100 ms only.
@@ -88,9 +90,11 @@ class Keeping:
         self._engine, self._stop, self._report = engine, stop, report
         self._retention = Retention(engine, kept)
         self._shrinking = Shrinking(self._retention)
+        self._verifying = Verifying(engine)
         now = datetime.now(UTC)
         self._by_age, self._parts = _Due(_BY_AGE, now), _Due(_PARTS, now)
         self._thoroughly = _Due(_THOROUGHLY, now + _FIRST_THOROUGHLY)
+        self._verified = _Due(_VERIFIED, now + _VERIFIED)
         self._said: dict[str, datetime] = {}
         self._shrinks = False
 
@@ -121,6 +125,8 @@ class Keeping:
                 self._take(self._retention.by_age(now, done))
             if self._thoroughly.is_due(now):
                 self._take(self._retention.thoroughly(now, done))
+            if self._verified.is_due(now):
+                self._take(self._verifying.some(now))
             if done.amount:
                 self._take(self._shrinking.compact())
             self._tell(done)

@@ -36,6 +36,8 @@ class _Host:
     """It has sent something since this process began."""
     silent: bool = False
     """Whatever there is to say of it was said."""
+    long_silent: bool = False
+    """And was said again, after `silence.LONG_SECONDS`."""
     awaited: bool = True
     """Something should come of it."""
     settled: float = 0.0
@@ -75,8 +77,13 @@ class SilenceWatch:
                     continue
                 host.silent, host.awaited = True, last.awaited
                 news = host.alive or datetime.now(UTC) - last.ref.end < _NEWS
+                # What ended long ago in order, or is no capture, is not looked at again.
+                host.long_silent = not (last.captured and news) or host.awaited
                 if last.captured and news:
                     yield host_id, now - host.since
+            elif host.silent and not host.long_silent and now - host.since >= silence.LONG_SECONDS:
+                host.long_silent = True
+                yield host_id, now - host.since
 
     def unsettled(self, engine: Engine) -> Iterator[tuple[int, float]]:
         """The hosts of whose alerts time alone decides something, each with the seconds since something came of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
     URL,
@@ -12,7 +12,9 @@ from sqlalchemy import (
     Engine,
     create_engine,
     event,
+    func,
     make_url,
+    select,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -22,6 +24,7 @@ from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 # About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
 # for every snapshot.
@@ -112,6 +115,19 @@ def place(engine: Engine) -> str:
     # Passwords may also stand among the options after "?".
     bare = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
     return bare.render_as_string()
+
+
+def version(connection: Connection) -> str:
+    """What the database is, and its version: `SQLite 3.40.1`, `Postgres 15.6`."""
+    number = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+    return f"{'SQLite' if connection.dialect.name == 'sqlite' else 'Postgres'} {number}"
+
+
+def clock(connection: Connection) -> datetime | None:
+    """The time by a database server; None: it has no clock of its own."""
+    if connection.dialect.name == "sqlite":
+        return None
+    return cast("datetime", connection.scalar(select(func.clock_timestamp())))
 
 
 def _begin_postgres(connection: Connection) -> None:

@@ -168,6 +168,7 @@ def expire(engine: Engine, state: HostState, *, before: datetime | None, upto: i
         if unseen:
             _tell_next(connection, state.host_id, unseen)
         _move_cursors(connection, state.host_id, some[-1].seq)
+        expired(connection, state.host_id, some[-1].seq)
         seqs = [row.seq for row in some]
         # Postgres finds the parts by the end.
         ends = min(row.end for row in some), max(row.end for row in some)
@@ -186,11 +187,18 @@ def _chosen(host_id: int, before: datetime | None, upto: int) -> list[ColumnElem
     return [snapshots.c.host_id == host_id, snapshots.c.seq <= upto, *ended]
 
 
+def expired(connection: Connection, host_id: int, seq: int) -> None:
+    """Says that a host's snapshots up to `seq` may be gone."""
+    of_host = hosts.c.host_id == host_id
+    connection.execute(update(hosts).where(of_host, hosts.c.expired_seq < seq).values(expired_seq=seq))
+
+
 def _move_cursors(connection: Connection, host_id: int, seq: int) -> None:
     """What is gone can be neither looked at nor added up any more."""
     cursor = detection_cursors.c
+    behind = update(detection_cursors).where(cursor.host_id == host_id, cursor.seq < seq)
+    connection.execute(behind.values(seq=seq, chain_hash=None))
     for column, value in (
-        (cursor.seq, seq),
         (cursor.rolled_seq, seq),
         (cursor.recent_seq, seq + 1),
         (kept_windows.c.first_seq, seq + 1),

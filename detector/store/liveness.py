@@ -26,6 +26,8 @@ class Liveness:
     """How long its snapshots are."""
     detected_until: datetime | None
     """The end of the last one that detection has seen; None: it has seen none."""
+    stopped: bool = False
+    """Its collector has ended in order, so that nothing is to be expected."""
 
 
 def liveness(connection: Connection) -> list[Liveness]:
@@ -42,6 +44,12 @@ def liveness(connection: Connection) -> list[Liveness]:
                 select(snapshots.c.end).where(snapshots.c.host_id == host_id, snapshots.c.seq == seen[host_id])
             )
         found.append(
-            Liveness(host=host, captured_until=last.ref.end, usual_seconds=last.usual_seconds, detected_until=until)
+            Liveness(
+                host=host,
+                captured_until=last.ref.end,
+                usual_seconds=last.usual_seconds,
+                detected_until=until,
+                stopped=not last.awaited,
+            )
         )
     return found

@@ -5,6 +5,7 @@ A value is a tuple: the columns of its table, in their order. It is found again 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,16 @@ def digest(value: Iterable[object]) -> bytes:
     return state.digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """What `Numbering.number` gives."""
+
+    numbers: list[int | None]
+    """One for each value; None for nothing but None."""
+    digests: dict[int, bytes]
+    """Of each number among them."""
+
+
 class Numbering:
     """The numbers of one table's values on one host, from 1; given by the host's one collector alone.
 
@@ -43,7 +54,7 @@ class Numbering:
     """
 
     # Values kept in memory, each about a kilobyte; of more, only the last are, and the others are looked up again.
-    _REMEMBERED = 16_384
+    _REMEMBERED = 8_192
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         """`table` is keyed by host and number, and has a column `digest`; `columns` are those of the values."""
@@ -53,15 +64,17 @@ class Numbering:
         # Of nothing but None there is nothing to store.
         self._nothing = (None,) * len(columns)
         self._known: dict[tuple[Any, ...], int | None] = {self._nothing: None}
+        self._digests: dict[int, bytes] = {}
 
     def forget(self) -> None:
         """Drops what is remembered: the numbers may have been rolled back."""
         self._known = {self._nothing: None}
+        self._digests = {}
 
     def number(
         self, connection: Connection, host_id: int, values: Sequence[tuple[Any, ...]], **others: Any
-    ) -> list[int | None]:
-        """The number of each of `values`; None for nothing but None.
+    ) -> Numbered:
+        """Gives each of `values` its number.
 
         Args:
             connection: the transaction.
@@ -70,16 +83,17 @@ class Numbering:
             others: what else is written of the values that are new, by column.
         """
         numbers = [self._known.get(value, _NOT_MET) for value in values]
-        if _NOT_MET not in numbers:
-            return numbers
-        pairs = list(zip(values, numbers, strict=True))
-        self._meet(connection, host_id, dict.fromkeys(value for value, number in pairs if number == _NOT_MET), others)
-        numbers = [self._known[value] if number == _NOT_MET else number for value, number in pairs]
+        if _NOT_MET in numbers:
+            new = dict.fromkeys(value for value, number in zip(values, numbers, strict=True) if number == _NOT_MET)
+            self._meet(connection, host_id, new, others)
+            numbers = [self._known[value] for value in values]
+        numbered = Numbered(numbers, {number: self._digests[number] for number in numbers if number is not None})
         if len(self._known) > self._REMEMBERED:
-            last = zip(values[-self._REMEMBERED :], numbers[-self._REMEMBERED :], strict=True)
+            last = dict(zip(values[-self._REMEMBERED :], numbers[-self._REMEMBERED :], strict=True))
             self.forget()
             self._known.update(last)
-        return numbers
+            self._digests = {number: numbered.digests[number] for number in last.values() if number is not None}
+        return numbered
 
     def _meet(
         self, connection: Connection, host_id: int, values: Iterable[tuple[Any, ...]], others: Mapping[str, Any]
@@ -101,12 +115,14 @@ class Numbering:
             known = known.order_by(self._table.c.digest)
             for found, number in connection.execute(known):
                 self._known.update(dict.fromkeys(alike.pop(bytes(found)), number))
+                self._digests[number] = bytes(found)
         if not alike:
             return
         first = 1 + (connection.scalar(select(func.max(self._number)).where(of_host)) or 0)
         rows = []
         for number, (raw, same) in enumerate(alike.items(), start=first):
             self._known.update(dict.fromkeys(same, number))
+            self._digests[number] = raw
             rows.append((host_id, number, raw, *others.values(), *written[raw]))
         names = ("host_id", self._number.name, "digest", *others, *self._columns)
         bulk.add_any(connection, self._table, names, rows)

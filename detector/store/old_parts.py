@@ -95,6 +95,8 @@ def drop_day(engine: Engine, day: Part) -> str:
                     continue
                 connection.execute(text(f"ALTER TABLE {table} DETACH PARTITION {part}"))
                 if table == "snapshots":
+                    for host_id, last in _last_of(connection, day):
+                        expiry.expired(connection, host_id, last)
                     # Into the rest, now that they have no part.
                     connection.execute(
                         text(

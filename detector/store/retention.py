@@ -22,6 +22,7 @@ from detector.store import (
     rule_faults,
     silence,
     summaries,
+    tampering,
 )
 from detector.store.engine import reading, relaxed, writing
 from detector.store.references import Unreferenced
@@ -156,7 +157,7 @@ class Retention:
             yield from self.unreferenced(state, done, names_too=True)
             yield from self._forget_unused(state)
         with writing(self.engine) as connection:
-            for kind in (silence, held, rule_faults, alert_silences, notices):
+            for kind in (silence, held, rule_faults, tampering, alert_silences, notices):
                 kind.forget(connection, before=now - self.kept.alerts)
 
     def expire(self, state: HostState, before: datetime | None, upto: int, done: Done) -> int:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+LONG_SECONDS = 900.0
+"""Who stops a service to change something on the machine, or begins anew, is through by then."""
 # The usual length of a host's snapshots is that of the middle one of so many.
 _LENGTHS = 5
 
@@ -72,18 +74,20 @@ def take(connection: Connection, host_id: int) -> Newest | None:
 
 
 def note(connection: Connection, snapshot: SnapshotRef, silent_seconds: float, now: datetime) -> bool:
-    """Says that nothing came after `snapshot`, whose host's cursor is held; False if it was said before."""
+    """Says that nothing came after `snapshot`, whose host's cursor is held; False if it was said before.
+
+    It is said again when it has become long (`LONG_SECONDS`).
+    """
     known = silences.c
-    if (
-        connection.scalar(select(known.seq).where(known.host_id == snapshot.host_id, known.seq == snapshot.seq))
-        is not None
-    ):
+    of_it = (known.host_id == snapshot.host_id, known.seq == snapshot.seq)
+    before = connection.scalar(select(known.silent_seconds).where(*of_it))
+    said = {"noticed_at": now, "silent_seconds": silent_seconds}
+    if before is None:
+        connection.execute(silences.insert().values(host_id=snapshot.host_id, seq=snapshot.seq, **said))
+    elif before < LONG_SECONDS <= silent_seconds:
+        connection.execute(silences.update().where(*of_it).values(**said))
+    else:
         return False
-    connection.execute(
-        silences.insert().values(
-            host_id=snapshot.host_id, seq=snapshot.seq, noticed_at=now, silent_seconds=silent_seconds
-        )
-    )
     return True
 
 

@@ -19,6 +19,7 @@ from detector.domain import (
     StoredCount,
 )
 from detector.errors import StoreError
+from detector.store.chain import BEGIN, chain_hash, content_hash
 from detector.store.columns import UtcDateTime
 from detector.store.numbering import Numbering
 from detector.store.packed import Names, PackedSnapshot
@@ -46,6 +47,8 @@ _COUNT_FIELDS = tuple(field.name for field in fields(ConnectionCount) if field.n
 # The columns of counts themselves, less where they stand.
 _NUMBERS = tuple(name for name in _COUNT_FIELDS if name not in {"session", *ORIGIN_FIELDS, *NAME_FIELDS})
 _SUMMED = tuple(name for name in _NUMBERS if name != "handshake_us_max")
+# Which columns of counts are numbers of something else.
+_PLACES = ("key_id", "origin_id", "name_id")
 _key, _origin, _name = (attrgetter(*names) for names in (_KEY_FIELDS, ORIGIN_FIELDS, NAME_FIELDS))
 # Of Postgres' advisory locks, so that they are no other program's.
 _LOCKS = 0x6465_7463
@@ -64,6 +67,7 @@ _KNOWN = (
         snapshots.c.seq,
         snapshots.c.start,
         snapshots.c.end,
+        snapshots.c.chain_hash,
         _same.c.seq.label("marked_seq"),
     )
     .select_from(
@@ -125,9 +129,11 @@ class SnapshotWriter:
         if known.expiries != self._expiries:
             self.forget()
             self._expiries = known.expiries
-        ref = SnapshotRef(
-            host_id=host_id, host=self._host, seq=1 + (before or 0), start=snapshot.start, end=snapshot.end
-        )
+        seq = 1 + (before or 0)
+        if before is not None and self._last_seq is not None:
+            # Where some of ours were deleted their numbers are not given again: they are missed.
+            seq = max(seq, 1 + self._last_seq)
+        ref = SnapshotRef(host_id=host_id, host=self._host, seq=seq, start=snapshot.start, end=snapshot.end)
         if known.marked_seq is not None:
             if self._last_seq is not None:
                 self._last_seq = max(known.marked_seq, self._last_seq)
@@ -149,10 +155,12 @@ class SnapshotWriter:
             stored["set_aside"] = connection.scalar(
                 select(replacements.c.set_aside).order_by(replacements.c.replaced_at.desc()).limit(1)
             )
-        connection.execute(insert(snapshots), place | _described(snapshot, gap) | stored)
-        if snapshot.counts:
-            columns = self._columns(connection, host_id, snapshot)
-            packed = {"end": snapshot.end, "rows": len(columns["key_id"]), "content": pack_columns(columns)}
+        packed, named = self._packed(connection, host_id, snapshot)
+        row = place | _described(snapshot, gap) | stored
+        sealed = content_hash(packed["content"] if packed else b"", named)
+        row["chain_hash"] = chain_hash(known.chain_hash or BEGIN, self._host, row, sealed)
+        connection.execute(insert(snapshots), row)
+        if packed:
             connection.execute(insert(packed_counts), place | packed)
         self._last_seq = ref.seq
         return ref
@@ -178,26 +186,33 @@ class SnapshotWriter:
         for numbering in (self._keys, self._origins, self._names):
             numbering.forget()
 
-    def _columns(self, connection: Connection, host_id: int, snapshot: Snapshot) -> Mapping[str, Sequence[int]]:
-        """The counts as `pack_columns` wants them."""
+    def _packed(
+        self, connection: Connection, host_id: int, snapshot: Snapshot
+    ) -> tuple[dict[str, Any], list[Mapping[int, bytes]]]:
+        """The columns of `packed_counts`, none where there are no counts; and what the numbers in them stand for."""
         counts = snapshot.counts
-        key_ids = self._keys.number(
+        if not counts:
+            return {}, []
+        keys = self._keys.number(
             connection,
             host_id,
             [_key(count.key) for count in counts],
             first_seen=snapshot.start,
             last_seen=snapshot.end,
         )
-        origin_ids = self._origins.number(connection, host_id, list(map(_origin, counts)))
-        name_ids = self._names.number(connection, host_id, list(map(_name, counts)))
-        columns: dict[str, list[int]] = {
-            "key_id": [key_id or 0 for key_id in key_ids],
-            "origin_id": [origin_id or 0 for origin_id in origin_ids],
-            "name_id": [name_id or 0 for name_id in name_ids],
+        origins = self._origins.number(connection, host_id, list(map(_origin, counts)))
+        names = self._names.number(connection, host_id, list(map(_name, counts)))
+        columns: Mapping[str, Sequence[int]] = {
+            "key_id": [key_id or 0 for key_id in keys.numbers],
+            "origin_id": [origin_id or 0 for origin_id in origins.numbers],
+            "name_id": [name_id or 0 for name_id in names.numbers],
             **{name: list(map(attrgetter(name), counts)) for name in ("session", *_NUMBERS)},
         }
-        alone = len(set(zip(columns["key_id"], columns["session"], strict=True))) == len(counts)
-        return columns if alone else _merged(columns)
+        if len(set(zip(columns["key_id"], columns["session"], strict=True))) < len(counts):
+            columns = _merged(columns)
+        packed = {"end": snapshot.end, "rows": len(columns["key_id"]), "content": pack_columns(columns)}
+        named = zip((keys, origins, names), _PLACES, strict=True)
+        return packed, [_used(each.digests, columns[name]) for each, name in named]
 
 
 def _merged(columns: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]]:
@@ -208,6 +223,11 @@ def _merged(columns: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]]
         other = rows.get(place := (row["key_id"], row["session"]))
         rows[place] = row if other is None else _sum(other, row)
     return {name: [row[name] for row in rows.values()] for name in columns}
+
+
+def _used(digests: Mapping[int, bytes], numbers: Sequence[int]) -> Mapping[int, bytes]:
+    """Without those of what was added to others."""
+    return {number: digests[number] for number in set(numbers) if number}
 
 
 def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
@@ -309,8 +329,13 @@ def create_cursors(connection: Connection) -> None:
 
 def advance_cursor(connection: Connection, snapshot: SnapshotRef) -> None:
     """Says that detection has seen `snapshot`; commits with what it found there."""
+    known = snapshots.c
+    of_it = (known.host_id == snapshot.host_id, known.seq == snapshot.seq, known.end == snapshot.end)
+    its_hash = select(known.chain_hash).where(*of_it).scalar_subquery()
     connection.execute(
-        update(detection_cursors).where(detection_cursors.c.host_id == snapshot.host_id).values(seq=snapshot.seq)
+        update(detection_cursors)
+        .where(detection_cursors.c.host_id == snapshot.host_id)
+        .values(seq=snapshot.seq, chain_hash=its_hash)
     )
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from detector.store import expiry, partitions
-from detector.store.tables import connection_keys, hosts, metadata, packed_counts, packed_observations, snapshots
+from detector.store.tables import (
+    connection_keys,
+    hosts,
+    metadata,
+    packed_counts,
+    packed_observations,
+    replacements,
+    snapshots,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -77,6 +85,13 @@ def given_up(connection: Connection) -> dict[str, int]:
     """How many snapshots of each host went before detection had seen them; hosts with none are missing."""
     rows = connection.execute(select(hosts.c.host, hosts.c.given_up).where(hosts.c.given_up > 0)).all()
     return {row.host: row.given_up for row in rows}
+
+
+def set_aside(connection: Connection) -> list[tuple[datetime, str]]:
+    """When this database took the place of a damaged one, and where that is; the last one first."""
+    columns = replacements.c
+    rows = connection.execute(select(columns.replaced_at, columns.set_aside).order_by(columns.replaced_at.desc())).all()
+    return [(row.replaced_at, row.set_aside) for row in rows]
 
 
 def _growth(connection: Connection, host_id: int, oldest: datetime | None, newest: datetime | None) -> int:

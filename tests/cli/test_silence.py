@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from detector.cli import doctor_endings
+from detector.cli.checks import endings
 from detector.ruleset.load import load_rules
 from detector.store import alert_silences
 from detector.store.engine import reading, writing
@@ -155,8 +155,8 @@ def test_what_is_about_to_end_is_told(
 
     with reading(engine) as connection:
         listed = alert_silences.list_silences(connection)
-    ((silence, remedy),) = doctor_endings.silences(listed, datetime.now(UTC))
-    ((kept_quiet, _),) = doctor_endings.rules(load_rules([tmp_path]))
+    ((silence, remedy),) = endings.silences(listed, datetime.now(UTC))
+    ((kept_quiet, _),) = endings.rules(load_rules([tmp_path]))
 
     assert silence.startswith("silence 1 of alice ends ")
     assert remedy.endswith("user=bob")

@@ -36,7 +36,7 @@ from detector.store import rule_faults, silence
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
 from detector.store.snapshots import SnapshotWriter
-from detector.store.tables import replacements
+from detector.store.tables import replacements, tamperings
 from tests.builders import observe, read_counts, unpack
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def _replayed(engine: Engine, case: str, shipped_rules: RuleSet) -> list[dict[st
             numbers = {each.count.key: each.key_id for each in read_counts(connection, ref)}
             if "silent_seconds" in written:
                 silence.note(connection, ref, written["silent_seconds"], end)
+            if "tampered" in written:
+                values = {"host_id": ref.host_id, "seq": ref.seq, "noticed_at": end, "breaks": written["tampered"]}
+                connection.execute(insert(tamperings).values(values | {"first_break": "snapshot 1 is missing"}))
             if "rules_refused" in written:
                 rule_faults.note(connection, ref, written["rules_refused"], "mine.yml:4: level is never 'lwo'", end)
         observe(engine, ref, {numbers[count.key]: said for count, said in counts})

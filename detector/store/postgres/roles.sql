@@ -61,7 +61,7 @@ $roles$;
 REVOKE ALL (host_id, host, created_at, expiries) ON hosts FROM detector_collector;
 GRANT SELECT (host_id, host, expiries), INSERT (host, created_at) ON hosts TO detector_collector;
 GRANT USAGE ON SEQUENCE hosts_host_id_seq TO detector_collector;
-GRANT SELECT (host_id, seq, "start", "end", mark), INSERT ON snapshots TO detector_collector;
+GRANT SELECT (host_id, seq, "start", "end", mark, chain_hash), INSERT ON snapshots TO detector_collector;
 GRANT INSERT ON packed_counts TO detector_collector;
 GRANT SELECT (host_id, key_id, digest), INSERT ON connection_keys TO detector_collector;
 GRANT SELECT (host_id, origin_id, digest), INSERT ON login_origins TO detector_collector;

@@ -22,6 +22,7 @@ from detector.store.tables.captured import (
     snapshots,
 )
 from detector.store.tables.detected import (
+    chain_breaks,
     connection_counts,
     detection_cursors,
     held_findings,
@@ -29,6 +30,7 @@ from detector.store.tables.detected import (
     observations,
     rule_faults,
     silences,
+    tamperings,
 )
 from detector.store.tables.learnt import (
     alert_verdicts,
@@ -54,6 +56,7 @@ __all__ = [
     "alert_values",
     "alert_verdicts",
     "alerts",
+    "chain_breaks",
     "connection_counts",
     "connection_keys",
     "daily_counts",
@@ -91,5 +94,6 @@ __all__ = [
     "seen_terms",
     "silences",
     "snapshots",
+    "tamperings",
     "usual_counts",
 ]

@@ -34,6 +34,8 @@ hosts = Table(
     # How many snapshots had to go, for the size of the database, before detection had seen them. The next one says what
     # was in them (`lost_snapshots`).
     Column("given_up", BigInteger, nullable=False, server_default="0"),
+    # Up to here snapshots were deleted because they had expired; from there on all have to be there.
+    Column("expired_seq", BigInteger, nullable=False, server_default="0"),
 )
 
 snapshots = Table(
@@ -77,6 +79,8 @@ snapshots = Table(
     Column("stopped", Boolean, nullable=False, server_default=false()),
     # By which the collector knows that it is stored already; NULL: it came from elsewhere.
     Column("mark", LargeBinary(16)),
+    # See detector.store.chain; NULL: it was written before there was one.
+    Column("chain_hash", LargeBinary(32)),
     Index(None, "host_id", "end"),
     Index(None, "host_id", "mark"),
     sqlite_with_rowid=False,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
 
 from detector.domain import CHANNELS
+from detector.store.chain import BreakKind
 from detector.store.columns import UtcDateTime
-from detector.store.tables.schema import OUTCOMES, metadata
+from detector.store.tables.schema import OUTCOMES, metadata, text_enum
 
 detection_cursors = Table(
     "detection_cursors",
@@ -14,6 +15,8 @@ detection_cursors = Table(
     Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
     # The last snapshot whose findings are committed.
     Column("seq", BigInteger, nullable=False),
+    # That of this snapshot as it was seen (see detector.store.chain); NULL: it had none.
+    Column("chain_hash", LargeBinary(32)),
     # The first one from which on all rows are in `connection_counts` and `observations`.
     Column("recent_seq", BigInteger, nullable=False, server_default="1"),
     # The last one that `hourly_counts` and `daily_counts` have.
@@ -44,6 +47,33 @@ rule_faults = Table(
     Column("fault", Text, nullable=False),
     # NULL: it lasts.
     Column("ended_at", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+
+# Where a host's stored snapshots were found not to be those that were written: each once.
+chain_breaks = Table(
+    "chain_breaks",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", text_enum(BreakKind), primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("noticed_at", UtcDateTime, nullable=False),
+    # It was shown to the rules.
+    Column("told", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# That such were found: shown to the rules with a snapshot of the host.
+tamperings = Table(
+    "tamperings",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("noticed_at", UtcDateTime, nullable=False),
+    # How many there are, and what the first is.
+    Column("breaks", Integer, nullable=False),
+    Column("first_break", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

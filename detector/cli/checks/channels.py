@@ -1,0 +1,80 @@
+"""The channels: whether they are understood, what waits for them, and what mutes."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from detector.cli.checks import endings
+from detector.cli.checks.check import bad, doubtful, good
+from detector.cli.lines import numbered
+from detector.cli.terminal import local
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from detector.cli.checks.check import Check
+    from detector.config import Settings
+
+# What waits for longer is neither a retry nor a limit that was reached for a moment.
+_LONG = timedelta(minutes=10)
+
+
+def channels(settings: Settings) -> Iterator[Check]:
+    """Whether each could be sent to."""
+    from detector.notify.channels import CONSOLE, open_channels
+
+    try:
+        names = [name for name in open_channels(settings, sys.stdout) if name != CONSOLE]
+    except DetectorError as fault:
+        yield bad("channels", fault.message, fault.hint)
+        return
+    if names:
+        yield good("channels", f"{', '.join(names)}: understood; try them with: detector notify test")
+    else:
+        yield doubtful(
+            "channels",
+            "none is configured: alerts reach nobody who is not at this terminal",
+            "add [[channels]] to the configuration",
+        )
+
+
+def outbox(settings: Settings) -> Iterator[Check]:
+    """What is undelivered, by channel."""
+    from detector.cli.store import stored
+    from detector.store.deliveries import channel_standings
+
+    now = datetime.now(UTC)
+    with stored(settings) as connection:
+        standings = channel_standings(connection, now)
+    for channel in standings.values():
+        if channel.dead:
+            yield bad(
+                "outbox",
+                f"{numbered(channel.dead, 'notification')} to {channel.channel} were given up, the last one for: "
+                f"{channel.last_error}",
+                f"mend it, try it: detector notify test {channel.channel}; then: detector notify resend --dead",
+            )
+        if channel.waiting_since is not None and now - channel.waiting_since > _LONG:
+            yield doubtful(
+                "outbox",
+                f"{numbered(channel.waiting, 'notification')} to {channel.channel} wait since "
+                f"{local(channel.waiting_since)}; its last failure: {channel.last_error or 'none'}",
+                "see: detector notify status; if nothing is tried, start detector detect",
+            )
+    if not any(channel.dead or channel.waiting for channel in standings.values()):
+        yield good("outbox", "nothing waits, and nothing was given up")
+
+
+def silences(settings: Settings) -> Iterator[Check]:
+    """Those that end soon."""
+    from detector.cli.store import stored
+    from detector.store.alert_silences import list_silences
+
+    now = datetime.now(UTC)
+    with stored(settings) as connection:
+        muting = list_silences(connection, ending_after=now)
+    for finding, remedy in endings.silences(muting, now):
+        yield doubtful("silences", finding, remedy)

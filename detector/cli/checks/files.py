@@ -1,0 +1,83 @@
+"""Who may read and write the files: configuration 0640, secrets 0600, state 0750, and rules that only root changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector.cli.checks.check import bad, doubtful, good
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from detector.cli.checks.check import Check
+    from detector.config import Settings
+
+_CONFIGURATION, _SECRET, _STATE, _DATABASE, _RULES = 0o640, 0o600, 0o750, 0o640, 0o755
+_OTHERS = 0o007
+_WRITE = 0o022
+
+
+def files(settings: Settings, configuration: Path | None) -> Iterator[Check]:
+    """A line for each file or folder that is open to more than it should be, with the command that mends it; one if
+    there is none.
+    """
+    found = [each for path, mode, what in _of(settings, configuration) for each in _looked_at(path, mode, what)]
+    yield from found or [good("files", "none is open to more users than it should be")]
+
+
+def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, int, str]]:
+    """Each path, the loosest mode that it should have, and what it is."""
+    if configuration is not None:
+        addresses = [settings.database.url, settings.heartbeat.url, *(each.url for each in settings.channels)]
+        holds_secrets = any(addresses)
+        yield configuration, _CONFIGURATION, f"the configuration{', with secrets in it' if holds_secrets else ''}"
+    secrets = [settings.database.url_file, settings.heartbeat.url_file, *(each.url_file for each in settings.channels)]
+    yield from ((Path(name), _SECRET, "a secret") for name in dict.fromkeys(secrets) if name)
+    yield settings.state, _STATE, "the state folder"
+    if (path := _database_file(settings)) is not None:
+        yield path, _DATABASE, "the database"
+    for folder in settings.rule_folders:
+        yield folder, _RULES, "a folder of rules"
+        # A link to elsewhere is as good as its target.
+        yield from ((path, _RULES, "a rule") for path in sorted(folder.glob("*.yml")))
+
+
+def _database_file(settings: Settings) -> Path | None:
+    from detector.errors import ConfigError
+    from detector.store.engine import parse_url
+
+    try:
+        url = parse_url(settings.database_url)
+    except ConfigError:
+        # Said where the database is looked at.
+        return None
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _looked_at(path: Path, loosest: int, what: str) -> Iterator[Check]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as fault:
+        yield doubtful("files", f"{path}: {fault.strerror}", "run this as root, or as the user that it belongs to")
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    too_much = mode & 0o777 & ~loosest
+    if too_much:
+        who = "everyone" if too_much & _OTHERS else "its group"
+        may = "change" if too_much & _WRITE else "read"
+        # Of what the group reads, an administrator may have thought.
+        verdict = bad if too_much & (_OTHERS | _WRITE) else doubtful
+        yield verdict(
+            "files", f"{what}: {who} may {may} {path} (mode {mode:04o})", f"chmod {mode & loosest:04o} {path}"
+        )
+    if found.st_uid not in (0, os.geteuid()) and what.startswith(("the configuration", "a rule")) and os.geteuid() == 0:
+        yield doubtful(
+            "files",
+            f"{what}: {path} belongs to user {found.st_uid}, who may change what root reads",
+            f"chown root {path}",
+        )

@@ -1,0 +1,278 @@
+"""What `detector doctor` looks at beside the kernel, each check by what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import insert, update
+
+from detector import config
+from detector.cli import doctor as command
+from detector.cli import main
+from detector.cli.checks import capturing, channels, clock, database, files, running
+from detector.cli.checks.check import Check, Verdict
+from detector.domain import Losses, NotificationState, Snapshot
+from detector.errors import ConfigError
+from detector.store.engine import writing
+from detector.store.liveness import Liveness
+from detector.store.snapshots import SnapshotWriter
+from detector.store.tables import detection_cursors, hosts, notifications, replacements
+from tests.builders import Recorder, count, insert_alert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from tests.cli.conftest import Call
+
+_NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+_LOSSES = Losses(attempted=7)
+
+
+def _said(checks: Iterable[Check]) -> list[tuple[str, str, str]]:
+    return [(check.verdict.value, check.finding, check.remedy) for check in checks]
+
+
+def test_a_configuration_that_is_refused_is_a_line_and_the_machine_is_looked_at_all_the_same(
+    call: Call, tmp_path: Path
+) -> None:
+    """With the key; and nothing is said of what would need it."""
+    path = tmp_path / "detector.toml"
+    path.write_text("[collector]\nintervall = 3\n")
+    called = call("--config", path, "doctor", "--json")
+    found = {each["subject"]: each for each in json.loads(called.out) if each["verdict"] != "doubtful"}
+    assert called.code == 1
+    assert found["configuration"]["finding"].endswith("unknown key collector.intervall")
+    assert "did you mean interval_seconds?" in found["configuration"]["remedy"]
+    assert "kernel" in found
+    assert "database" not in found
+
+
+def test_other_verbs_refuse_such_a_configuration_as_ever(call: Call, tmp_path: Path) -> None:
+    """With the exit code of a bad configuration; help is still given."""
+    path = tmp_path / "detector.toml"
+    path.write_text("nonsense")
+    assert call("--config", path, "query").code == ConfigError.exit_code
+    assert call("--config", path, "query", "--help").code == 0
+
+
+def test_a_check_that_fails_is_a_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever it failed with."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by whatever")
+
+    def unreadable(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/proc/1")
+
+    monkeypatch.setattr(files, "files", broken)
+    monkeypatch.setattr(clock, "clock", unreadable)
+    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
+    found = {check.subject: check for check in command.examine(settings, None)}
+    assert found["files"].finding == "could not be looked at: ZeroDivisionError: by whatever"
+    assert found["clock"].finding.startswith("cannot be looked at: ")
+    assert found["rules"].verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database, " * 1000, None])
+def test_a_database_that_cannot_be_used_is_one_bad_line(damage: bytes | None, tmp_path: Path) -> None:
+    """Emptied, damaged, or a folder."""
+    path = tmp_path / "detector.db"
+    path.mkdir() if damage is None else path.write_bytes(damage)
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": f"sqlite:///{path}"})
+    ((verdict, finding, _),) = _said(database.database(settings))
+    assert verdict == "bad"
+    assert str(path) in finding or "schema is empty" in finding
+
+
+def test_looser_modes_are_told_with_the_command_that_mends_them(tmp_path: Path) -> None:
+    """Configuration 0640, secrets 0600, state 0750; what everyone may read is bad, what a group may is doubtful."""
+    state, rules = tmp_path / "state", tmp_path / "rules"
+    for folder in (state, rules):
+        folder.mkdir()
+    path, secret, rule, stored = tmp_path / "it.toml", tmp_path / "token", rules / "own.yml", state / "detector.db"
+    secret.write_text("json://s3cret.example")
+    path.write_text(
+        f'state_folder = "{state}"\n[rules]\nfolders = ["{rules}"]\n'
+        f'[[channels]]\nname = "a"\nurl_file = "{secret}"\n[[channels]]\nname = "b"\nurl = "json://localhost"\n'
+    )
+    rule.touch()
+    stored.touch()
+    modes = {path: 0o640, secret: 0o600, state: 0o750, rules: 0o755, rule: 0o644, stored: 0o640}
+    for each, mode in modes.items():
+        each.chmod(mode)
+    settings = config.load(path, {})
+    assert _said(files.files(settings, path)) == [("good", "none is open to more users than it should be", "")]
+    for each, mode in {path: 0o644, secret: 0o640, state: 0o755, rules: 0o777, rule: 0o666, stored: 0o644}.items():
+        each.chmod(mode)
+    found = _said(files.files(settings, path))
+    assert {remedy for _, _, remedy in found} == {f"chmod {mode:04o} {each}" for each, mode in modes.items()}
+    assert [verdict for verdict, _, remedy in found] == [
+        "doubtful" if remedy.endswith("token") else "bad" for _, _, remedy in found
+    ]
+    for _, _, remedy in found:
+        subprocess.run(remedy.split(), check=True)
+    assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+
+
+def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is free where the file is."""
+    Recorder(sqlite_engine).snapshot(count())
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
+    assert [verdict for verdict, finding, _ in _said(database.database(settings)) if "are free" in finding] == ["good"]
+
+    class Full:
+        free, total = 50_000_000, 10_000_000_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Full)
+    ((verdict, finding, _),) = [each for each in _said(database.database(settings)) if "are free" in each[1]]
+    assert verdict == "bad"
+    assert finding.startswith("50 MB are free of the 10,000 MB that ")
+
+
+def test_what_had_to_go_and_what_was_replaced_is_told(sqlite_engine: Engine) -> None:
+    """Snapshots that detection never saw are bad; that a damaged database was set aside is doubtful."""
+    Recorder(sqlite_engine).snapshot(count())
+    with writing(sqlite_engine) as connection:
+        connection.execute(update(hosts).values(given_up=3))
+        connection.execute(
+            insert(replacements).values(replaced_at=_NOW, set_aside="/var/x.damaged", reason="malformed")
+        )
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
+    found = {finding: verdict for verdict, finding, _ in _said(database.database(settings))}
+    assert any(verdict == "bad" and finding.startswith("3 snapshots of ") for finding, verdict in found.items())
+    assert any(verdict == "doubtful" and "of a damaged one" in finding for finding, verdict in found.items())
+
+
+@pytest.mark.postgres
+def test_a_postgres_database_is_said_with_its_version(postgres_url: str) -> None:
+    """And neither with its password nor with the room of a disk that another machine may have."""
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": postgres_url})
+    (where, size) = database.database(settings)
+    assert "(Postgres 1" in where.finding
+    assert size.subject == "size"
+
+
+def test_snapshots_that_do_not_come_are_bad_unless_the_collector_was_stopped(sqlite_engine: Engine) -> None:
+    """And detection that is behind is bad too."""
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
+    now = datetime.now(UTC)
+    sent = Snapshot(
+        host="young", start=now - timedelta(seconds=20), end=now - timedelta(seconds=10), counts=(), losses=_LOSSES
+    )
+    with writing(sqlite_engine) as connection:
+        SnapshotWriter("young").write(connection, sent, mark=bytes(16))
+    ((verdict, finding, _), behind, (lacks, lacking, _)) = _said(capturing.capturing(settings))
+    assert (verdict, behind[0]) == ("good", "bad")
+    assert "young" in finding
+    assert lacks == "doubtful"
+    assert lacking == "1 of the 1 snapshot of the last day are not complete; lost: 7 attempted"
+    with writing(sqlite_engine) as connection:
+        connection.execute(insert(detection_cursors).values(host_id=1, seq=1))
+    assert "bad" not in [verdict for verdict, _, _ in _said(capturing.capturing(settings))]
+    old = Liveness(host="old", captured_until=_NOW, usual_seconds=10, detected_until=_NOW)
+    assert capturing._captured(old, now).verdict is Verdict.BAD
+    assert capturing._captured(replace(old, stopped=True), now).verdict is Verdict.DOUBTFUL
+
+
+def test_clocks_that_are_apart_are_bad() -> None:
+    """A database server's, and that of a host whose snapshots are of a time to come."""
+    late = Liveness(host="late", captured_until=_NOW - timedelta(hours=1), usual_seconds=10, detected_until=None)
+    early = replace(late, host="early", captured_until=_NOW + timedelta(minutes=5))
+    assert not list(clock.against(_NOW + timedelta(seconds=1), [late], _NOW))
+    server, host = clock.against(_NOW - timedelta(seconds=30), [late, early], _NOW)
+    assert server.finding == "the database's is 30 s behind"
+    assert "the last snapshot of early is of " in host.finding
+
+
+def test_what_waits_for_long_and_what_was_given_up_is_told_by_channel(sqlite_engine: Engine) -> None:
+    """With the last failure, and the command that sends it once more."""
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
+    assert _said(channels.outbox(settings)) == [("good", "nothing waits, and nothing was given up", "")]
+    ago = datetime.now(UTC) - timedelta(hours=1)
+    states = (("mail", NotificationState.DEAD), ("mail", NotificationState.DEAD), ("slack", NotificationState.PENDING))
+    Recorder(sqlite_engine).snapshot(count())
+    insert_alert(sqlite_engine)
+    with writing(sqlite_engine) as connection:
+        for name, state in states:
+            row = {"alert_id": 1, "channel": name, "reason": "opened", "state": state, "attempts": 9, "created_at": ago}
+            more = {"next_attempt_at": ago, "failed_at": ago, "last_error": "550 \x1b[2Jgo away"}
+            connection.execute(insert(notifications).values(**row, **more))
+    (dead, waiting) = _said(channels.outbox(settings))
+    assert dead[0] == "bad"
+    assert dead[1].startswith("2 notifications to mail were given up")
+    assert dead[2].endswith("detector notify resend --dead")
+    assert waiting[0] == "doubtful"
+    assert waiting[1].startswith("1 notification to slack wait")
+
+
+def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
+    """Real processes with the command lines of roles: one is good, two collectors are not."""
+    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
+    waits = "import sys; sys.stdin.read()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", waits, *arguments], stdin=subprocess.PIPE)
+        for arguments in (
+            ("-m", "detector.cli.roles", "collect", "5"),
+            ("-m", "detector", "--config", "x.toml", "collect", "--parent", "1"),
+            ("-m", "detector", "detect"),
+            ("-m", "detector", "query", "detect"),
+        )
+    ]
+    try:
+        ours = {each.pid for each in started}
+        found = [(each.role, each.process) for each in running.running() if each.process in ours]
+        lines = [finding for _, finding, _ in _said(running.copies(settings))]
+    finally:
+        for each in started:
+            each.communicate()
+    assert found == [("collect", started[0].pid), ("collect", started[1].pid), ("detect", started[2].pid)]
+    assert any("collectors run on this machine" in line and str(started[1].pid) in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "finding"),
+    [
+        (
+            {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "NRestarts": "0"},
+            "good",
+            "is active",
+        ),
+        (
+            {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "NRestarts": "4"},
+            "doubtful",
+            "4 times",
+        ),
+        ({"LoadState": "loaded", "ActiveState": "failed", "Result": "exit-code"}, "bad", "is failed"),
+        ({"LoadState": "loaded", "ActiveState": "inactive", "Result": "success"}, "doubtful", "is inactive"),
+        ({"LoadState": "not-found", "ActiveState": "inactive"}, "doubtful", "is not installed here"),
+    ],
+)
+def test_a_service_is_told_by_what_systemd_says_of_it(told: dict[str, str], verdict: str, finding: str) -> None:
+    """Failed is bad; stopped, restarted or not installed may be meant."""
+    check = running.service("detector-detect.service", told)
+    assert check.verdict == verdict
+    assert finding in check.finding
+
+
+def test_text_from_outside_is_written_out(
+    call: Call, store: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host's name cannot rewrite the screen."""
+    del store
+    monkeypatch.setattr(socket, "gethostname", lambda: "bastion")
+    Recorder(engine, host="\x1b]0;x\x07<script>").snapshot(count())
+    called = call("doctor")
+    assert "\x1b" not in called.out
+    assert "\\x1b]0;x\\x07<script>" in called.out
+    assert main(["doctor", "--help"]) == 0

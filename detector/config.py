@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_digest import Digest, check_digest
+from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
+from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
@@ -180,9 +183,13 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
+    digest: Digest = Digest()
+    metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
+    escalations: tuple[Escalation, ...] = ()
+    """Who is told of alerts that nobody has acknowledged in time. Empty: nobody."""
 
     @property
     def host_name(self) -> str:
@@ -284,6 +291,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {fault}") from None
 
 
+_LISTED: dict[str, type[Section]] = {"channels": Channel, "routes": Route, "escalations": Escalation}
+"""What there may be any number of."""
+
+
 def _sections() -> dict[str, type[Section]]:
     hints = get_type_hints(Settings)
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Section)}
@@ -328,7 +339,7 @@ def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], t
     if unknown := re.search(r"unknown field `(.*)`", what):
         name = unknown.group(1)
         key = f"{where}.{name}" if where else name
-        section = _sections().get(where, Channel if where.startswith("channels") else Settings)
+        section = _sections().get(where) or _LISTED.get(where.partition("[")[0], Settings)
         return ConfigError(f"{source}: unknown key {key}", hint=nearest(name, section.__struct_fields__))
     if missing := re.search(r"missing required field `(.*)`", what):
         return ConfigError(f"{source}: {where} has no {missing.group(1)}")
@@ -336,7 +347,7 @@ def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], t
     if (section_name, key) in overridden:
         source = f"environment, {overridden[section_name, key][0]}"
     hint = f"one of: {', '.join(Severity)}" if "enum" in what else ""
-    if where in ("channels", "routes"):
+    if where in _LISTED:
         hint = f"write each {where[:-1]} as a table of its own, under [[{where}]]"
     return ConfigError(f"{source}: {where}: {expectation(what)}", hint=hint)
 
@@ -362,7 +373,12 @@ def _check(settings: Settings, source: str) -> None:
             )
         seen.add(channel.name)
     check_heartbeat(settings.heartbeat, source)
-    check_routes(settings.routes, {each.name: each.min_severity for each in settings.channels}, source)
+    check_digest(settings.digest, seen, source, console=settings.notify.console)
+    check_metrics(settings.metrics, source)
+    channels = {each.name: each.min_severity for each in settings.channels}
+    elsewhere = {*settings.digest.channels, *(name for each in settings.escalations for name in each.channels)}
+    check_routes(settings.routes, channels, source, elsewhere=elsewhere)
+    check_escalations(settings.escalations, channels, source)
 
 
 def _check_retention(kept: Retention, source: str) -> None:

@@ -15,7 +15,7 @@ from detector.domain import Severity  # noqa: TC001 - msgspec looks it up
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 MATCHERS = ("severity", "rule", "host", "user", "login_user")
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
@@ -72,12 +72,15 @@ class Route(Section, frozen=True, rename={"goes_on": "continue"}):
         return time(first, second), time(third, fourth)
 
 
-def check_routes(routes: Sequence[Route], channels: Mapping[str, Severity], source: str) -> None:
+def check_routes(
+    routes: Sequence[Route], channels: Mapping[str, Severity], source: str, *, elsewhere: Collection[str] = ()
+) -> None:
     """Refuses routes that cannot be meant.
 
     Args:
         channels: the lowest severity that each configured channel takes, by name.
         source: the file, for messages.
+        elsewhere: the channels that are reached otherwise.
 
     Raises:
         ConfigError: the first fault, with file, route and key.
@@ -99,7 +102,7 @@ def check_routes(routes: Sequence[Route], channels: Mapping[str, Severity], sour
             f"{source}: routes: an alert that none of them matches would go nowhere",
             hint="end with one that has channels alone, without conditions",
         )
-    reached = {name for route in routes for name in route.channels}
+    reached = {name for route in routes for name in route.channels} | set(elsewhere)
     for name in channels:
         if name not in reached:
             raise ConfigError(

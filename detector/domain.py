@@ -62,7 +62,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 (informational) to 4 (critical)."""
-        return list(Severity).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import pytest
 
 from detector import config
 from detector.config import Channel, Settings, load
+from detector.config_escalations import Escalation
 from detector.config_routes import Route
 from detector.domain import Severity
 from detector.errors import ConfigError
@@ -44,6 +45,8 @@ def _keys(kind: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
             found |= _keys(Channel, "channels.")
         elif field.name == "routes":
             found |= _keys(Route, "routes.")
+        elif field.name == "escalations":
+            found |= _keys(Escalation, "escalations.")
         else:
             found[prefix + field.encode_name] = field.default
     return found
@@ -446,7 +449,8 @@ def test_the_example_is_complete() -> None:
         for key, value in (values.items() if isinstance(values, dict) else [("", values)])
     }
 
-    expected = {key: value for key, value in _keys(Settings).items() if not key.startswith(("channels.", "routes."))}
+    commented = ("channels.", "routes.", "escalations.")
+    expected = {key: value for key, value in _keys(Settings).items() if not key.startswith(commented)}
     assert {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()} == expected
 
 
@@ -465,7 +469,10 @@ def test_the_example_of_a_channel_is_complete(file: Path) -> None:
 def test_the_example_of_a_route_is_complete(file: Path) -> None:
     """The route that is commented out loads once it is not, and has every key of a route, with its default."""
     text = (_DOCS / "detector.toml").read_text()
-    example = text[text.index("# [[channels]]") : text.index("# Routes")] + text[text.index("# [[routes]]") :]
+    example = (
+        text[text.index("# [[channels]]") : text.index("# Routes")]
+        + text[text.index("# [[routes]]") : text.index("# Escal")]
+    )
     uncommented = "\n".join(line.removeprefix("# ").removeprefix("#") for line in example.splitlines())
 
     (route,) = _load(file, uncommented).routes
@@ -473,6 +480,18 @@ def test_the_example_of_a_route_is_complete(file: Path) -> None:
     assert route == Route(channels=("operators",))
     keys = {each.encode_name for each in msgspec.structs.fields(Route)}
     assert set(tomllib.loads(uncommented)["routes"][0]) == keys
+
+
+def test_the_example_of_an_escalation_is_complete(file: Path) -> None:
+    """The escalation that is commented out loads once it is not, and has every key of one, with its default."""
+    text = (_DOCS / "detector.toml").read_text()
+    example = text[text.index("# [[channels]]") : text.index("# Routes")] + text[text.index("# [[escalations]]") :]
+    uncommented = "\n".join(line.removeprefix("# ").removeprefix("#") for line in example.splitlines())
+
+    (step,) = _load(file, uncommented).escalations
+
+    assert step == Escalation(channels=("operators",), after_seconds=step.after_seconds)
+    assert set(tomllib.loads(uncommented)["escalations"][0]) == set(Escalation.__struct_fields__)
 
 
 def test_every_key_is_documented() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads
 from detector.alerts.facts import Totals
@@ -13,6 +13,7 @@ from detector.alerts.grouping import Incident, incidents
 from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
 from detector.alerts.routing import ChannelPolicy, Router
 from detector.domain import AlertState
+from detector.store import bulk
 from detector.store.tables import findings
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class AlertBook:
                 happened.append(events.Event(alert_id=alert_id, at=at, kind=events.RESOLVED, said=events.QUIET))
             if settled is not state:
                 after[alert_id] = settled
-        standing.write(connection, after)
+        standing.write(connection, before, after)
         channels.write(connection, self._router, snapshot.host, told, now)
         events.write(connection, happened)
 
@@ -150,7 +151,8 @@ class AlertBook:
         added = evidence.add(
             connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, new_alerts
         )
-        values = evidence.distinct(connection, list(by_alert))
+        known_before = [alert_id for alert_id in by_alert if alert_id not in new_alerts]
+        values = {**added.distinct, **evidence.distinct(connection, known_before)}
         about_capture = [alert_id for alert_id, each in by_alert.items() if each.about_capture]
         health = capture.read(connection, snapshot, about_capture, values)
 
@@ -191,7 +193,7 @@ class AlertBook:
         }
         after |= self._threads(connection, snapshot, {alert_id: after[alert_id] for alert_id in new_alerts})
 
-        standing.write(connection, after)
+        standing.write(connection, dict(before.values()), after)
         _write_findings(connection, snapshot, by_alert, verdicts)
         told = {
             alert_id: (after[alert_id], verdict.decision) for alert_id, verdict in verdicts.items() if verdict.sends
@@ -227,19 +229,20 @@ def _moved(state: Standing, verdict: _Verdict, magnitude: int, now: datetime) ->
         return replace(state, state=AlertState.WAITING, notified_magnitude=magnitude)
     # What a person had taken on, or resolved, is not what it is now.
     anew = verdict.decision is Decision.RAISED or state.resolved_by is not None
-    state = replace(
+    told: dict[str, Any] = {}
+    if verdict.silence is not None:
+        told = {"silenced_by": verdict.silence}
+    elif verdict.sends:
+        told = {"notified_magnitude": magnitude, "notified_at": now, "silenced_by": None}
+    return replace(
         state,
         state=AlertState.OPEN,
         resolved_at=None,
         resolved_by=None,
         acknowledged_at=None if anew else state.acknowledged_at,
         acknowledged_by=None if anew else state.acknowledged_by,
+        **told,
     )
-    if verdict.silence is not None:
-        return replace(state, silenced_by=verdict.silence)
-    if verdict.sends:
-        return replace(state, notified_magnitude=magnitude, notified_at=now, silenced_by=None)
-    return state
 
 
 def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
@@ -260,22 +263,15 @@ def _write_findings(
     by_alert: Mapping[int, Incident],
     verdicts: Mapping[int, _Verdict],
 ) -> None:
-    connection.execute(
-        insert(findings),
-        [
-            {
-                "host_id": snapshot.host_id,
-                "seq": snapshot.seq,
-                "rule_id": finding.rule_id,
-                "fingerprint": finding.fingerprint,
-                "alert_id": alert_id,
-                # One incident, one message: its first finding is told, the others only add to it.
-                "decision": verdicts[alert_id].reason if finding is incident.lead else Decision.GROUPED.value,
-                "start": finding.start,
-                "end": finding.end,
-                "rows": len(set(finding.evidence)),
-            }
-            for alert_id, incident in by_alert.items()
-            for finding in incident.findings
-        ],
-    )
+    rows = [
+        (
+            *(snapshot.host_id, snapshot.seq, finding.rule_id, finding.fingerprint, alert_id),
+            # One incident, one message: its first finding is told, the others only add to it.
+            verdicts[alert_id].reason if finding is incident.lead else Decision.GROUPED.value,
+            *(finding.start, finding.end, len(set(finding.evidence))),
+        )
+        for alert_id, incident in by_alert.items()
+        for finding in incident.findings
+    ]
+    names = ("host_id", "seq", "rule_id", "fingerprint", "alert_id", "decision", "start", "end", "rows")
+    bulk.add_any(connection, findings, names, rows)

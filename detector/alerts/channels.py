@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert
-
-from detector.alerts.accounts import accounts_in
+from detector.alerts.accounts import accounts_of
 from detector.alerts.routing import Routed
 from detector.domain import NotificationState
+from detector.store import bulk
 from detector.store.tables import notifications
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection
 
     from detector.alerts.policy import Decision
     from detector.alerts.routing import Router
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Not the end of the snapshot: a host whose clock is ahead would hold up its channel for all others.
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMES = ("alert_id", "attempts", "created_at", "next_attempt_at", "channel", "reason", "state")
 
 
 def write(
@@ -31,17 +33,16 @@ def write(
     now: datetime,
 ) -> None:
     """Writes to the outbox what is sent of a host's alerts, by their numbers, and what is withheld."""
+    accounts = accounts_of(connection, list(told)) if router.asks_for_users else {}
     rows = [
-        {"alert_id": alert_id, "attempts": 0, "created_at": now, "next_attempt_at": _AT_ONCE, **row}
+        (alert_id, 0, now, _AT_ONCE, *row)
         for alert_id, (state, decision) in told.items()
-        for row in _rows(router, _routed(connection, router, host, alert_id, state, now), decision)
+        for row in _rows(router, _routed(host, state, accounts.get(alert_id, {}), now), decision)
     ]
-    if rows:
-        connection.execute(insert(notifications), rows)
+    bulk.add_any(connection, notifications, _NAMES, rows)
 
 
-def _routed(connection: Connection, router: Router, host: str, alert_id: int, state: Standing, now: datetime) -> Routed:
-    accounts = accounts_in(connection, alert_id) if router.asks_for_users else {}
+def _routed(host: str, state: Standing, accounts: Mapping[str, frozenset[str]], now: datetime) -> Routed:
     return Routed(
         severity=state.severity,
         rule_id=state.rule_id,
@@ -54,10 +55,9 @@ def _routed(connection: Connection, router: Router, host: str, alert_id: int, st
     )
 
 
-def _rows(router: Router, alert: Routed, decision: Decision) -> Iterator[dict[str, Any]]:
+def _rows(router: Router, alert: Routed, decision: Decision) -> Iterator[tuple[str, str, str]]:
     for choice in router.choose(alert):
-        yield {
-            "channel": choice.channel,
-            "reason": decision.value if choice.sent else choice.reason,
-            "state": NotificationState.PENDING if choice.sent else NotificationState.WITHHELD,
-        }
+        if choice.sent:
+            yield choice.channel, decision.value, NotificationState.PENDING.value
+        else:
+            yield choice.channel, choice.reason, NotificationState.WITHHELD.value

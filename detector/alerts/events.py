@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert
-
+from detector.store import bulk
 from detector.store.tables import alert_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from sqlalchemy import Connection
 
 RESOLVED, REOPENED = "resolved", "reopened"
 QUIET = "it has been quiet"
@@ -29,11 +30,5 @@ class Event:
 
 def write(connection: Connection, happened: Sequence[Event]) -> None:
     """Keeps them."""
-    if happened:
-        connection.execute(
-            insert(alert_events),
-            [
-                {"alert_id": each.alert_id, "at": each.at, "kind": each.kind, "author": None, "said": each.said}
-                for each in happened
-            ],
-        )
+    rows = [(each.alert_id, each.at, each.kind, each.said) for each in happened]
+    bulk.add_any(connection, alert_events, ("alert_id", "at", "kind", "said"), rows)

@@ -11,11 +11,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.alerts.facts import Distinct, Totals
 from detector.alerts.grouping import WHOLE
 from detector.domain import Protocol
+from detector.store import bulk
 from detector.store.tables import (
     alert_values,
     connection_counts,
@@ -28,17 +28,19 @@ from detector.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy import FromClause
 
     from detector.alerts.grouping import Place
     from detector.domain import SnapshotRef
 
-# SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
-_ALERTS_PER_QUERY = 1000
 _LONGEST_VALUE = 256
 MOST_VALUES = 100_000
 """About so many addresses and ports of an alert are told apart; of more it says so many."""
 _FEW_VALUES = 100
+_Value = tuple[int, str, str]
+"""Alert, field and value: a row of `alert_values`."""
 EXPLANATIONS = 3
 """How many explanations an alert carries."""
 
@@ -74,6 +76,8 @@ class Added:
     totals: Mapping[int, Totals] = field(default_factory=dict)
     explanations: Mapping[int, Sequence[tuple[float, str]]] = field(default_factory=dict)
     """Sentences of the most surprising rows after their surprise, the strangest first."""
+    distinct: Mapping[int, Mapping[str, Distinct]] = field(default_factory=dict)
+    """What `distinct` says of alerts that had no rows before."""
 
 
 def add(
@@ -85,29 +89,30 @@ def add(
         places: the rows, by alert.
         opened: those of the alerts that are new, and so have no rows.
     """
-    rows: list[dict[str, int]] = []
-    alert_ids: list[int] = []
+    rows: list[tuple[int, int, int, int]] = []
     for alert_id, named in places.items():
         known = set() if alert_id in opened else _known(connection, snapshot, alert_id, named)
-        if new := sorted(named - known):
-            alert_ids.append(alert_id)
-            rows += [
-                {"alert_id": alert_id, "seq": seq, "key_id": key_id, "session": session, "found_seq": snapshot.seq}
-                for seq, key_id, session in new
-            ]
+        rows += [(alert_id, *place) for place in sorted(named - known)]
     if not rows:
         return Added()
-    _insert_missing(connection, evidence, rows)
-    first_seq = min(row["seq"] for row in rows)
-    whole = any(row["key_id"] == WHOLE for row in rows)
-    totals: dict[int, Totals] = {}
-    explanations: dict[int, list[tuple[float, str]]] = {}
-    for some in _batches(alert_ids):
-        new_rows = _NewRows(snapshot, some, first_seq, whole)
-        totals |= new_rows.totals(connection)
-        explanations |= new_rows.explanations(connection)
-        _insert_missing(connection, alert_values, _with_room(connection, new_rows.values(connection)))
-    return Added(totals=totals, explanations=explanations)
+    names = ("alert_id", "seq", "key_id", "session")
+    stored = [(*row, snapshot.seq) for row in rows]
+    bulk.add_any(connection, evidence, (*names, "found_seq"), stored, missing=True)
+    new_rows = _NewRows(
+        # Not as they stand in the table: Postgres would expect one of them, and compare each with each of the alerts.
+        new=bulk.listed(connection, {name: evidence.c[name] for name in names}, rows),
+        snapshot=snapshot,
+        whole=any(key_id == WHOLE for _, _, key_id, _ in rows),
+    )
+    values = new_rows.values(connection)
+    of_opened = [each for each in values if each[0] in opened]
+    of_others = _with_room(connection, [each for each in values if each[0] not in opened])
+    bulk.add_any(connection, alert_values, ("alert_id", "field", "value"), of_opened + of_others, missing=True)
+    return Added(
+        totals=new_rows.totals(connection),
+        explanations=new_rows.explanations(connection),
+        distinct=_distinct(of_opened),
+    )
 
 
 def distinct(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dict[str, Distinct]]:
@@ -118,27 +123,24 @@ def distinct(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dict
     alone: the programs whose destinations were not counted.
     """
     result: dict[int, dict[str, Distinct]] = defaultdict(dict)
-    for alerts in _batches(alert_ids):
-        rows = connection.execute(
-            select(alert_values.c.alert_id, alert_values.c.field, func.count(), func.min(alert_values.c.value))
-            .where(alert_values.c.alert_id.in_(alerts))
-            .group_by(alert_values.c.alert_id, alert_values.c.field)
-        )
-        for alert_id, name, count, value in rows:
-            result[alert_id][name] = Distinct(count, value if count == 1 and value else None)
+    if not alert_ids:
+        return result
+    rows = connection.execute(
+        select(alert_values.c.alert_id, alert_values.c.field, func.count(), func.min(alert_values.c.value))
+        .where(bulk.among(connection, alert_values.c.alert_id, alert_ids))
+        .group_by(alert_values.c.alert_id, alert_values.c.field)
+    )
+    for alert_id, name, count, value in rows:
+        result[alert_id][name] = Distinct(count, value if count == 1 and value else None)
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _NewRows:
-    """Reads the rows that `snapshot` has added to some alerts, the oldest of them in the snapshot `first_seq`.
-
-    `whole` says whether there are whole snapshots among them.
-    """
+    """Reads the rows that `snapshot` has added to alerts; `whole` says whether there are whole snapshots among them."""
 
     snapshot: SnapshotRef
-    alert_ids: Sequence[int]
-    first_seq: int
+    new: FromClause
     whole: bool
 
     def totals(self, connection: Connection) -> dict[int, Totals]:
@@ -146,17 +148,17 @@ class _NewRows:
         kinds = [each.name for each in fields(Totals) if each.name != "score"]
         rows = connection.execute(
             select(
-                evidence.c.alert_id,
+                self.new.c.alert_id,
                 *(func.sum(connection_counts.c[kind]).label(kind) for kind in kinds),
                 func.max(observations.c.score).label("score"),
             )
             .select_from(
-                evidence.join(connection_counts, self._same_row(connection_counts)).outerjoin(
+                self.new.outerjoin(connection_counts, self._same_row(connection_counts)).outerjoin(
                     observations, self._same_row(observations)
                 )
             )
-            .where(self._new)
-            .group_by(evidence.c.alert_id)
+            .where(self.new.c.key_id != WHOLE, connection_counts.c.attempted.is_not(None))
+            .group_by(self.new.c.alert_id)
         ).mappings()
         # Postgres adds BIGINTs up to a NUMERIC.
         return {row["alert_id"]: Totals(score=row["score"], **{kind: int(row[kind]) for kind in kinds}) for row in rows}
@@ -165,12 +167,12 @@ class _NewRows:
         """The sentences of the strangest of them, by alert."""
         surprise = func.max(observations.c.surprise)
         sentence = observations.c.explanation
-        rank = func.row_number().over(partition_by=evidence.c.alert_id, order_by=[surprise.desc(), sentence])
+        rank = func.row_number().over(partition_by=self.new.c.alert_id, order_by=[surprise.desc(), sentence])
         ranked = (
-            select(evidence.c.alert_id, surprise.label("surprise"), sentence, rank.label("rank"))
-            .select_from(evidence.join(observations, self._same_row(observations)))
-            .where(self._new, observations.c.surprise.is_not(None), sentence.is_not(None))
-            .group_by(evidence.c.alert_id, sentence)
+            select(self.new.c.alert_id, surprise.label("surprise"), sentence, rank.label("rank"))
+            .select_from(self.new.outerjoin(observations, self._same_row(observations)))
+            .where(observations.c.surprise.is_not(None), sentence.is_not(None))
+            .group_by(self.new.c.alert_id, sentence)
             .subquery()
         )
         rows = connection.execute(
@@ -183,7 +185,7 @@ class _NewRows:
             result[alert_id].append((strangeness, text))
         return result
 
-    def values(self, connection: Connection) -> list[dict[str, Any]]:
+    def values(self, connection: Connection) -> list[_Value]:
         """Their addresses, ports and names, each once, as rows of `alert_values`."""
         statements = [
             *((tuple(columns), self._of_keys(columns)) for columns in _OF_KEYS),
@@ -192,78 +194,70 @@ class _NewRows:
         ]
         found: set[tuple[int, str, str]] = set()
         for names, statement in statements:
-            for alert_id, *values in connection.execute(statement.where(self._new).distinct()):
+            for alert_id, *values in connection.execute(statement.distinct()):
                 found |= {
                     (alert_id, name, "" if value is None else _bounded(str(value)))
                     for name, value in zip(names, values, strict=True)
                     if value is not None or name in _KNOWN_OF_ALL
                 }
-        return [{"alert_id": alert_id, "field": name, "value": value} for alert_id, name, value in sorted(found)]
+        return sorted(found)
 
     # Each row has its key and its counts. Outer joins all the same: SQLite would begin with all keys and counts of the
     # host, and look for each of them in each of a thousand alerts.
 
     def _of_keys(self, columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
         return (
-            select(evidence.c.alert_id, *columns.values())
+            select(self.new.c.alert_id, *columns.values())
             .select_from(
-                evidence.outerjoin(
-                    connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == evidence.c.key_id)
+                self.new.outerjoin(
+                    connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == self.new.c.key_id)
                 )
             )
-            .where(evidence.c.key_id != WHOLE)
+            .where(self.new.c.key_id != WHOLE)
         )
 
     def _of_counts(self) -> Select[Any]:
         """What differs from one count of a key to another."""
         counts, origins, names = connection_counts.c, login_origins.c, destination_names.c
         return (
-            select(evidence.c.alert_id, *_OF_COUNTS.values())
+            select(self.new.c.alert_id, *_OF_COUNTS.values())
             .select_from(
-                evidence.outerjoin(connection_counts, self._same_row(connection_counts))
+                self.new.outerjoin(connection_counts, self._same_row(connection_counts))
                 .outerjoin(
                     login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id)
                 )
                 .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
             )
-            .where(evidence.c.key_id != WHOLE)
+            .where(self.new.c.key_id != WHOLE)
         )
 
     def _of_snapshots(self) -> Select[Any]:
         """The programs of whole snapshots whose destinations were folded. AF_PACKET never has a destination."""
         counts = connection_counts.c
         return (
-            select(evidence.c.alert_id, _KEYS.executable)
+            select(self.new.c.alert_id, _KEYS.executable)
             .select_from(
-                evidence.join(
+                self.new.join(
                     snapshots,
-                    and_(snapshots.c.host_id == self.snapshot.host_id, snapshots.c.seq == evidence.c.seq),
+                    and_(snapshots.c.host_id == self.snapshot.host_id, snapshots.c.seq == self.new.c.seq),
                 )
                 .join(connection_counts, and_(counts.host_id == snapshots.c.host_id, counts.seq == snapshots.c.seq))
                 .join(connection_keys, and_(_KEYS.host_id == counts.host_id, _KEYS.key_id == counts.key_id))
             )
             .where(
-                evidence.c.key_id == WHOLE,
+                self.new.c.key_id == WHOLE,
                 snapshots.c.lost_folded > 0,
                 _KEYS.remote_address.is_(None),
                 _KEYS.protocol != Protocol.PACKET.value,
             )
         )
 
-    @property
-    def _new(self) -> ColumnElement[bool]:
-        return and_(
-            evidence.c.alert_id.in_(self.alert_ids),
-            evidence.c.seq >= self.first_seq,
-            evidence.c.found_seq == self.snapshot.seq,
-        )
-
     def _same_row(self, table: Table) -> ColumnElement[bool]:
         return and_(
             table.c.host_id == self.snapshot.host_id,
-            table.c.seq == evidence.c.seq,
-            table.c.key_id == evidence.c.key_id,
-            table.c.session == evidence.c.session,
+            table.c.seq == self.new.c.seq,
+            table.c.key_id == self.new.c.key_id,
+            table.c.session == self.new.c.session,
         )
 
 
@@ -287,27 +281,25 @@ def _known(connection: Connection, snapshot: SnapshotRef, alert_id: int, named: 
     return {(seq, key_id, session) for seq, key_id, session in stored}
 
 
-def _with_room(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _distinct(values: Iterable[_Value]) -> dict[int, dict[str, Distinct]]:
+    """What `distinct` says of alerts that have these values alone."""
+    found: dict[int, dict[str, Distinct]] = defaultdict(dict)
+    for alert_id, name, value in values:
+        of_alert = found[alert_id]
+        known = of_alert.get(name)
+        of_alert[name] = Distinct(1, value or None) if known is None else Distinct(known.count + 1)
+    return found
+
+
+def _with_room(connection: Connection, values: Sequence[_Value]) -> list[_Value]:
     """Less what is too much: a scan of many hours has millions of addresses, and nobody needs to know the exact number.
 
     What there are few of, such as users, is always noted.
     """
-    numbers = Counter(row["alert_id"] for row in rows)
     full = set()
-    for alert_id, number in numbers.items():
+    for alert_id, number in Counter(alert_id for alert_id, _, _ in values).items():
         if number > _FEW_VALUES:
             some = select(alert_values.c.value).where(alert_values.c.alert_id == alert_id).limit(MOST_VALUES).subquery()
             if (connection.scalar(select(func.count()).select_from(some)) or 0) >= MOST_VALUES:
                 full.add(alert_id)
-    return [row for row in rows if row["alert_id"] not in full or row["field"] not in {"address", "port"}]
-
-
-def _insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        kind = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(kind.insert(table).on_conflict_do_nothing(), rows)
-
-
-def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(values), _ALERTS_PER_QUERY):
-        yield values[start : start + _ALERTS_PER_QUERY]
+    return [each for each in values if each[0] not in full or each[1] not in {"address", "port"}]

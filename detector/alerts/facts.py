@@ -53,6 +53,9 @@ class Distinct:
     sole: str | None = None
 
 
+_NONE = Distinct()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureFacts:
     """What the snapshots behind an alert about capture say."""
@@ -132,4 +135,4 @@ class Facts:
 
     def of(self, name: str) -> Distinct:
         """The values of one field."""
-        return self.values.get(name, Distinct())
+        return self.values.get(name, _NONE)

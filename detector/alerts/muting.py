@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection, select
 
 from detector.matchers import Facts, Matcher, facts_of, from_stored, hold
+from detector.store import bulk
 from detector.store.tables import alert_silences, alert_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from detector.alerts.standing import Standing
+    from detector.domain import Scalar, Severity
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _ALERTS_PER_QUERY = 1000
+
+
+class Muteable(Protocol):
+    """What of an alert silences look at, beside its host and its rows."""
+
+    @property
+    def rule_id(self) -> str:
+        """Its rule."""
+
+    @property
+    def rule_title(self) -> str:
+        """The rule's title."""
+
+    @property
+    def severity(self) -> Severity:
+        """How severe it is."""
+
+    @property
+    def group(self) -> Mapping[str, Scalar]:
+        """What its rows have in common."""
 
 
 def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Matcher, ...]]]:
@@ -34,7 +55,7 @@ def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Mat
     return [(row.silence_id, from_stored(row.matchers)) for row in rows]
 
 
-def muted(connection: Connection, host: str, now: datetime, states: Mapping[int, Standing]) -> dict[int, int]:
+def muted(connection: Connection, host: str, now: datetime, states: Mapping[int, Muteable]) -> dict[int, int]:
     """Which of a host's alerts silences mute now: the first silence of each, by the alert's number."""
     if not states:
         return {}
@@ -57,13 +78,13 @@ def values_of(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dic
         some = alert_ids[start : start + _ALERTS_PER_QUERY]
         columns = alert_values.c
         for alert_id, field, value in connection.execute(
-            select(columns.alert_id, columns.field, columns.value).where(columns.alert_id.in_(some))
+            select(columns.alert_id, columns.field, columns.value).where(bulk.among(connection, columns.alert_id, some))
         ):
             result[alert_id][field].add(value)
     return result
 
 
-def _facts(connection: Connection, host: str, states: Mapping[int, Standing]) -> Iterator[tuple[int, Facts]]:
+def _facts(connection: Connection, host: str, states: Mapping[int, Muteable]) -> Iterator[tuple[int, Facts]]:
     values = values_of(connection, list(states))
     for alert_id, state in states.items():
         yield (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select
 
 from detector.alerts import evidence
 from detector.alerts.facts import Facts, Totals
@@ -13,10 +14,11 @@ from detector.alerts.policy import Before, continues
 from detector.alerts.threads import actors_of
 from detector.alerts.wording import summary
 from detector.domain import AlertState, Severity
+from detector.store import bulk
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from detector.alerts.facts import CaptureFacts, Distinct
@@ -67,7 +69,7 @@ class Standing:
     @property
     def totals(self) -> Totals:
         """The sums over its rows."""
-        return Totals(**{each.name: getattr(self, each.name) for each in fields(Totals)})
+        return Totals(**{name: getattr(self, name) for name in _TOTALS})
 
     def quiet_at(self, now: datetime, resolve_after: timedelta) -> datetime | None:
         """When it had been quiet for long enough; None: it has not been yet.
@@ -111,7 +113,7 @@ def find(
             select(alerts)
             .where(
                 alerts.c.host_id == snapshot.host_id,
-                alerts.c.fingerprint.in_(fingerprints),
+                bulk.among(connection, alerts.c.fingerprint, fingerprints),
                 # Leaves most of a long history out; `continues` decides.
                 alerts.c.end.between(snapshot.end - longest, snapshot.end + longest),
             )
@@ -152,12 +154,15 @@ def open_all(connection: Connection, snapshot: SnapshotRef, new: Sequence[Incide
     """Writes an alert without rows for each incident; gives them as `find` does."""
     if not new:
         return {}
-    blank = [_blank(incident, snapshot) for incident in new]
-    numbers = connection.scalars(
-        insert(alerts).returning(alerts.c.alert_id, sort_by_parameter_order=True),
-        [{"host_id": snapshot.host_id, **_row(state)} for state in blank],
+    blank = {each.fingerprint: _blank(each, snapshot) for each in new}
+    # Numbers grow, and none but this transaction opens alerts of the host.
+    last = connection.scalar(select(func.max(alerts.c.alert_id))) or 0
+    bulk.add_any(connection, alerts, ("host_id", *_NAMES), [(snapshot.host_id, *_row(each)) for each in blank.values()])
+    opened = select(alerts.c.alert_id, alerts.c.fingerprint).where(
+        alerts.c.alert_id > last, alerts.c.host_id == snapshot.host_id
     )
-    return {state.fingerprint: (number, state) for state, number in zip(blank, numbers, strict=True)}
+    numbers = {fingerprint: alert_id for alert_id, fingerprint in connection.execute(opened)}
+    return {fingerprint: (numbers[fingerprint], state) for fingerprint, state in blank.items()}
 
 
 def grown(
@@ -204,7 +209,7 @@ def grown(
     )
     after = replace(
         state,
-        **{each.name: getattr(sums, each.name) for each in fields(Totals)},
+        **{name: getattr(sums, name) for name in _TOTALS},
         start=start,
         end=end,
         finding_count=state.finding_count + len(incident.findings),
@@ -219,20 +224,23 @@ def grown(
     return after, facts.magnitude
 
 
-def write(connection: Connection, states: Mapping[int, Standing]) -> None:
-    """Writes alerts back, by number."""
-    if not states:
+def write(connection: Connection, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:
+    """Writes alerts back, by number; what `before` says already of all of them is left as it is."""
+    if not after:
         return
-    rows = [{"b_alert_id": alert_id, **_row(state)} for alert_id, state in states.items()]
-    connection.execute(update(alerts).where(alerts.c.alert_id == bindparam("b_alert_id")), rows)
+    old, new = (list(zip(*(_row(states[each]) for each in after), strict=True)) for states in (before, after))
+    changed = [place for place, values in enumerate(new) if values != old[place]]
+    names = "alert_id", *(_NAMES[place] for place in changed)
+    bulk.change(connection, alerts, names, list(zip(after, *(new[place] for place in changed), strict=True)))
 
 
-def _row(state: Standing) -> dict[str, Any]:
-    return {each.name: getattr(state, each.name) for each in fields(Standing)}
+_NAMES = tuple(each.name for each in fields(Standing))
+_row: Callable[[Standing], tuple[Any, ...]] = attrgetter(*_NAMES)
+_TOTALS = tuple(each.name for each in fields(Totals))
 
 
 def _from_row(row: Mapping[Any, Any]) -> Standing:
-    values = {each.name: row[each.name] for each in fields(Standing)}
+    values = {name: row[name] for name in _NAMES}
     values["severity"], values["state"] = Severity(values["severity"]), AlertState(values["state"])
     values["actors"] = tuple(values["actors"])
     values["channels"] = None if values["channels"] is None else tuple(values["channels"])
@@ -250,4 +258,6 @@ def _blank(incident: Incident, snapshot: SnapshotRef) -> Standing:
         opened_at=snapshot.end,
         start=incident.start,
         end=incident.end,
+        # Most are told at once, and the database has nothing to move.
+        state=AlertState.OPEN,
     )

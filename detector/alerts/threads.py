@@ -85,7 +85,7 @@ def link(new: Iterable[Link], before: Iterable[Link], window: timedelta) -> dict
         ]
         thread_id = max(near, key=lambda one: (one.end, one.alert_id)).thread_id if near else each.thread_id
         threads[each.alert_id] = thread_id
-        remember(replace(each, thread_id=thread_id))
+        remember(each if each.thread_id == thread_id else replace(each, thread_id=thread_id))
     return threads
 
 

@@ -38,6 +38,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
       detector alerts show 12
       detector alerts show 12 --limit 1000 --json
     """
+    from detector.alerts.escalation import upcoming
     from detector.cli.store import stored
     from detector.store import alerts as store
     from detector.store.findings import decisions
@@ -51,6 +52,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
         sent = store.notifications_of(connection, alert_id)
         found = store.alert_rows(connection, alert_id, limit + 1)
         about_capture = store.is_about_capture(connection, alert_id)
+        escalates = upcoming(connection, settings.escalations, alert_id) if settings.escalations else []
     rows = found[:limit]
     said = answers(alert, about_capture=about_capture)
     if as_json:
@@ -59,6 +61,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
                 **as_object(alert),
                 "decisions": [as_object(each) for each in decided],
                 "notifications": [as_object(each) for each in sent],
+                "escalates": [as_object(each) for each in escalates],
                 "thread": [each.alert_id for each in thread],
                 "timeline": [as_object(each) for each in moments],
                 "answers": [each._asdict() for each in said],
@@ -69,6 +72,8 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
     _print_facts(alert)
     _print_decisions(decided)
     _print_notifications(sent)
+    for each in escalates:
+        say(f"  {each.channel} is told {local(each.at)}, unless it is acknowledged or over by then")
     _print_timeline(alert, thread, moments)
     say("")
     say("What you can say to it:")

@@ -15,6 +15,7 @@ from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
 from detector.service.delivering import Delivery
+from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
 from detector.service.renewal import renew
@@ -87,25 +88,21 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, *others = _beside(settings, engine, stop, report)
+    delivery, keeping, training, *others = _beside(settings, engine, rules, stop, report)
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
+    escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
-            if not delivery.is_alive():
-                raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
-            if not keeping.is_alive():
-                raise StoreError("the database is not looked after any more", hint="see what was said before")
-            if not training.is_alive():
-                raise ModelError("forests are not trained any more", hint="see what was said before")
+            _check_alive(delivery, keeping, training)
             try:
                 if (ruleset := rules.renewed()) is not None:
                     stages = replace(stages, ruleset=ruleset)
                 refused.notice(stages)
                 _detect_waiting(engine, stages, turns, stop, report)
-                _let_pass(engine, stages, watch)
+                _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
                 watchdog.wait(stop, _POLL_SECONDS)
             except StoreDamagedError as fault:
@@ -130,6 +127,16 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
             thread.join(_LAST_DELIVERY_SECONDS)
 
 
+def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
+    """Raises what `detect` raises when one of these has ended by itself."""
+    if not delivery.is_alive():
+        raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
+    if not keeping.is_alive():
+        raise StoreError("the database is not looked after any more", hint="see what was said before")
+    if not training.is_alive():
+        raise ModelError("forests are not trained any more", hint="see what was said before")
+
+
 def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> Delivery:
     return Delivery(
         StoredOutbox(engine),
@@ -141,8 +148,8 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
     )
 
 
-def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> list[Thread]:
-    """What runs beside detection: delivery, what looks after the database, training, and the heartbeat if wanted."""
+def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
+    """What runs beside detection: delivery, looking after the database, training; heartbeat and digests if wanted."""
     runs = {
         "delivery": _delivery(settings, engine, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
@@ -151,6 +158,12 @@ def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.
         runs["heartbeat"] = Beating(engine, settings.heartbeat, address, stop, report).run
+    if settings.digest.channels:
+        # Here, since those who want none need not hold it.
+        from detector.service.digesting import Digesting
+
+        # What ends by itself says so: detection goes on without.
+        runs["digests"] = Digesting(engine, settings, lambda: rules.loaded, stop, report).run
     return [Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
 
@@ -222,9 +235,10 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
             report.detected(detected)
 
 
-def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch) -> None:
-    """Does what time alone decides: that a host is silent, that an alert has waited for long enough."""
+def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch, escalating: Escalating) -> None:
+    """Does what time alone decides: that a host is silent, that an alert, or people, have waited for long enough."""
     for host_id, seconds in watch.silent(engine):
         pipeline.notice_silence(engine, host_id, seconds, stages, now=datetime.now(UTC))
     for host_id, seconds in watch.unsettled(engine):
         pipeline.let_pass(engine, host_id, timedelta(seconds=seconds), stages)
+    escalating.look()

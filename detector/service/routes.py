@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from detector.alerts.routing import Choice
     from detector.config import Settings
+    from detector.config_escalations import Escalation
     from detector.domain import Alert
 
 
@@ -47,3 +48,13 @@ def choices(
         named=named,
     )
     return Router(tuple(channel_policies(settings)), settings.routes).choose(routed)
+
+
+def escalations_of(settings: Settings, severity: Severity) -> list[tuple[int, Escalation]]:
+    """The steps that alerts of a severity have before them, the first first, each with its place in the file."""
+    found = [
+        (number, each)
+        for number, each in enumerate(settings.escalations)
+        if not each.severity or severity in each.severity
+    ]
+    return sorted(found, key=lambda each: each[1].after_seconds)

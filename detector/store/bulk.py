@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, Integer, Text, TypeDecorator, bindparam, cast, func, insert, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Integer,
+    Text,
+    TypeDecorator,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Dialect, Table
+    from sqlalchemy import ColumnElement, Connection, Dialect, FromClause, Table
     from sqlalchemy.types import TypeEngine
 
 
@@ -31,12 +44,44 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterab
             copy.write_row(row)
 
 
-def add_any(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
-    """The same of any values, also for a login that may insert some rows only: Postgres lets it not copy."""
-    if connection.dialect.name != "postgresql":
-        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+def add_any(
+    connection: Connection,
+    table: Table,
+    names: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    *,
+    missing: bool = False,
+) -> None:
+    """The same of any values, also for a login that may insert some rows only: Postgres lets it not copy.
+
+    Args:
+        missing: whether only those are inserted that are not there yet.
+    """
+    if not rows:
         return
-    connection.execute(_inserting(table, names), _arrays(connection, table, names, rows))
+    if connection.dialect.name == "postgresql":
+        statement = _inserting(table, names, missing=missing)
+        connection.execute(statement, _arrays(connection, table, names, rows))
+        return
+    places = ", ".join("?" * len(names))
+    columns = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
+    how = "INSERT OR IGNORE" if missing else "INSERT"
+    text = f"{how} INTO {table.name} ({columns}) VALUES ({places})"
+    connection.exec_driver_sql(text, _as_bound(connection, table, names, rows))
+
+
+def change(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """Gives rows that exist new values; the first of the columns says which row it is."""
+    key, *others = names
+    if not rows or not others:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(_changing(table, names), _arrays(connection, table, names, rows))
+        return
+    quote = connection.dialect.identifier_preparer.quote
+    new = ", ".join(f"{quote(name)} = ?" for name in others)
+    text = f"UPDATE {table.name} SET {new} WHERE {quote(key)} = ?"
+    connection.exec_driver_sql(text, _as_bound(connection, table, (*others, key), [(*row[1:], row[0]) for row in rows]))
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[bool]:
@@ -57,16 +102,29 @@ def rows_among(
     connection: Connection, columns: Sequence[ColumnElement[int]], rows: Collection[Sequence[int]]
 ) -> ColumnElement[bool]:
     """Whether columns of numbers are together one of `rows`, which may be any number of them."""
-    if connection.dialect.name == "postgresql":
-        arrays = (
-            _one_parameter(connection, column, values)
-            for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-        )
-        names = [f"column_{number}" for number in range(len(columns))]
-        listed = func.unnest(*arrays).table_valued(*names).render_derived()
-        return tuple_(*columns).in_(select(*(listed.c[name] for name in names)))
-    value = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
-    return tuple_(*columns).in_(select(*(func.json_extract(value, f"$[{place}]") for place in range(len(columns)))))
+    names = [f"column_{number}" for number in range(len(columns))]
+    given = listed(connection, dict(zip(names, columns, strict=True)), rows)
+    return tuple_(*columns).in_(select(*(given.c[name] for name in names)))
+
+
+def listed(
+    connection: Connection, columns: Mapping[str, ColumnElement[Any]], rows: Collection[Sequence[int]]
+) -> FromClause:
+    """Rows of numbers as a table to select from.
+
+    Args:
+        columns: the names of its columns, and columns of the same types.
+        rows: of which there are some.
+    """
+    if connection.dialect.name != "postgresql":
+        value = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+        picked = (func.json_extract(value, f"$[{place}]").label(name) for place, name in enumerate(columns))
+        return select(*picked).subquery()
+    arrays = (
+        _one_parameter(connection, column, values)
+        for column, values in zip(columns.values(), zip(*rows, strict=True), strict=True)
+    )
+    return func.unnest(*arrays).table_valued(*columns).render_derived()
 
 
 def upsert(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
@@ -96,23 +154,53 @@ def _replacing(table: Table, names: tuple[str, ...], *, on_postgres: bool) -> An
 
 
 @cache
-def _inserting(table: Table, names: tuple[str, ...]) -> Any:
-    return insert(table).from_select(list(names), _selected(table, names))
+def _inserting(table: Table, names: tuple[str, ...], *, missing: bool) -> Any:
+    from sqlalchemy.dialects import postgresql
+
+    statement = postgresql.insert(table).from_select(list(names), _selected(table, names))
+    return statement.on_conflict_do_nothing() if missing else statement
+
+
+# Of some tables, in each of the ways in which rows change.
+@lru_cache(maxsize=256)
+def _changing(table: Table, names: tuple[str, ...]) -> Any:
+    key, *others = names
+    new = _selected(table, names).subquery()
+    return update(table).where(table.c[key] == new.c[key]).values({name: new.c[name] for name in others})
 
 
 def _selected(table: Table, names: tuple[str, ...]) -> Any:
     """The rows of `_arrays`."""
     # Arrays as text: the driver takes five times as long to write them.
-    arrays = (cast(bindparam(name, type_=Text), ARRAY(table.c[name].type)) for name in names)
+    arrays = (cast(bindparam(_parameter(name), type_=Text), ARRAY(table.c[name].type)) for name in names)
     new = func.unnest(*arrays).table_valued(*names).render_derived()
     return select(*(new.c[name] for name in names))
+
+
+def _parameter(name: str) -> str:
+    # In an UPDATE the names of columns mean new values for these.
+    return f"all_{name}"
+
+
+def _as_bound(
+    connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> list[tuple[Any, ...]]:
+    """Rows as the driver of SQLite takes them. (SQLAlchemy would look at each value several times.)"""
+    kinds = (table.c[name].type.dialect_impl(connection.dialect) for name in names)
+    bound = {place: how for place, kind in enumerate(kinds) if (how := kind.bind_processor(connection.dialect))}
+    if not bound:
+        return list(map(tuple, rows))
+    columns = list(zip(*rows, strict=True))
+    for place, how in bound.items():
+        columns[place] = tuple(map(how, columns[place]))
+    return list(zip(*columns, strict=True))
 
 
 def _arrays(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
 ) -> dict[str, str]:
     columns = zip(names, zip(*rows, strict=True), strict=True)
-    return {name: _array(table.c[name].type, values, connection.dialect) for name, values in columns}
+    return {_parameter(name): _array(table.c[name].type, values, connection.dialect) for name, values in columns}
 
 
 def _one_parameter(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[Any]:
@@ -125,6 +213,8 @@ def _array(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> st
     """As Postgres writes an array."""
     if isinstance(kind, TypeDecorator):
         values = [kind.process_bind_param(each, dialect) for each in values]
+    elif isinstance(kind, JSON):
+        values = [None if each is None and kind.none_as_null else json.dumps(each) for each in values]
     return "{" + ",".join(map(_element, values)) + "}"
 
 

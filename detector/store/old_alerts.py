@@ -17,6 +17,7 @@ from detector.store.tables import (
     findings,
     notifications,
     snapshots,
+    unanswered,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def expire(engine: Engine, *, before: datetime, limit: int) -> int:
                 gone += _delete_of(connection, table, alert_id, limit - gone)
                 if gone >= limit:
                     return gone
-            connection.execute(delete(alert_verdicts).where(alert_verdicts.c.alert_id == alert_id))
+            for table in (alert_verdicts, unanswered):
+                connection.execute(delete(table).where(table.c.alert_id == alert_id))
             gone += connection.execute(delete(alerts).where(alerts.c.alert_id == alert_id)).rowcount
     return gone
 

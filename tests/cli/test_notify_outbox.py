@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detector.config_escalations import Escalation
 from detector.domain import NotificationState
+from detector.service.escalating import Escalating
 from detector.store.outbox import StoredOutbox
 from tests.notify.samples import enqueue, entries
 
@@ -130,3 +132,24 @@ def test_where_an_alert_goes_is_said(call: Call, engine: Engine, file: Path) -> 
         ("console", True),
     ]
     assert "there is no alert 9" in call("--config", file, "notify", "route", "9").err
+
+
+def test_escalations_are_shown(call: Call, engine: Engine, file: Path) -> None:
+    """`route` lists what an alert has before it, and `alerts show` when that comes, and what was told."""
+    enqueue(engine)
+    step = Escalation(after_seconds=900, channels=("slack",))
+    file.write_text(file.read_text() + '[[escalations]]\nafter_seconds = 900\nchannels = ["slack"]\n')
+    Escalating(engine, [step]).look()
+
+    route = call("--config", file, "notify", "route", "1").out
+    before = call("--config", file, "alerts", "show", "1")
+    ahead = json.loads(call("--config", file, "alerts", "show", "1", "--json").out)["escalates"]
+    Escalating(engine, [step], clock=lambda: datetime.now(UTC) + timedelta(minutes=15)).look()
+    after = call("--config", file, "alerts", "show", "1")
+
+    assert "after 15 min" in route
+    assert "escalations[0]: unless it is acknowledged or over by then" in " ".join(route.split())
+    assert "slack is told" in before.out
+    assert [(each["channel"], each["reason"]) for each in ahead] == [("slack", "not acknowledged within 15 min")]
+    assert "slack is told" not in after.out
+    assert "to slack: not acknowledged within 15 min" in " ".join(after.out.split())

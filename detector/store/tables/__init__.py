@@ -9,6 +9,7 @@ from detector.store.tables.alerted import (
     findings,
     notices,
     notifications,
+    unanswered,
 )
 from detector.store.tables.captured import (
     connection_keys,
@@ -49,6 +50,7 @@ from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
+from detector.store.tables.totalled import host_totals
 
 __all__ = [
     "alert_events",
@@ -65,6 +67,7 @@ __all__ = [
     "evidence",
     "findings",
     "held_findings",
+    "host_totals",
     "hosts",
     "hourly_counts",
     "imports",
@@ -95,5 +98,6 @@ __all__ = [
     "silences",
     "snapshots",
     "tamperings",
+    "unanswered",
     "usual_counts",
 ]

@@ -91,6 +91,17 @@ alert_events = Table(
     Index(None, "alert_id"),
 )
 
+# Alerts that nobody has acknowledged yet, where somebody else is told if that lasts.
+unanswered = Table(
+    "unanswered",
+    metadata,
+    Column("alert_id", ForeignKey("alerts.alert_id"), primary_key=True),
+    # The alert's at that time: one that becomes more severe waits anew.
+    Column("severity", text_enum(Severity), nullable=False),
+    # By the clock of the detector.
+    Column("since", UtcDateTime, nullable=False),
+)
+
 # What people want to hear nothing of for a while. Not to be confused with `silences`, which are of hosts.
 alert_silences = Table(
     "alert_silences",

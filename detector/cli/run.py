@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext, redirect_stdout
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,8 @@ import click
 from detector import supervisor
 from detector.cli import roles
 from detector.cli.lines import LineReporter, ending_when_nobody_reads
-from detector.visible import visible
+from detector.errors import DetectorError
+from detector.log import Format, Level, Log
 
 if TYPE_CHECKING:
     from detector.config import Settings
@@ -51,7 +53,10 @@ def run(ctx: click.Context) -> None:
     upgrade = settings.database_url.startswith("sqlite")
     if upgrade and (code := supervisor.call(("db", "upgrade", "--replace-damaged"), arguments)):
         ctx.exit(code)
-    click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
+    log = Log("run", settings.log.format, settings.log.level)
+    watching = f"watching the connects of {settings.host_name}"
+    log.say(Level.INFO, "started", watching, f"{watching}; Ctrl-C ends")
+    roles.hand_on(settings.log)
     roles.become("run", {"arguments": arguments}, stop)
 
 
@@ -82,6 +87,7 @@ def collect(ctx: click.Context, parent: int | None) -> None:
         "database_url": settings.database_url,
         **msgspec.structs.asdict(settings.collector),
     }
+    roles.hand_on(settings.log)
     roles.become("collect", {"parent": parent, "wanted": wanted}, stop)
 
 
@@ -102,39 +108,63 @@ def detect(ctx: click.Context, parent: int | None) -> None:
     stop = supervisor.catch_signals()
     if parent:
         supervisor.end_with_parent(parent)
-    with ending_when_nobody_reads():
+    settings: Settings = ctx.obj
+    log = Log("detect", settings.log.format, settings.log.level)
+    # What the console is sent is an entry like others, where the log is not for a person.
+    alerts = nullcontext() if log.format is Format.TEXT else redirect_stdout(log.stream("alert"))
+    with ending_when_nobody_reads(), alerts:
         from detector.service.watched import detect_watched as work
 
-        work(ctx.obj, stop, DetectionReporter())
+        try:
+            work(settings, stop, DetectionReporter(log))
+        except DetectorError as fault:
+            roles.complain(log, fault)
+            ctx.exit(fault.exit_code)
 
 
 class DetectionReporter(LineReporter):
     """A line for each host that is being learnt, now and then, and one when it is learnt."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
         self._mentioned: dict[int, datetime] = {}
 
     def kept(self, message: str) -> None:
         """What was deleted."""
-        self.say(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {visible(message)}")
+        self.log.say(Level.INFO, "retention", message, self._timed(message))
 
     def trained(self, message: str) -> None:
         """What was trained."""
-        self.kept(message)
+        self.log.say(Level.INFO, "training", message, self._timed(message))
 
     def detected(self, detected: Detected) -> None:
         """How far learning has come."""
-        host_id, end = detected.snapshot.host_id, detected.snapshot.end
+        snapshot, learning = detected.snapshot, detected.learning
+        host_id, end = snapshot.host_id, snapshot.end
         before = self._mentioned.get(host_id)
-        if detected.learning.finished:
+        if learning.finished:
             if before is not None:
-                self.say(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
+                self.log.say(
+                    Level.INFO,
+                    "learnt",
+                    f"{snapshot.host} is learnt: connects are scored from now on",
+                    host=snapshot.host,
+                )
                 del self._mentioned[host_id]
-            return
-        if before is None or end - before >= _LEARNING_EVERY:
+        elif before is None or end - before >= _LEARNING_EVERY:
             self._mentioned[host_id] = end
-            self.say(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
+            self.log.say(
+                Level.DEBUG,
+                "learning",
+                f"{snapshot.host}: {learning_text(learning)}",
+                host=snapshot.host,
+                elapsed_seconds=learning.elapsed_seconds,
+                required_seconds=learning.required_seconds,
+            )
+
+    @staticmethod
+    def _timed(message: str) -> str:
+        return f"{datetime.now().astimezone():%H:%M:%S}  {message}"
 
 
 def learning_text(learning: Learning) -> str:

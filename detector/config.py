@@ -18,6 +18,7 @@ import msgspec
 from detector import shipped
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
+from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
@@ -181,6 +182,7 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
+    metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
@@ -369,6 +371,7 @@ def _check(settings: Settings, source: str) -> None:
             )
         seen.add(channel.name)
     check_heartbeat(settings.heartbeat, source)
+    check_metrics(settings.metrics, source)
     channels = {each.name: each.min_severity for each in settings.channels}
     escalated = {name for each in settings.escalations for name in each.channels}
     check_routes(settings.routes, channels, source, elsewhere=escalated)

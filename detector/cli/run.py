@@ -103,7 +103,7 @@ def detect(ctx: click.Context, parent: int | None) -> None:
     if parent:
         supervisor.end_with_parent(parent)
     with ending_when_nobody_reads():
-        from detector.service.detecting import detect as work
+        from detector.service.watched import detect_watched as work
 
         work(ctx.obj, stop, DetectionReporter())
 

@@ -53,6 +53,7 @@ from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
+from detector.store.tables.totalled import host_totals
 
 __all__ = [
     "alert_events",
@@ -72,6 +73,7 @@ __all__ = [
     "evidence",
     "findings",
     "held_findings",
+    "host_totals",
     "hosts",
     "hourly_counts",
     "imports",

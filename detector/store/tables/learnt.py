@@ -79,6 +79,11 @@ model_promises = Table(
     Column("week", LargeBinary, nullable=False),
     # When burn-in was over; NULL: it is not.
     Column("scored_since", UtcDateTime),
+    # How often the host came back after nobody had watched it, and when it last did.
+    Column("restarts", BigInteger, nullable=False, server_default="0"),
+    Column("restarted_at", UtcDateTime),
+    # The end of the last snapshot that was taken in; NULL: it was before restarts were counted.
+    Column("until", UtcDateTime),
 )
 
 # How the threshold has moved.

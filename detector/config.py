@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_digest import Digest, check_digest
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
 from detector.config_metrics import Metrics, check_metrics
@@ -182,6 +183,7 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
+    digest: Digest = Digest()
     metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -371,10 +373,11 @@ def _check(settings: Settings, source: str) -> None:
             )
         seen.add(channel.name)
     check_heartbeat(settings.heartbeat, source)
+    check_digest(settings.digest, seen, source, console=settings.notify.console)
     check_metrics(settings.metrics, source)
     channels = {each.name: each.min_severity for each in settings.channels}
-    escalated = {name for each in settings.escalations for name in each.channels}
-    check_routes(settings.routes, channels, source, elsewhere=escalated)
+    elsewhere = {*settings.digest.channels, *(name for each in settings.escalations for name in each.channels)}
+    check_routes(settings.routes, channels, source, elsewhere=elsewhere)
     check_escalations(settings.escalations, channels, source)
 
 

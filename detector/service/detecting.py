@@ -88,7 +88,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, *others = _beside(settings, engine, stop, report)
+    delivery, keeping, training, *others = _beside(settings, engine, rules, stop, report)
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
@@ -142,8 +142,8 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
     )
 
 
-def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> list[Thread]:
-    """What runs beside detection: delivery, what looks after the database, training, and the heartbeat if wanted."""
+def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
+    """What runs beside detection: delivery, looking after the database, training; heartbeat and digests if wanted."""
     runs = {
         "delivery": _delivery(settings, engine, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
@@ -152,6 +152,12 @@ def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.
         runs["heartbeat"] = Beating(engine, settings.heartbeat, address, stop, report).run
+    if settings.digest.channels:
+        # Here, since those who want none need not hold it.
+        from detector.service.digesting import Digesting
+
+        # What ends by itself says so: detection goes on without.
+        runs["digests"] = Digesting(engine, settings, lambda: rules.loaded, stop, report).run
     return [Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
 

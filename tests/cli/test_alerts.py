@@ -136,7 +136,8 @@ def test_an_alert_as_json(call: Call, engine: Engine) -> None:
     shown = json.loads(call("alerts", "show", "1", "--json").out)
 
     assert {key: shown[key] for key in listed} == listed
-    assert set(shown) - set(listed) == {"decisions", "notifications", "thread", "timeline", "answers", "rows"}
+    more = {"decisions", "notifications", "escalates", "thread", "timeline", "answers", "rows"}
+    assert set(shown) - set(listed) == more
     expected = {
         "alert_id": 1,
         "host": "bastion-1",

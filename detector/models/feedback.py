@@ -115,9 +115,7 @@ def unlearn(connection: Connection, alert_id: int, host_id: int) -> int:
     kept = connection.execute(select(alert_verdict_subjects).where(columns.alert_id == alert_id)).all()
     if kept:
         now = state.load_host(connection, host_id).observed_seconds
-        state.put_back(
-            connection, host_id, [(row.kind, bytes(row.content), now - row.kept_seconds) for row in kept]
-        )
+        state.put_back(connection, host_id, [(row.kind, bytes(row.content), now - row.kept_seconds) for row in kept])
         sample = model_samples.c
         began = select(alerts.c.start).where(alerts.c.alert_id == alert_id).scalar_subquery()
         of_keys = sample.key_id.in_(_keys_behind(alert_id))

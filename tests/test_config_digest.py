@@ -56,6 +56,17 @@ def test_the_console_takes_digests_when_it_is_there(tmp_path: Path) -> None:
         config.load(file, {})
 
 
+def test_a_channel_for_digests_alone_is_in_no_route(tmp_path: Path) -> None:
+    """It is reached, if not by alerts."""
+    file = tmp_path / "detector.toml"
+    other = '[[channels]]\nname = "pager"\nurl = "json://127.0.0.1"\n[[routes]]\nchannels = ["pager"]\n'
+    file.write_text(f'[digest]\nchannels = ["mail"]\n{MAIL}{other}')
+    assert config.load(file, {}).digest.channels == ("mail",)
+    file.write_text(MAIL + other)
+    with pytest.raises(ConfigError, match="channel 'mail' is reached by no route"):
+        config.load(file, {})
+
+
 def test_nothing_is_sent_unless_a_channel_is_named() -> None:
     """By default there is no digest, and one line makes both."""
     assert Digest().channels == ()

@@ -50,6 +50,9 @@ LAYOUT: Mapping[str, tuple[str, ...]] = {
 """What is stored of each kind beside its digest, `first_seconds`, `hours` and `last_hour`, in this order. Kinds
 that are not named have nothing more."""
 
+BIN_SECONDS = 300.0
+"""The length of the periods that a pair's activity is counted by: see `rhythm`."""
+
 BLOCK = 8
 """Up to so many subjects of one kind stand together in the store."""
 
@@ -113,3 +116,12 @@ class Chosen:
         """A field, as it is now; of the shape of the numbers."""
         field: npt.NDArray[Any] = self.values[name][self.numbers]
         return field
+
+
+def later(subjects: npt.NDArray[Any], seconds: float) -> None:
+    """Makes records of subjects what they would be had all of it happened so much later."""
+    for name in subjects.dtype.names or ():
+        if name.endswith("_seconds"):
+            subjects[name] += seconds
+        elif name == "last_bin":
+            subjects[name] += seconds // BIN_SECONDS

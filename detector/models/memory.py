@@ -78,6 +78,15 @@ class Memory:
         """What stands for a subject in the store."""
         return self._digests[number]
 
+    def records(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[bytes, str, bytes]]:
+        """Subjects one by one: digest, kind, and what is known as it would be stored."""
+        for number in numbers.tolist():
+            kind, one = self._kinds[number], np.zeros(1, dtype=record(self._kinds[number]))
+            for name in (one.dtype.names or ())[1:]:
+                one[name] = self._values[name][number]
+            one["subject"] = np.frombuffer(self._digests[number], dtype="V16")
+            yield self._digests[number], kind, one.tobytes()
+
     def fill(self, kind: str, blocks: Sequence[int], contents: Sequence[bytes]) -> None:
         """Takes in blocks of one kind, as they are stored."""
         layout = record(kind)

@@ -6,7 +6,7 @@ never the history.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from detector.models import blocks
-from detector.models.layout import NEVER, Values
+from detector.models.layout import NEVER, Values, later, record
 from detector.models.memory import Memory
 from detector.store import bulk
 from detector.store.tables import model_hosts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
 LONGEST_SNAPSHOT_SECONDS = 3600.0
@@ -109,12 +111,15 @@ class Subjects:
         name = (kind, *parts)
         number = self._numbers.get(name)
         if number is None:
-            digest = _digest(name)
-            number = self.memory.numbers.get(digest)
-            if number is None:
-                number = self.memory.add(kind, digest)
-                self._unread.append(number)
-            self._numbers[name] = number
+            number = self._numbers[name] = self.number_of(kind, _digest(name))
+        return number
+
+    def number_of(self, kind: str, digest: bytes) -> int:
+        """The number of a subject that is named by its digest."""
+        number = self.memory.numbers.get(digest)
+        if number is None:
+            number = self.memory.add(kind, digest)
+            self._unread.append(number)
         return number
 
     def meet(self, numbers: npt.NDArray[np.int64]) -> None:
@@ -165,6 +170,29 @@ class Subjects:
                 state.update(content)
             self._mark = state.digest()
         self.memory.mark = self._mark
+
+
+def put_back(connection: Connection, host_id: int, kept: Iterable[tuple[str, bytes, float]]) -> None:
+    """Has the store know subjects as they were, as if it were a while ago.
+
+    Args:
+        connection: the transaction.
+        host_id: whose they are.
+        kept: kind, what was known as `Memory.records` gives it, and how many seconds ago.
+    """
+    host = load_host(connection, host_id)
+    subjects, found = Subjects(connection, host_id, Memory(host.mark)), []
+    for kind, content, seconds in kept:
+        then = np.frombuffer(content, dtype=record(kind)).copy()
+        later(then, seconds)
+        found.append((subjects.number_of(kind, then["subject"][0].tobytes()), then))
+    subjects.meet(np.array([number for number, _ in found], dtype=np.int64))
+    subjects.load()
+    for number, then in found:
+        for name in (then.dtype.names or ())[1:]:
+            subjects.values[name][number] = then[name][0]
+    subjects.save()
+    save_host(connection, host_id, replace(host, mark=subjects.mark))
 
 
 def _digest(name: tuple[Part, ...]) -> bytes:

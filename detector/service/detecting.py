@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
-from detector import pipeline
+from detector import pipeline, readiness
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
@@ -92,16 +92,11 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
-    watch, tampering = SilenceWatch(), TamperingWatch()
+    watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
     escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
-            if not delivery.is_alive():
-                raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
-            if not keeping.is_alive():
-                raise StoreError("the database is not looked after any more", hint="see what was said before")
-            if not training.is_alive():
-                raise ModelError("forests are not trained any more", hint="see what was said before")
+            _check_alive(delivery, keeping, training)
             try:
                 if (ruleset := rules.renewed()) is not None:
                     stages = replace(stages, ruleset=ruleset)
@@ -109,7 +104,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 _detect_waiting(engine, stages, turns, stop, report)
                 _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
-                stop.wait(_POLL_SECONDS)
+                watchdog.wait(stop, _POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
@@ -117,18 +112,29 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 stages = build_stages(settings, rules.anew())
                 refused.forget()
                 watch.forget()
-                stop.wait(_STORE_RENEWED_SECONDS)
+                watchdog.wait(stop, _STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 watch.forget()
-                stop.wait(_STORE_AWAY_SECONDS)
+                watchdog.wait(stop, _STORE_AWAY_SECONDS)
     finally:
         # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
         stop.set()
+        readiness.stopping()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
         for thread in (keeping, training):
             thread.join(_LAST_DELIVERY_SECONDS)
+
+
+def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
+    """Raises what `detect` raises when one of these has ended by itself."""
+    if not delivery.is_alive():
+        raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
+    if not keeping.is_alive():
+        raise StoreError("the database is not looked after any more", hint="see what was said before")
+    if not training.is_alive():
+        raise ModelError("forests are not trained any more", hint="see what was said before")
 
 
 def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> Delivery:

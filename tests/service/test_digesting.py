@@ -16,10 +16,12 @@ import pytest
 from sqlalchemy import update
 
 from detector import shipped
-from detector.config import Settings
+from detector.config import Channel, Database, Notify, Settings
 from detector.config_digest import Digest
 from detector.digest import from_stored
 from detector.ruleset.load import load_rules
+from detector.service import digesting as service
+from detector.service.detecting import detect
 from detector.service.digesting import Digesting, awaited
 from detector.store import notices
 from detector.store.engine import reading, writing
@@ -27,8 +29,9 @@ from detector.store.liveness import Liveness
 from detector.store.outbox import StoredOutbox
 from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import snapshots
-from tests.builders import Recorder, count
+from tests.builders import Lines, Recorder, count
 from tests.notify.samples import entries
+from tests.notify.servers import MailServer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -276,3 +279,31 @@ def test_a_worker_that_is_killed_neither_loses_nor_doubles_it(sqlite_engine: Eng
     assert len(told(sqlite_engine)) == 1
     assert sent(sqlite_engine) == ["mail", "chat"]
     assert StoredOutbox(sqlite_engine).due_channels(MONDAY + MINUTE) == ["mail", "chat"]
+
+
+def test_detect_sends_it(sqlite_engine: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The running service makes what is due, and a mail server receives it."""
+    monkeypatch.setattr(service, "_LOOK_SECONDS", 0.1)
+    now = datetime.now(UTC)
+    before = (now - timedelta(days=2)).isoformat()
+    with writing(sqlite_engine) as connection:
+        notices.begin(connection, kind="daily digest", subject=before, now=now)
+    stop = Event()
+    with MailServer().running() as server:
+        settings = Settings(
+            database=Database(url=sqlite_url),
+            notify=Notify(console=False),
+            channels=(Channel(name="mail", url=server.url),),
+            digest=Digest(channels=("mail",), daily=f"{now:%H:%M}", weekly=""),
+        )
+        thread = Thread(target=detect, args=(settings, stop, Lines()))
+        thread.start()
+        for _ in range(600):
+            if server.received or not thread.is_alive():
+                break
+            stop.wait(0.1)
+        stop.set()
+        thread.join(30)
+    (mail,) = server.received
+    assert mail["Subject"].startswith("Daily digest, ")
+    assert mail["Subject"].endswith(": no alerts; nothing captured")

@@ -18,7 +18,7 @@ from detector.models import blocks
 from detector.models.layout import NEVER, Values, later, record
 from detector.models.memory import Memory
 from detector.store import bulk
-from detector.store.tables import model_hosts
+from detector.store.tables import detection_cursors, model_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -180,6 +180,9 @@ def put_back(connection: Connection, host_id: int, kept: Iterable[tuple[str, byt
         host_id: whose they are.
         kept: kind, what was known as `Memory.records` gives it, and how many seconds ago.
     """
+    # Held, so that detection changes nothing meanwhile of what is read here.
+    cursor = detection_cursors.c
+    connection.execute(select(cursor.seq).where(cursor.host_id == host_id).with_for_update())
     host = load_host(connection, host_id)
     subjects, found = Subjects(connection, host_id, Memory(host.mark)), []
     for kind, content, seconds in kept:

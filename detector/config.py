@@ -368,8 +368,8 @@ def _check(settings: Settings, source: str) -> None:
                 hint="choose another name",
             )
         seen.add(channel.name)
-    check_heartbeat(settings.heartbeat, source)
     channels = {each.name: each.min_severity for each in settings.channels}
+    check_heartbeat(settings.heartbeat, channels, source)
     escalated = {name for each in settings.escalations for name in each.channels}
     check_routes(settings.routes, channels, source, elsewhere=escalated)
     check_escalations(settings.escalations, channels, source)

@@ -14,6 +14,7 @@ from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreE
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
+from detector.service.announcing import Announcing
 from detector.service.delivering import Delivery
 from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
@@ -88,7 +89,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, *others = _beside(settings, engine, stop, report)
+    delivery, keeping, training, *others = _beside(settings, engine, rules, stop, report)
     for thread in (delivery, keeping, training, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
@@ -127,7 +128,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         stop.set()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
-        for thread in (keeping, training):
+        for thread in (keeping, training, *others):
             thread.join(_LAST_DELIVERY_SECONDS)
 
 
@@ -142,12 +143,13 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
     )
 
 
-def _beside(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> list[Thread]:
-    """What runs beside detection: delivery, what looks after the database, training, and the heartbeat if wanted."""
+def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
+    """What runs beside detection: delivery, what looks after the database, training, notices, a heartbeat if wanted."""
     runs = {
         "delivery": _delivery(settings, engine, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
         "training": Training(engine, settings.models, stop, report).run,
+        "announcing": Announcing(engine, settings, rules.endings, stop, report).run,
     }
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.

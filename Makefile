@@ -67,6 +67,7 @@ format: $(VENV)/dev.stamp
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m detector.ruleset.field_page > docs/rule-fields.md
 	$(BIN)/python -m detector.ruleset.rules_page > docs/shipped-rules.md
+	$(BIN)/python -m detector.service.metrics.page > docs/metrics.md
 
 bench: machine-bench $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_digest import Digest, check_digest
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
+from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
@@ -181,6 +183,8 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
+    digest: Digest = Digest()
+    metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
     """Which alerts go to which channels, the first that matches. Empty: all go to all channels that take them."""
@@ -370,8 +374,11 @@ def _check(settings: Settings, source: str) -> None:
         seen.add(channel.name)
     channels = {each.name: each.min_severity for each in settings.channels}
     check_heartbeat(settings.heartbeat, channels, source)
-    escalated = {name for each in settings.escalations for name in each.channels}
-    check_routes(settings.routes, channels, source, elsewhere=escalated)
+    check_digest(settings.digest, seen, source, console=settings.notify.console)
+    check_metrics(settings.metrics, source)
+    elsewhere = {*settings.digest.channels, *settings.heartbeat.channels}
+    elsewhere |= {name for each in settings.escalations for name in each.channels}
+    check_routes(settings.routes, channels, source, elsewhere=elsewhere)
     check_escalations(settings.escalations, channels, source)
 
 

@@ -6,21 +6,26 @@ advance of the cursor past it, in one transaction: a crash at any point loses no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, recent, rule_faults, silence, snapshots, tampering, verifying
+from detector.store import observations, recent, rule_faults, silence, snapshots, tampering, totals, verifying
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection, Engine
 
     from detector.domain import Finding, Learning, Observation, SnapshotRef, StoredCount
+
+
+STAGES = ("reading", "models", "window", "rules", "alerts", "commit")
+"""What the time that a snapshot takes is divided into, in order."""
 
 
 class Scorer(Protocol):
@@ -80,6 +85,8 @@ class Detected:
     learning: Learning
     unreadable: int = 0
     """Rows that were damaged in the store, and count as lost."""
+    took: Mapping[str, float] = field(default_factory=dict)
+    """The seconds of each of STAGES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +107,27 @@ class RulesRefused:
     """The first fault, as printable text: `path:line: what is wrong; what to write instead`."""
 
 
+class _Stopwatch:
+    """What each stage took, in seconds: from the end of the one before."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.took: dict[str, float] = {}
+
+    def end(self, stage: str) -> None:
+        """The stage is over."""
+        now = time.perf_counter()
+        self.took[stage] = now - self._last
+        self._last = now
+
+
 def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
     """Takes the host's next snapshot through all stages; None when there is none to take.
 
     Raises:
         StoreError: the database is away; nothing of the snapshot is kept, and it comes next again.
     """
+    watch = _Stopwatch()
     with writing(engine) as connection:
         snapshot = snapshots.next_snapshot(connection, host_id)
         if snapshot is None:
@@ -118,16 +140,29 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         except PackingError:
             packed, unreadable = None, snapshots.count_as_lost(connection, snapshot)
         counts = snapshots.stored_counts(connection, host_id, packed) if packed else []
+        watch.end("reading")
         observed, learning = stages.scorer.score(connection, snapshot, counts)
+        watch.end("models")
         stages.ruleset.prepare(connection)
         recent.advance(connection, snapshot, packed, stages.ruleset.needs)
         if packed:
             observations.write(connection, snapshot, packed, observed)
+        watch.end("window")
         findings = stages.ruleset.evaluate(connection, snapshot)
+        watch.end("rules")
         stages.alert_book.record(connection, snapshot, findings, learning)
+        watch.end("alerts")
         snapshots.advance_cursor(connection, snapshot)
+        attempted = sum(packed.counts["attempted"]) if packed else 0
+        totals.advance(connection, snapshot, rows=len(observed), attempted=attempted, findings=len(findings))
+    watch.end("commit")
     return Detected(
-        snapshot=snapshot, observations=len(observed), findings=len(findings), learning=learning, unreadable=unreadable
+        snapshot=snapshot,
+        observations=len(observed),
+        findings=len(findings),
+        learning=learning,
+        unreadable=unreadable,
+        took=watch.took,
     )
 
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from detector import readiness
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
+
+    from detector.account import Account
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
@@ -93,15 +96,30 @@ class _Role:
     has_started: bool = False
 
 
-def call(verb: Sequence[str], arguments: Sequence[str]) -> int:
-    """Runs `detector [arguments] VERB` to its end, and returns its exit code; when it fails it has said why."""
-    code = subprocess.call(_command(arguments, verb))  # noqa: S603  ourselves
+def call(verb: Sequence[str], arguments: Sequence[str], account: Account | None = None) -> int:
+    """Runs `detector [arguments] VERB` to its end, and returns its exit code; when it fails it has said why.
+
+    `account`: whom root runs it as.
+    """
+    command = _command(arguments, verb)
+    if account is None:
+        code = subprocess.call(command)  # noqa: S603  ourselves
+    else:
+        code = subprocess.call(  # noqa: S603  ourselves
+            command, user=account.uid, group=account.gid, extra_groups=account.groups
+        )
     # Killed by a signal: as shells count.
     return 128 - code if code < 0 else code
 
 
-def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: Callable[[str], None]) -> int:
-    """Runs `detector [arguments] ROLE` for each role until `stop`, then ends them all.
+def supervise(
+    roles: Sequence[str],
+    arguments: Sequence[str],
+    options: Sequence[str],
+    stop: Event,
+    say: Callable[[str], None],
+) -> int:
+    """Runs `detector [arguments] ROLE [options]` for each role until `stop`, then ends them all.
 
     Returns the first exit code that was not 0 when they were told to end; each role has said why.
 
@@ -110,12 +128,15 @@ def supervise(roles: Sequence[str], arguments: Sequence[str], stop: Event, say: 
     """
     running = [_Role(name) for name in roles]
     codes: list[int] = []
+    watchdog: readiness.Watchdog | None = None
     try:
         while not stop.is_set():
             for role in running:
-                _watch(role, arguments, say)
-            stop.wait(_WATCH_SECONDS)
+                _watch(role, arguments, options, say)
+            watchdog = watchdog or readiness.begun()
+            watchdog.wait(stop, _WATCH_SECONDS)
     finally:
+        readiness.stopping()
         codes = _end(running, say)
     return next((code for code in codes if code), 0)
 
@@ -124,14 +145,16 @@ def _command(arguments: Sequence[str], verb: Sequence[str]) -> list[str]:
     return [*PYTHON, "-m", "detector", *arguments, *verb]
 
 
-def _watch(role: _Role, arguments: Sequence[str], say: Callable[[str], None]) -> None:
+def _watch(role: _Role, arguments: Sequence[str], options: Sequence[str], say: Callable[[str], None]) -> None:
     now = time.monotonic()
     if role.process is None:
         if now >= role.start_at:
-            command = _command(arguments, (role.name, "--parent", str(os.getpid())))
+            command = _command(arguments, (role.name, "--parent", str(os.getpid()), *options))
             # Whatever comes while the role has no handler yet waits for `catch_signals` there.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-            role.process, role.started = subprocess.Popen(command), now  # noqa: S603  ourselves
+            # Whoever manages the service manages this process, which stands for both.
+            environment = {name: value for name, value in os.environ.items() if name != readiness.SOCKET}
+            role.process, role.started = subprocess.Popen(command, env=environment), now  # noqa: S603  ourselves
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     code = role.process.poll()

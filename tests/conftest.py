@@ -171,7 +171,7 @@ def postgres_url(
     """Address of an empty Postgres database with the current schema."""
     name = f"t{abs(hash(request.node.nodeid)):x}"
     with _postgres_admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{_empty_postgres}"'))
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{_empty_postgres}" STRATEGY FILE_COPY'))
     yield _database(postgres_server, name)
     with _postgres_admin.connect() as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import MetaData, func, insert, inspect, select, text
 
+from detector import shipped
 from detector.store import snapshots
-from detector.store.engine import open_store, reading, writing
+from detector.store.engine import open_store, reading, transaction, writing
 from detector.store.migrating import check_current, downgrade, revisions, upgrade
 from detector.store.tables import metadata
 from tests.builders import START, Recorder, count, insert_alert, observe, take_back
@@ -22,6 +26,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _REVISIONS = revisions()
+# Each step is tried by itself on both; the whole way up and back from some: it takes a second.
+_STARTS = [
+    *(pytest.param("sqlite", each, id=f"sqlite-{each}") for each in sorted({*_REVISIONS[::3], *_REVISIONS[-3:]})),
+    *(
+        pytest.param("postgres", each, id=f"postgres-{each}", marks=pytest.mark.postgres)
+        for each in sorted({*_REVISIONS[::5], *_REVISIONS[-3:]})
+    ),
+]
 _PROGRAM = "import sys; from detector.cli import main; sys.exit(main(['db', 'upgrade']))"
 
 
@@ -52,31 +64,40 @@ def _columns(engine: Engine) -> dict[str, Any]:
 
 
 @pytest.fixture
-def filled(engine: Engine) -> Engine:
+def database(request: pytest.FixtureRequest) -> Engine:
+    """An empty database of the kind that the test is run with."""
+    chosen: Engine = request.getfixturevalue(f"{request.param}_engine")
+    return chosen
+
+
+@pytest.fixture
+def filled(database: Engine) -> Engine:
     """A database of the current schema with something of everything."""
-    recorder = Recorder(engine)
+    recorder = Recorder(database)
     for number in range(3):
         ref = recorder.snapshot(
             count("10.0.4.12", 22, attempted=3, established=2, refused=1, script="/opt/a.sh", session=number),
             count("10.0.4.13", 443, login_address="203.0.113.7", remote_name="db.example.org"),
             count(None, None, protocol="packet"),
         )
-        observe(engine, ref, {1: {"score": 0.99, "explanation": "new"}})
-        with writing(engine) as connection:
+        observe(database, ref, {1: {"score": 0.99, "explanation": "new"}})
+        with writing(database) as connection:
             snapshots.advance_cursor(connection, ref)
-    insert_alert(engine, alert_id=1)
+    insert_alert(database, alert_id=1)
     found = {"host_id": 1, "rule_id": "scan", "fingerprint": "f" * 32, "alert_id": 1, "decision": "opened", "rows": 1}
-    with writing(engine) as connection:
+    with writing(database) as connection:
         for seq in (1, 2):
             span = {"seq": seq, "start": START, "end": START}
             connection.execute(insert(metadata.tables["findings"]).values(**found, **span))
         for key_id in (1, 3):
             row = {"alert_id": 1, "seq": 2, "key_id": key_id, "session": 1, "found_seq": 2}
             connection.execute(insert(metadata.tables["evidence"]).values(**row))
-    return engine
+    return database
 
 
-@pytest.mark.parametrize("revision", _REVISIONS[:-1])
+@pytest.mark.parametrize(
+    ("database", "revision"), [each for each in _STARTS if each.values[1] != _REVISIONS[-1]], indirect=["database"]
+)
 def test_a_filled_database_goes_down_and_up(filled: Engine, revision: str) -> None:
     """Taken back to any older schema and brought up again, a database has all its snapshots, counts and alerts, less
     what the older schema has no room for; and it is that older schema in between.
@@ -100,21 +121,21 @@ def test_a_filled_database_goes_down_and_up(filled: Engine, revision: str) -> No
     assert older == _columns(filled)
 
 
-@pytest.mark.parametrize("revision", _REVISIONS)
-def test_a_database_of_any_release_goes_up_and_back(engine: Engine, revision: str) -> None:
+@pytest.mark.parametrize(("database", "revision"), _STARTS, indirect=["database"])
+def test_a_database_of_any_release_goes_up_and_back(database: Engine, revision: str) -> None:
     """What an older schema holds is there again, to the last column, when it was upgraded and taken back."""
-    take_back(engine, "0001")
-    with writing(engine) as connection:
+    take_back(database, "0001")
+    with writing(database) as connection:
         for name, rows in _first_rows().items():
             connection.execute(insert(metadata.tables[name]), rows)
-    _upgrade_to(engine, revision)
-    before, columns = _rows(engine), _columns(engine)
+    _upgrade_to(database, revision)
+    before, columns = _rows(database), _columns(database)
 
-    upgrade(engine)
-    downgrade(engine, revision)
+    upgrade(database)
+    downgrade(database, revision)
 
-    after = _rows(engine)
-    assert _columns(engine) == columns
+    after = _rows(database)
+    assert _columns(database) == columns
     # The rows of the last snapshots for rules are made anew by detection.
     for name in ("connection_counts", "observations") if revision >= "0005" else ():
         after[name] = before[name]
@@ -157,11 +178,40 @@ def test_forests_go_down_and_up(engine: Engine) -> None:
     assert [tuple(row) for row in found] == [(1, "replaced", None), (2, "in_force", None)]
 
 
-def test_all_migrations_go_back(engine: Engine) -> None:
-    """Each schema can be taken back one step, and what is not there cannot be reached."""
-    for revision in reversed(_REVISIONS[:-1]):
-        assert downgrade(engine, revision)[1] == revision
+def test_each_migration_goes_back_and_forth(engine: Engine) -> None:
+    """Going down, each schema is what it was on the way up, and a step up and down again changes nothing of what the
+    first release has stored.
+    """
+    columns = {}
+    take_back(engine, "0001")
+    with writing(engine) as connection:
+        for name, rows in _first_rows().items():
+            connection.execute(insert(metadata.tables[name]), rows)
+    for revision in _REVISIONS:
+        _step(engine, revision)
+        columns[revision] = _columns(engine)
+
+    for newer, revision in pairwise(reversed(_REVISIONS)):
+        assert downgrade(engine, revision) == (newer, revision)
+        assert _columns(engine) == columns[revision], revision
+        before = _rows(engine)
+        _step(engine, newer)
+        downgrade(engine, revision)
+        after = _rows(engine)
+        # The rows of the last snapshots for rules are made anew by detection.
+        for name in ("connection_counts", "observations") if revision >= "0005" else ():
+            after[name] = before[name]
+        assert after == before, revision
     assert upgrade(engine) == ("0001", _REVISIONS[-1])
+
+
+def _step(engine: Engine, revision: str) -> None:
+    """Upgrades as far as a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(shipped.folder("migrations")))
+    with transaction(engine, detector_writes=True, detector_migrates=True) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

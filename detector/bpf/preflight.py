@@ -39,13 +39,18 @@ class Capability(IntEnum):
     CAP_CHOWN = 0
     CAP_DAC_OVERRIDE = 1
     CAP_DAC_READ_SEARCH = 2
+    CAP_SETGID = 6
+    CAP_SETUID = 7
+    CAP_SETPCAP = 8
     CAP_SYS_PTRACE = 19
     CAP_SYS_ADMIN = 21
+    CAP_SYS_RESOURCE = 24
     CAP_PERFMON = 38
     CAP_BPF = 39
 
 
-_TO_LOAD = (Capability.CAP_PERFMON, Capability.CAP_BPF)
+TO_LOAD = (Capability.CAP_PERFMON, Capability.CAP_BPF)
+"""What loading kernel programs takes; CAP_SYS_ADMIN does as well."""
 _TO_NAME = {
     Capability.CAP_DAC_READ_SEARCH: "units and containers are unknown",
     Capability.CAP_SYS_PTRACE: "it is unknown which other users' processes listened before the start, and where logins "
@@ -114,7 +119,7 @@ def _load_privileges() -> list[Fault]:
     # Which the other two were once a part of.
     if _has(Capability.CAP_SYS_ADMIN):
         return []
-    missing = ", ".join(each.name for each in _TO_LOAD if not _has(each))
+    missing = ", ".join(each.name for each in TO_LOAD if not _has(each))
     return [(f"this process (user {os.geteuid()}) lacks {missing}", f"{_GIVE} those capabilities")] if missing else []
 
 

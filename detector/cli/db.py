@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.db_copies import backup, vacuum
+from detector.cli.db_copies import backup, pg_dump_instead, vacuum
 from detector.cli.db_prune import prune
-from detector.cli.db_status import status
+from detector.cli.db_status import megabytes, status
 from detector.cli.terminal import note, say
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from detector.config import Settings
 
 
@@ -32,13 +35,20 @@ def db() -> None:
 
 @db.command()
 @click.option(
-    "--replace-damaged",
+    "--backup",
+    "backup_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="If an SQLite database has to be changed, copy it to FILE before; an older FILE is replaced.",
+)
+@click.option(
+    "--for-service",
     is_flag=True,
     hidden=True,
-    help="Set an SQLite file aside that cannot be read any more: for `run`.",
+    help="At its start: leave Postgres alone, and set an SQLite file aside that cannot be read any more.",
 )
 @click.pass_obj
-def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
+def upgrade(settings: Settings, /, *, backup_file: Path | None, for_service: bool) -> None:
     """Bring the database to the schema of this version, and make it where there is none.
 
     Rows that are there stay. Doing it twice does no harm, nor does doing it from several places at once.
@@ -46,6 +56,7 @@ def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
     \b
     Examples:
       detector db upgrade
+      detector db upgrade --backup /var/backups/detector.db
       DETECTOR_DATABASE_URL=sqlite:////var/lib/detector/detector.db detector db upgrade
     """
     from detector.errors import StoreDamagedError
@@ -54,10 +65,14 @@ def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
     from detector.store.migrating import upgrade as upgrade_schema
 
     engine = open_store(settings.database_url)
+    if for_service and engine.dialect.name != "sqlite":
+        return
     try:
+        if backup_file is not None:
+            _copy_before(engine, backup_file)
         before, after = upgrade_schema(engine)
     except StoreDamagedError as fault:
-        if not replace_damaged:
+        if not for_service:
             raise
         note(renew(settings.database_url, fault))
         before, after = upgrade_schema(engine)
@@ -70,6 +85,17 @@ def upgrade(settings: Settings, /, *, replace_damaged: bool) -> None:
         say(f"{where}: made, schema {after}")
     else:
         say(f"{where}: upgraded from schema {before} to {after}")
+
+
+def _copy_before(engine: Engine, file: Path) -> None:
+    """Copies an SQLite database that is about to be changed."""
+    from detector.store.backup import backup as copy
+    from detector.store.migrating import is_older
+
+    if is_older(engine):
+        pg_dump_instead(engine, file)
+        size = copy(engine, file, replace=True, progress=lambda _left, _total: None)
+        say(f"{file}: {megabytes(size)}, as it was before")
 
 
 @db.command()

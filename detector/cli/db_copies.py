@@ -45,16 +45,23 @@ def backup(settings: Settings, /, *, file: Path, force: bool, quiet: bool) -> No
     """
     from detector.store.backup import backup as copy
     from detector.store.engine import open_store
+    from detector.store.migrating import check_current
 
     engine = open_store(settings.database_url)
     try:
-        if engine.dialect.name == "postgresql":
-            raise StoreError("a Postgres database is copied by its own program", hint=_pg_dump(engine, file))
+        pg_dump_instead(engine, file)
+        check_current(engine)
         with _bar("copying", quiet=quiet) as progress:
             size = copy(engine, file, replace=force, progress=progress)
     finally:
         engine.dispose()
     say(f"{file}: {megabytes(size)}")
+
+
+def pg_dump_instead(engine: Engine, file: Path) -> None:
+    """Raises StoreError with the command that copies to `file`, if the database is of Postgres."""
+    if engine.dialect.name == "postgresql":
+        raise StoreError("a Postgres database is copied by its own program", hint=_pg_dump(engine, file))
 
 
 def _pg_dump(engine: Engine, file: Path) -> str:

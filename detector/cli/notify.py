@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from detector.cli.notify_digest import digest
 from detector.cli.notify_resend import resend
 from detector.cli.notify_route import route
 from detector.cli.notify_status import status
@@ -20,8 +21,9 @@ def notify() -> None:
       detector notify status
       detector notify route 12
       detector notify resend --dead
+      detector notify digest --since 7d
     """
 
 
-for verb in (test, status, route, resend):
+for verb in (test, status, route, resend, digest):
     notify.add_command(verb)

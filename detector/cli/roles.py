@@ -69,15 +69,15 @@ def main() -> int:
         return fault.exit_code
 
 
-def _run(stop: Event, arguments: list[str]) -> int:
-    code = supervisor.supervise(("collect", "detect"), arguments, stop, note)
+def _run(stop: Event, arguments: list[str], options: list[str]) -> int:
+    code = supervisor.supervise(("collect", "detect"), arguments, options, stop, note)
     LineReporter().say("ended")
     return code
 
 
-def _collect(stop: Event, parent: int | None, wanted: dict[str, Any]) -> int:
-    if parent:
-        supervisor.end_with_parent(parent)
+def _collect(stop: Event, wanted: dict[str, Any]) -> int:
+    if wanted["parent"]:
+        supervisor.end_with_parent(wanted["parent"])
     _import_without_openssl()
     from detector.service.collecting import Collecting, collect
 

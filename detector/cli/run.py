@@ -13,6 +13,7 @@ from detector.cli.lines import LineReporter, ending_when_nobody_reads
 from detector.visible import visible
 
 if TYPE_CHECKING:
+    from detector.account import Account
     from detector.config import Settings
     from detector.domain import Learning
     from detector.pipeline import Detected
@@ -23,20 +24,31 @@ _LEARNING_EVERY = timedelta(minutes=10)
 _parent = click.option(
     "--parent", type=int, hidden=True, help="End when this process, which must be the parent, ends: for `run`."
 )
+_user = click.option(
+    "--user",
+    metavar="ACCOUNT",
+    help="When root starts it, run as this account. Default: detector, if there is such an account.",
+)
 
 
 @click.command()
+@_user
 @click.pass_context
-def run(ctx: click.Context) -> None:
+def run(ctx: click.Context, user: str | None) -> None:
     """Capture and detect: both roles, in the foreground.
 
     Starts `collect` and `detect` as processes of their own, restarts what dies, and ends both on Ctrl-C. Prints a
     line for each snapshot and a block for each alert. An SQLite database is made, or brought to the current schema,
     first; a Postgres database has to be prepared with `detector db upgrade`.
 
+    Started by root on a machine that has the account `detector`, both roles run as that, and so does whatever reads
+    rules, models or the network: root loads the kernel programs and restarts what dies. The state folder is made to
+    belong to the account. From a source checkout this is so with --user alone.
+
     \b
     Examples:
       detector run
+      detector run --user detector
       detector --config ./detector.toml run
     """
     # Before anything else: what interrupts an import may be passed over there.
@@ -47,22 +59,35 @@ def run(ctx: click.Context) -> None:
     preflight.require()
     config_file = ctx.find_root().params["config_file"]
     arguments = ["--config", str(config_file)] if config_file else []
+    account = _account(settings, user)
     # In a process of its own: this one lives as long as the service, and need not hold a database library.
-    upgrade = settings.database_url.startswith("sqlite")
-    if upgrade and (code := supervisor.call(("db", "upgrade", "--replace-damaged"), arguments)):
+    if code := supervisor.call(("db", "upgrade", "--for-service"), arguments, account):
         ctx.exit(code)
     click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
-    roles.become("run", {"arguments": arguments}, stop)
+    options = [] if user is None else ["--user", user]
+    roles.become("run", {"arguments": arguments, "options": options}, stop)
+
+
+def _account(settings: Settings, user: str | None) -> Account | None:
+    """The account to run as, which owns the state folder from now on; None: as this process runs."""
+    from detector.account import of_service, own_state
+
+    account = of_service(user)
+    if account is not None:
+        own_state(settings.state, account)
+    return account
 
 
 @click.command()
 @_parent
+@_user
 @click.pass_context
-def collect(ctx: click.Context, parent: int | None) -> None:
+def collect(ctx: click.Context, parent: int | None, user: str | None) -> None:
     """Count connects in the kernel and store snapshots of them.
 
     Needs root, or CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and gives up all but the third of them
-    when capture has begun. SIGTERM or Ctrl-C ends it with a last snapshot.
+    when capture has begun. By then root has become the account `detector`, if there is one. SIGTERM or Ctrl-C ends it
+    with a last snapshot.
 
     \b
     Examples:
@@ -76,23 +101,28 @@ def collect(ctx: click.Context, parent: int | None) -> None:
 
     settings: Settings = ctx.obj
     preflight.require()
+    account = _account(settings, user)
     wanted = {
         "host": settings.host_name,
         "state": str(settings.state),
         "database_url": settings.database_url,
         **msgspec.structs.asdict(settings.collector),
+        "account": account.name if account else None,
+        "parent": parent,
     }
-    roles.become("collect", {"parent": parent, "wanted": wanted}, stop)
+    roles.become("collect", {"wanted": wanted}, stop)
 
 
 @click.command()
 @_parent
+@_user
 @click.pass_context
-def detect(ctx: click.Context, parent: int | None) -> None:
+def detect(ctx: click.Context, parent: int | None, user: str | None) -> None:
     """Score stored snapshots, apply the rules, send the alerts.
 
-    Needs no privileges: it reads and writes the database and reads the rules. After a stop it goes on with the first
-    snapshot that it has not seen. Any number may work on one Postgres database.
+    Needs no privileges: it reads and writes the database and reads the rules. Root becomes the account `detector`
+    before it does any of that, if there is one. After a stop it goes on with the first snapshot that it has not seen.
+    Any number may work on one Postgres database.
 
     \b
     Examples:
@@ -100,10 +130,14 @@ def detect(ctx: click.Context, parent: int | None) -> None:
       DETECTOR_NOTIFY_CONSOLE=false detector detect
     """
     stop = supervisor.catch_signals()
+    from detector.account import become
+
+    become(_account(ctx.obj, user))
+    # Afterwards: the kernel forgets the wish when the account changes.
     if parent:
         supervisor.end_with_parent(parent)
     with ending_when_nobody_reads():
-        from detector.service.detecting import detect as work
+        from detector.service.watched import detect_watched as work
 
         work(ctx.obj, stop, DetectionReporter())
 

@@ -1,4 +1,4 @@
-"""Gives up what a collector needs to start but not to go on.
+"""Gives up what a collector does not need to start, and then what it does not need to go on.
 
 Measured on Linux 6.1 and 6.18, by taking all away and giving back one by one: opening control groups by their numbers
 takes CAP_DAC_READ_SEARCH. Draining maps, names of accounts, the self-test, Postgres, and SQLite in a folder of one's
@@ -11,25 +11,68 @@ import ctypes
 import os
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detector.bpf.preflight import Capability, kernel_version
+from detector.account import take_ids
+from detector.bpf.preflight import TO_LOAD, Capability, kernel_version
 from detector.errors import CaptureError
+
+if TYPE_CHECKING:
+    from detector.account import Account
 
 # From here on reading and writing a map takes its descriptor alone.
 _MAPS_BY_DESCRIPTOR = (5, 19)
+# From here on maps are not charged to what a process may lock in memory.
+_MAPS_BY_CONTROL_GROUP = (5, 11)
+_TO_START = (
+    *TO_LOAD,
+    Capability.CAP_DAC_READ_SEARCH,
+    Capability.CAP_SYS_PTRACE,
+    # To give up the others for good.
+    Capability.CAP_SETPCAP,
+)
+# As root alone: to become another account, or to write a database of another one's.
+_TO_BECOME = (Capability.CAP_SETGID, Capability.CAP_SETUID)
+_TO_WRITE = (Capability.CAP_CHOWN, Capability.CAP_DAC_OVERRIDE)
 
 # include/uapi/linux/capability.h and prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER = struct.Struct("=Ii")
 _SETS = struct.Struct("=6I")
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
+_PR_SET_KEEPCAPS = 8
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _LOW = 0xFFFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def drop(sqlite_file: Path | None = None) -> tuple[str, ...]:
+def limit(account: Account | None = None) -> None:
+    """Leaves root's process, and those that it starts, with what a collector needs to start.
+
+    One that is not root's has what somebody gave it on purpose.
+
+    Args:
+        account: see `drop`.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    if os.geteuid() != 0:
+        return
+    wanted = {*_TO_START, *(_TO_WRITE if account is None else _TO_BECOME)}
+    if not _is_from(_MAPS_BY_CONTROL_GROUP):
+        wanted.add(Capability.CAP_SYS_RESOURCE)
+    _, permitted = _held()
+    if not all(_bit(each) & permitted for each in TO_LOAD):
+        # Which is as good.
+        wanted.add(Capability.CAP_SYS_ADMIN)
+    kept = sum(map(_bit, wanted)) & permitted
+    _drop_from_bounds(kept)
+    _set(effective=kept, permitted=kept)
+
+
+def drop(sqlite_file: Path | None = None, account: Account | None = None) -> tuple[str, ...]:
     """Leaves this process with the capabilities that it needs from here on, and no way to others.
 
     To be called when the kernel programs are attached and who listens already is known, before other threads start.
@@ -37,6 +80,7 @@ def drop(sqlite_file: Path | None = None) -> tuple[str, ...]:
 
     Args:
         sqlite_file: the database, if it is a file: it stays writable.
+        account: what this process, which is root's, becomes; None: it stays as it is.
 
     Returns:
         What had to be left, each in a sentence that says why; usually nothing.
@@ -44,10 +88,14 @@ def drop(sqlite_file: Path | None = None) -> tuple[str, ...]:
     Raises:
         CaptureError: the kernel refuses.
     """
-    effective, permitted = _held()
+    _, permitted = _held()
+    # While it still may. A process that holds no such capability cannot pass it on either.
+    if account is not None:
+        _prctl(_PR_SET_KEEPCAPS, 1)
+        take_ids(account)
+        _set(effective=permitted, permitted=permitted)
     kept = _bit(Capability.CAP_DAC_READ_SEARCH)
-    version = kernel_version()
-    if version is None or version < _MAPS_BY_DESCRIPTOR:
+    if not _is_from(_MAPS_BY_DESCRIPTOR):
         kept |= _bit(Capability.CAP_BPF)
     kept &= permitted
     said = []
@@ -55,7 +103,7 @@ def drop(sqlite_file: Path | None = None) -> tuple[str, ...]:
         try:
             more = _to_write(sqlite_file, permitted, kept)
         finally:
-            _set(effective=effective, permitted=permitted)
+            _set(effective=permitted, permitted=permitted)
         if more:
             kept |= sum(map(_bit, more))
             said.append(
@@ -95,6 +143,11 @@ def _is_writable(sqlite_file: Path) -> bool:
         for path in (sqlite_file.parent, *beside)
         if os.access(path, os.F_OK)
     )
+
+
+def _is_from(oldest: tuple[int, int]) -> bool:
+    version = kernel_version()
+    return version is not None and version >= oldest
 
 
 def _bit(capability: Capability) -> int:

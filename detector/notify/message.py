@@ -28,13 +28,14 @@ _OPENED = "opened"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TIME = "%Y-%m-%d %H:%M:%S"
 # Legible on white and on black: mail is read on both.
-_COLOURS = {
+COLOURS = {
     Severity.INFORMATIONAL: "#7a869a",
     Severity.LOW: "#2f80c2",
     Severity.MEDIUM: "#c58a00",
     Severity.HIGH: "#e0641c",
     Severity.CRITICAL: "#d62839",
 }
+"""Of severities, in whatever is shown in colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def document(severity: Severity, body: str) -> str:
     """HTML around a body that is escaped already, marked with the colour of a severity."""
     # No colours but the bar: the reader's own, light or dark, stay.
     style = (
-        f"border-left:6px solid {_COLOURS[severity]};padding:2px 14px;max-width:44em;"
+        f"border-left:6px solid {COLOURS[severity]};padding:2px 14px;max-width:44em;"
         "font-family:sans-serif;line-height:1.45;overflow-wrap:anywhere"
     )
     return f'<div style="{style}">\n{body}\n</div>'

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector.domain import Alert, Notice
 from detector.errors import DeliveryError
-from detector.notify.digest import fitting, render_digest
 from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.message import Message, render
 from detector.notify.notices import render_notice
+from detector.notify.together import fitting, render_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,7 +134,7 @@ def _send(notifier: Notifier | None, channel: str, claimed: Sequence[tuple[Notif
     elif len(claimed) == 1:
         notifier.send(render(told, notification.reason))
     else:
-        notifier.send(render_digest([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
+        notifier.send(render_together([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
 
 
 def _failed(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from detector import readiness, supervisor
+from detector.account import STATE_MODE, acting_as, of_service
 from detector.bpf.capture import Capture
 from detector.collector import privileges
 from detector.collector.listeners import listening
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from detector.domain import Snapshot, SnapshotRef
+    from detector.service.storing import Storing
 
 SPOOL = "spool"
 """The folder below the state folder in which snapshots wait for the database."""
@@ -41,7 +44,7 @@ _LATE_SECONDS = 1.0
 class Collecting:
     """What to collect and where to put it: plain values, which can be handed to another process.
 
-    All but the first three are those of `config.Collector`.
+    All but the first three and the last two are those of `config.Collector`.
     """
 
     host: str
@@ -55,6 +58,10 @@ class Collecting:
     network_file: str
     spool_megabytes: int
     cache_folder: str
+    account: str | None = None
+    """The account that root leaves the work to once the kernel counts; None: none."""
+    parent: int | None = None
+    """See `supervisor.end_with_parent`."""
 
 
 class Reporter(Protocol):
@@ -80,40 +87,60 @@ def collect(wanted: Collecting, stop: Event, report: Reporter) -> None:
         StoreError: the database is missing or of another version, or the last snapshots can neither be stored nor
             wait on disk at the end.
     """
-    with (
-        _only_one(Path(wanted.state)),
-        closing(Spool(Path(wanted.state) / SPOOL, wanted.spool_megabytes * _MEGABYTE)) as spool,
-        _networks(wanted, report) as networks,
-        Capture(map_entries=wanted.map_entries, cache=wanted.cache_folder) as capture,
-        LiveCollector(
-            capture,
-            wanted.host,
-            exclude_loopback=wanted.exclude_loopback,
-            names=Names(wanted.remembered_names) if wanted.remembered_names else None,
-            networks=networks,
-        ) as collector,
-    ):
+    account = of_service(wanted.account) if wanted.account else None
+    privileges.limit(account)
+    with ExitStack() as held:
+        # What is read and made on disk is the account's from the start. What is compiled for the kernel is not: who may
+        # write there could have anything loaded.
+        with acting_as(account):
+            held.enter_context(_only_one(Path(wanted.state)))
+            spool = held.enter_context(closing(Spool(Path(wanted.state) / SPOOL, wanted.spool_megabytes * _MEGABYTE)))
+            networks = held.enter_context(_networks(wanted, report))
+        capture = held.enter_context(Capture(map_entries=wanted.map_entries, cache=wanted.cache_folder))
+        collector = held.enter_context(
+            LiveCollector(
+                capture,
+                wanted.host,
+                exclude_loopback=wanted.exclude_loopback,
+                names=Names(wanted.remembered_names) if wanted.remembered_names else None,
+                networks=networks,
+            )
+        )
         capture.add_listeners(listening())
-        due = time.monotonic()
+        began = time.monotonic()
         # Here, since importing what it takes is as slow as loading the kernel programs, which count meanwhile.
         from detector.service.storing import Storing
 
         storing = Storing(wanted.database_url, wanted.host, spool, report, interval_seconds=wanted.interval_seconds)
-        for kept in privileges.drop(storing.database_file):
+        for kept in privileges.drop(storing.database_file, account):
             report.fault(kept)
+        if wanted.parent:
+            # The kernel forgets the wish whenever the account changes.
+            supervisor.end_with_parent(wanted.parent)
         settle()
         storing.start()
-        stopping = False
-        while not stopping:
-            give_back()
-            due += wanted.interval_seconds
-            stopping = stop.wait(max(0.0, due - time.monotonic()))
-            late = time.monotonic() - due
-            late = late if late > _LATE_SECONDS else 0.0
-            storing.put(collector.take(late_seconds=late, stopped=stopping))
-            # What was due meanwhile is in the next one.
-            due = max(due, time.monotonic() - wanted.interval_seconds)
+        _take_snapshots(collector, storing, wanted.interval_seconds, stop, began)
         storing.finish()
+
+
+def _take_snapshots(
+    collector: LiveCollector, storing: Storing, interval_seconds: float, stop: Event, began: float
+) -> None:
+    """One each interval from the moment `began` on, and a last one at the end."""
+    watchdog = readiness.begun()
+    due = began
+    stopping = False
+    while not stopping:
+        give_back()
+        due += interval_seconds
+        stopping = watchdog.wait(stop, due - time.monotonic())
+        if stopping:
+            readiness.stopping()
+        late = time.monotonic() - due
+        late = late if late > _LATE_SECONDS else 0.0
+        storing.put(collector.take(late_seconds=late, stopped=stopping))
+        # What was due meanwhile is in the next one.
+        due = max(due, time.monotonic() - interval_seconds)
 
 
 @contextmanager
@@ -121,7 +148,7 @@ def _only_one(state: Path) -> Iterator[None]:
     """Two collectors that share a state folder would store every connect twice."""
     path = state / "collect.lock"
     try:
-        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        state.mkdir(mode=STATE_MODE, parents=True, exist_ok=True)
         # For its owner alone: whoever can open it could hold it, and keep capture from starting.
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as fault:

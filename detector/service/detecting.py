@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
-from detector import pipeline
+from detector import pipeline, readiness
 from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
@@ -89,20 +89,15 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, *others = _beside(settings, engine, rules, stop, report)
-    for thread in (delivery, keeping, training, *others):
+    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, stop, report)
+    for thread in (delivery, keeping, training, announcing, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
-    watch, tampering = SilenceWatch(), TamperingWatch()
+    watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
     escalating = Escalating(engine, settings.escalations)
     try:
         while not stop.is_set():
-            if not delivery.is_alive():
-                raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
-            if not keeping.is_alive():
-                raise StoreError("the database is not looked after any more", hint="see what was said before")
-            if not training.is_alive():
-                raise ModelError("forests are not trained any more", hint="see what was said before")
+            _check_alive(delivery, keeping, training)
             try:
                 if (ruleset := rules.renewed()) is not None:
                     stages = replace(stages, ruleset=ruleset)
@@ -110,7 +105,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 _detect_waiting(engine, stages, turns, stop, report)
                 _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
-                stop.wait(_POLL_SECONDS)
+                watchdog.wait(stop, _POLL_SECONDS)
             except StoreDamagedError as fault:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
@@ -118,18 +113,29 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 stages = build_stages(settings, rules.anew())
                 refused.forget()
                 watch.forget()
-                stop.wait(_STORE_RENEWED_SECONDS)
+                watchdog.wait(stop, _STORE_RENEWED_SECONDS)
             except StoreError as fault:
                 report.fault(f"{fault.message}; detection waits")
                 watch.forget()
-                stop.wait(_STORE_AWAY_SECONDS)
+                watchdog.wait(stop, _STORE_AWAY_SECONDS)
     finally:
         # Also when a fault of ours ends the loop: the thread must not keep a process alive that detects nothing.
         stop.set()
+        readiness.stopping()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
-        for thread in (keeping, training, *others):
+        for thread in (keeping, training, announcing):
             thread.join(_LAST_DELIVERY_SECONDS)
+
+
+def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
+    """Raises what `detect` raises when one of these has ended by itself."""
+    if not delivery.is_alive():
+        raise DeliveryError("the delivery of alerts has ended by itself", hint="see what it said before")
+    if not keeping.is_alive():
+        raise StoreError("the database is not looked after any more", hint="see what was said before")
+    if not training.is_alive():
+        raise ModelError("forests are not trained any more", hint="see what was said before")
 
 
 def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter) -> Delivery:
@@ -144,7 +150,7 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
 
 
 def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
-    """What runs beside detection: delivery, what looks after the database, training, notices, a heartbeat if wanted."""
+    """What runs beside detection: delivery, looking after the database, training, what is told beside alerts."""
     runs = {
         "delivery": _delivery(settings, engine, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
@@ -154,6 +160,12 @@ def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, r
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.
         runs["heartbeat"] = Beating(engine, settings.heartbeat, address, stop, report).run
+    if settings.digest.channels:
+        # Here, since those who want none need not hold it.
+        from detector.service.digesting import Digesting
+
+        # What ends by itself says so: detection goes on without.
+        runs["digests"] = Digesting(engine, settings, lambda: rules.loaded, stop, report).run
     return [Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
 

@@ -68,6 +68,11 @@ class RuleFiles:
         return self._loaded.ruleset
 
     @property
+    def loaded(self) -> LoadedRules:
+        """What became of the files."""
+        return self._loaded
+
+    @property
     def settled(self) -> bool:
         """Whether what is wrong with the files was looked at twice."""
         return self._confirmed == self._loaded.faults

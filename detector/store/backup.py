@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from detector.errors import StoreError
 from detector.store.engine import database_file
-from detector.store.migrating import check_current
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,7 +28,7 @@ def backup(engine: Engine, target: Path, *, replace: bool, progress: Callable[[i
     It appears under its name when it is whole; until then, and after a fault, there is nothing new there.
 
     Args:
-        engine: of an SQLite database.
+        engine: of an SQLite database, of whatever schema.
         target: the file.
         replace: whether a file that is there may be replaced.
         progress: told how many pages are left, and how many there are.
@@ -42,7 +41,6 @@ def backup(engine: Engine, target: Path, *, replace: bool, progress: Callable[[i
     source = database_file(engine)
     if source is None:
         raise StoreError("only a database in a file can be copied")
-    check_current(engine)
     if target.exists() and not replace:
         raise StoreError(f"{target} is there already", hint="name another file, or replace it: --force")
     if target.exists() and target.samefile(source):

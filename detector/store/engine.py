@@ -90,7 +90,10 @@ def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
         event.listen(engine, "begin", _begin_postgres)
         return engine
     engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+    event.listen(engine, "do_connect", sqlite.connect)
     event.listen(engine, "connect", sqlite.prepare)
+    event.listen(engine, "checkout", sqlite.check_fresh)
+    event.listen(engine, "commit", sqlite.check_unchanged)
     event.listen(engine, "begin", sqlite.begin)
     return engine
 

@@ -20,8 +20,7 @@ SQLITE_BUSY_SECONDS = 30.0
 _DAMAGED, _ERROR = frozenset({11, 26}), 1
 _DAMAGED_HINT = "a running collect or detect sets the file aside and makes a new one; so does `detector run`"
 _HINTS = {
-    "attempt to write a readonly database": "reading takes writing beside the file while no role of detector has it "
-    "open: start one, or run this as the user that owns the file",
+    "attempt to write a readonly database": "this user may only read it: run this as root, or as the file's owner",
     "database is locked": f"another process has been writing for {SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
 }
 

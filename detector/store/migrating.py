@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, inspect, select
 
 from detector import shipped
+from detector.account import STATE_MODE, belong_to_folder
 from detector.errors import StoreError
 from detector.store.engine import database_file, reading, transaction
 
@@ -100,6 +101,20 @@ def check_current(engine: Engine) -> None:
     )
 
 
+def is_older(engine: Engine) -> bool:
+    """Whether `upgrade` would change what is stored; not if there is nothing yet.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    path = database_file(engine)
+    if path is not None and not path.exists():
+        return False
+    with reading(engine) as connection:
+        current = _revision(connection)
+    return current is not None and current in revisions()[:-1]
+
+
 def revisions() -> list[str]:
     """The revisions of the schema, the newest last: the first part of the names of the migrations' files."""
     files = (shipped.folder("migrations") / "versions").glob("[0-9]*.py")
@@ -130,9 +145,13 @@ def _make_folder(engine: Engine) -> None:
     if path is None:
         return
     try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=STATE_MODE, parents=True, exist_ok=True)
+        is_new = not path.exists()
         # Created before SQLite does, so that it is never readable by others, whatever the umask.
         path.touch(mode=0o640, exist_ok=True)
+        if is_new:
+            # Root may have made it for a service that is not root's.
+            belong_to_folder(path)
     except FileExistsError as fault:
         raise StoreError(f"{path.parent} is not a folder", hint="choose another place under [database] url") from fault
     except OSError as fault:

@@ -1,10 +1,13 @@
-"""What SQLite's connections are set to, and how its transactions begin."""
+"""How SQLite's connections are opened, what they are set to, and how transactions begin and end."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DisconnectionError
 
 from detector.errors import StoreAwayError
 from detector.store import functions
@@ -13,12 +16,14 @@ from detector.store.faults import SQLITE_BUSY_SECONDS
 if TYPE_CHECKING:
     import sqlite3
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
     from sqlalchemy.pool import ConnectionPoolEntry
 
 OPENED_FILE = "opened_file"
 """Of a connection's `info`: which file it opened, as path and inode; None: none."""
 _SET = "set"
+# Of a connection to a file that does not change: which, and its state.
+_UNCHANGED = "unchanged"
 _PAGE_BYTES = 8192
 # What is left of SQLite's log when it has been as large as a snapshot of a scan.
 _WAL_BYTES = 16 << 20
@@ -27,6 +32,55 @@ _CHECKPOINT_BYTES = 4 << 20
 # SQLITE_BUSY of sqlite3.h.
 _BUSY, _LOOK_AGAIN_SECONDS = 5, 0.02
 _MIGRATION_SECONDS = 3600.0
+
+
+def connect(
+    dialect: Dialect, record: ConnectionPoolEntry, arguments: list[str], options: dict[str, object]
+) -> object | None:
+    """Opens a file that this user may only read, and that nobody has open, as one that does not change.
+
+    SQLite would have to write beside it. None: the usual way is taken.
+    """
+    path = Path(arguments[0]) if arguments and arguments[0] != ":memory:" else None
+    if path is None or _is_open(path) or not _is_for_reading_only(path):
+        return None
+    state = _state(path)
+    raw = dialect.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, **options)
+    record.info[_UNCHANGED] = (path, state)
+    return raw
+
+
+def check_fresh(_raw: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Has a connection that was opened as one to a file that does not change opened anew, if that did."""
+    if (opened := record.info.get(_UNCHANGED)) and not _is_unchanged(*opened):
+        raise DisconnectionError
+
+
+def check_unchanged(connection: Connection) -> None:
+    """Raises StoreAwayError if what was just read of such a file may not be one state of it."""
+    if (opened := connection.info.get(_UNCHANGED)) and not _is_unchanged(*opened):
+        raise StoreAwayError(f"database {opened[0]}: it was changed while it was read", hint="ask again")
+
+
+def _is_open(path: Path) -> bool:
+    """Somebody has it open who can write, or had it when they were killed: then all that reading takes is there."""
+    return Path(f"{path}-shm").exists()
+
+
+def _is_for_reading_only(path: Path) -> bool:
+    read, write = (
+        all(os.access(each, mode, effective_ids=True) for each in (path, path.parent)) for mode in (os.R_OK, os.W_OK)
+    )
+    return read and not write
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _is_unchanged(path: Path, state: tuple[int, int, int]) -> bool:
+    return not _is_open(path) and path.exists() and _state(path) == state
 
 
 def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -43,7 +97,8 @@ def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
         cursor.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         # Pages that are free can be given back step by step.
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    _use_wal(cursor)
+    if _UNCHANGED not in record.info:
+        _use_wal(cursor)
     cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
     cursor.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_BYTES // _PAGE_BYTES}")
     cursor.close()

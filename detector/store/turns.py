@@ -1,4 +1,4 @@
-"""Of several workers on one database, one at a time looks after it."""
+"""Of several workers on one database, one at a time looks after it, or makes a digest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-# Of Postgres' advisory locks, so that it is no other program's: "dtkp".
-_KEEPING = 0x6474_6B70
+# Of Postgres' advisory locks, so that they are no other program's: "dtkp" and "dtdg".
+KEEPING, DIGESTS = 0x6474_6B70, 0x6474_6467
 
 
 @contextmanager
-def turn(engine: Engine) -> Iterator[bool]:
-    """Whether it is ours to look after the database; nobody else has the turn meanwhile.
+def turn(engine: Engine, what: int = KEEPING) -> Iterator[bool]:
+    """Whether it is ours to look after the database, or to do whatever else; nobody else has the turn meanwhile.
 
     On SQLite there is one worker, and who prunes by hand at the same time does no harm.
 
@@ -33,7 +33,7 @@ def turn(engine: Engine) -> Iterator[bool]:
     # For the transaction, not for the session, which a connection pooler in between may hand to others. It sees no
     # state of the database while it lasts, so that vacuum does not wait for it.
     with writing(engine) as connection:
-        yield bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_KEEPING))))
+        yield bool(connection.scalar(select(func.pg_try_advisory_xact_lock(what))))
 
 
 def hosts_with_cursor(engine: Engine) -> list[int]:

@@ -62,6 +62,40 @@ def test_an_old_schema_is_upgraded(call: Call, store: str) -> None:
     engine.dispose()
 
 
+def test_a_database_is_copied_before_it_is_changed_and_only_then(call: Call, store: str, tmp_path: Path) -> None:
+    """The copy has the old schema; where nothing has to be changed, none is made."""
+    engine = open_store(store)
+    take_back(engine, "0001")
+    copy = tmp_path / "before.db"
+
+    first = call("db", "upgrade", "--backup", copy)
+
+    assert first.code == 0
+    assert first.out.startswith(f"{copy}: ")
+    before = open_store(f"sqlite:///{copy}")
+    with reading(before) as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+    before.dispose()
+    check_current(engine)
+    engine.dispose()
+    copy.unlink()
+    assert call("db", "upgrade", "--backup", copy).code == 0
+    assert not copy.exists()
+
+
+def test_a_database_that_cannot_be_copied_is_not_changed(call: Call, store: str, tmp_path: Path) -> None:
+    """The old one is all there is."""
+    engine = open_store(store)
+    take_back(engine, "0001")
+
+    refused = call("db", "upgrade", "--backup", tmp_path / "none" / "before.db")
+
+    assert (refused.code, refused.out) == (74, "")
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+    engine.dispose()
+
+
 def test_a_newer_database_is_refused(call: Call, store: str) -> None:
     """A database of a later version is left alone by all verbs, with what to do instead."""
     engine = open_store(store)
@@ -97,3 +131,20 @@ def test_postgres_is_upgraded_alike(call: Call, postgres_url: str, monkeypatch: 
 
     assert result.code == 0
     assert result.out.startswith(f"{postgres_url}: already current")
+
+
+@pytest.mark.postgres
+def test_a_service_leaves_postgres_alone(call: Call, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to a fleet, and is upgraded once, by somebody who may; a copy is a matter of pg_dump."""
+    engine = open_store(postgres_url)
+    take_back(engine, "0001")
+    monkeypatch.setenv("DETECTOR_DATABASE_URL", postgres_url)
+
+    left, refused = call("db", "upgrade", "--for-service"), call("db", "upgrade", "--backup", "/tmp/before.db")
+
+    assert (left.code, left.out) == (0, "")
+    assert refused.code == 74
+    assert "pg_dump" in refused.err
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+    engine.dispose()

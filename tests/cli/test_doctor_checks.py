@@ -219,9 +219,10 @@ def test_what_waits_for_long_and_what_was_given_up_is_told_by_channel(sqlite_eng
 def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
     """Real processes with the command lines of roles: one is good, two collectors are not."""
     settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
-    waits = "import sys; sys.stdin.read()"
+    # Their command lines are shown once they have begun.
+    waits = "import sys; print(flush=True); sys.stdin.read()"
     started = [
-        subprocess.Popen([sys.executable, "-c", waits, *arguments], stdin=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", waits, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for arguments in (
             ("-m", "detector.cli.roles", "collect", "5"),
             ("-m", "detector", "--config", "x.toml", "collect", "--parent", "1"),
@@ -230,6 +231,9 @@ def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
         )
     ]
     try:
+        for each in started:
+            assert each.stdout
+            each.stdout.readline()
         ours = {each.pid for each in started}
         found = [(each.role, each.process) for each in running.running() if each.process in ours]
         lines = [finding for _, finding, _ in _said(running.copies(settings))]

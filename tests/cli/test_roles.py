@@ -12,7 +12,7 @@ from detector.cli import roles
 
 stop = supervisor.catch_signals()
 os.kill(os.getpid(), signal.SIGINT)
-roles.become("run", {"arguments": []}, stop)
+roles.become("run", {"arguments": [], "options": []}, stop)
 print("ended")
 """
 

@@ -22,6 +22,7 @@ from detector.collector.backlog import Backlog
 from detector.collector.spool import Spool
 from detector.domain import Losses, Snapshot
 from detector.errors import StoreError
+from detector.service import storing as storing_role
 from detector.service.storing import Storing
 from detector.store.engine import reading, writing
 from detector.store.snapshots import SnapshotWriter
@@ -95,10 +96,14 @@ def _url(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=False)
 
 
-def test_a_database_that_is_well_needs_no_spool(engine: Engine, tmp_path: Path) -> None:
+def test_a_database_that_is_well_needs_no_spool(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each snapshot is stored before the next comes, and nothing is written to the state folder."""
+    # However busy the machine is.
+    monkeypatch.setattr(storing_role, "_SOON_SECONDS", 60.0)
     said = Said()
-    with _storing(_url(engine), tmp_path / "spool", said) as storing:
+    with _storing(_url(engine), tmp_path / "spool", said, interval=120) as storing:
         for number in range(5):
             storing.put(_snapshot(number))
             assert len(said.stored) == number + 1

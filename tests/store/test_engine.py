@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 
 from detector import shipped
-from detector.errors import ConfigError, StoreError
+from detector.errors import ConfigError, StoreAwayError, StoreError
 from detector.store.engine import open_store, parse_url, place, reading, writing
 from detector.store.migrating import check_current, revisions, upgrade
 from detector.store.tables import hosts
 from tests.builders import START
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -138,29 +138,77 @@ def test_a_closed_folder_is_named(tmp_path: Path) -> None:
     assert "group" in fault.value.hint
 
 
-def test_a_file_that_is_only_readable_is_explained(tmp_path: Path) -> None:
-    """SQLite cannot read without writing beside the file, unless a role has it open: that is said."""
+@pytest.fixture
+def for_reading(sqlite_url: str, tmp_path: Path) -> Iterator[str]:
+    """An SQLite database that nobody has open and that this process, which is nobody's for the time, may only read."""
     path = tmp_path / "detector.db"
-    engine = open_store(f"sqlite:///{path}")
-    upgrade(engine)
-    check_current(engine)
-    engine.dispose()
-    path.chmod(0o444)
-    parents = [each for each in path.parents if each.stat().st_mode & 0o005 != 0o005]
-    modes = [each.stat().st_mode for each in parents]
+    path.chmod(0o644)
+    closed = [each for each in path.parents if each.stat().st_mode & 0o005 != 0o005]
+    modes = [each.stat().st_mode for each in closed]
     user = os.geteuid()
-    for parent in parents:
-        parent.chmod(0o755)
+    for folder in closed:
+        folder.chmod(0o755)
     os.seteuid(_NOBODY if user == 0 else user)
-    try:
-        with pytest.raises(StoreError, match="attempt to write a readonly database") as fault:
-            check_current(engine)
-    finally:
-        os.seteuid(user)
-        for parent, mode in zip(parents, modes, strict=True):
-            parent.chmod(mode)
+    yield sqlite_url
+    os.seteuid(user)
+    for folder, mode in zip(closed, modes, strict=True):
+        folder.chmod(mode)
+
+
+def _as_root(act: Callable[[], None]) -> None:
+    user = os.geteuid()
+    os.seteuid(0)
+    act()
+    os.seteuid(user)
+
+
+def test_who_may_only_read_a_file_that_nobody_has_open_reads_it_and_changes_nothing(for_reading: str) -> None:
+    """SQLite would write beside it; a change is refused, and the remedy is named."""
+    engine = open_store(for_reading)
+    check_current(engine)
+    with pytest.raises(StoreError, match="attempt to write a readonly database") as fault, writing(engine) as opened:
+        opened.execute(insert(hosts).values(host="bastion-1", created_at=START))
     engine.dispose()
-    assert "run this as the user that owns the file" in fault.value.hint
+    assert "as the file's owner" in fault.value.hint
+
+
+def test_who_may_only_read_sees_what_is_written_between_two_questions(for_reading: str) -> None:
+    """Whether the writer is still there or has gone again."""
+    engine, writer = open_store(for_reading), open_store(for_reading)
+    seen = []
+    for name, leave in (("bastion-1", True), ("bastion-2", False), ("bastion-3", False)):
+
+        def write(name: str = name) -> None:
+            with writing(writer) as opened:
+                opened.execute(insert(hosts).values(host=name, created_at=START))
+
+        _as_root(write)
+        if leave:
+            _as_root(writer.dispose)
+        with reading(engine) as opened:
+            seen.append(opened.scalar(select(func.count()).select_from(hosts)))
+    _as_root(writer.dispose)
+    engine.dispose()
+    assert seen == [1, 2, 3]
+
+
+def test_an_answer_during_which_a_writer_came_is_not_given(for_reading: str) -> None:
+    """It might be of two states of the database."""
+    engine, writer = open_store(for_reading), open_store(for_reading)
+
+    def write() -> None:
+        with writing(writer) as opened:
+            opened.execute(insert(hosts).values(host="bastion-1", created_at=START))
+
+    def read() -> None:
+        with reading(engine) as opened:
+            opened.execute(select(hosts)).fetchall()
+            _as_root(write)
+
+    with pytest.raises(StoreAwayError, match="changed while it was read"):
+        read()
+    _as_root(writer.dispose)
+    engine.dispose()
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

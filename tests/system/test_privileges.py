@@ -205,6 +205,35 @@ def test_privileges_that_are_dropped_are_gone_and_counting_goes_on(
     assert found["no new privileges"] == "1"
 
 
+_LIMITED = """
+import json, os, subprocess, sys
+from pathlib import Path
+from detector.account import of_service
+from detector.bpf.capture import Capture
+from detector.collector.privileges import limit
+
+limit(of_service(sys.argv[1]))
+lines = (line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+status = {name: int(value, 16) for name, value, *_ in lines if name.startswith("Cap")}
+started = subprocess.run(["grep", "CapPrm", "/proc/self/status"], check=True, capture_output=True, text=True).stdout
+with Capture(map_entries=1024):
+    print(json.dumps([status, int(started.split()[1], 16)]))
+"""
+
+
+@pytest.mark.parametrize(("account", "more"), [("root", (0, 1)), ("nobody", (6, 7))], ids=["root's", "an account's"])
+def test_roots_collector_and_its_loader_hold_no_more_than_they_need_to_start(
+    account: str, more: tuple[int, int]
+) -> None:
+    """Loading, naming, and either writing another one's database, or becoming the account that it belongs to."""
+    command = [sys.executable, "-P", "-c", _LIMITED, account]
+    status, started = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    needed = sum(1 << number for number in (*more, 2, 8, 19, 38, 39))
+    # Linux before 5.11 wants CAP_SYS_RESOURCE.
+    assert {status[name] & ~(1 << 24) for name in ("CapEff", "CapPrm", "CapBnd")} == {needed}
+    assert started & ~(1 << 24) == needed
+
+
 def test_dropping_harms_no_collector_with_three_capabilities(database: Path, foreign: Path, unit: list[str]) -> None:
     """The bounding set, which such a process may not change, does not matter without new privileges."""
     for path in (database.parent, *database.parent.iterdir()):

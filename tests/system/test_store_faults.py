@@ -212,6 +212,7 @@ def test_postgres_killed_again_and_again_loses_nothing(server: Postgres, tmp_pat
 
 
 @pytest.mark.postgres
+@pytest.mark.timeout(400)
 def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_path: Path) -> None:
     """kill -9 of the whole server every few seconds for a minute, while snapshots come and are detected: each is
     stored, and detected, once.
@@ -242,7 +243,7 @@ def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_pat
             crashes += 1
         taking.join()
         _until(lambda: books.spool.bytes == 0, 30)
-        _until(lambda: _detected(books.engine) == books.taken, 60)
+        _until(lambda: _detected(books.engine) == books.taken, 150)
     finally:
         detect.kill()
         detect.wait()

@@ -35,6 +35,9 @@ from detector.store.tables.detected import (
     tamperings,
 )
 from detector.store.tables.learnt import (
+    alert_verdict_keys,
+    alert_verdict_rows,
+    alert_verdict_subjects,
     alert_verdicts,
     model_adjustments,
     model_channels,
@@ -51,11 +54,15 @@ from detector.store.tables.listed import list_ranges, named_lists
 from detector.store.tables.remembered import noted_fields, seen_terms, usual_counts
 from detector.store.tables.rolled_up import daily_counts, hourly_counts
 from detector.store.tables.schema import metadata
+from detector.store.tables.totalled import host_totals
 
 __all__ = [
     "alert_events",
     "alert_silences",
     "alert_values",
+    "alert_verdict_keys",
+    "alert_verdict_rows",
+    "alert_verdict_subjects",
     "alert_verdicts",
     "alerts",
     "chain_breaks",
@@ -68,6 +75,7 @@ __all__ = [
     "evidence",
     "findings",
     "held_findings",
+    "host_totals",
     "hosts",
     "hourly_counts",
     "imports",

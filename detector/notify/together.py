@@ -30,7 +30,7 @@ def fitting(claimed: Sequence[tuple[Notification, Alert]]) -> int:
     return len(claimed)
 
 
-def render_digest(claimed: Sequence[tuple[Notification, Alert]]) -> Message:
+def render_together(claimed: Sequence[tuple[Notification, Alert]]) -> Message:
     """The message that tells of all of `claimed` (see `fitting`), in their order."""
     severity = max((alert.severity for _, alert in claimed), key=lambda each: each.rank)
     hosts = list(dict.fromkeys(alert.host for _, alert in claimed))

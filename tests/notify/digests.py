@@ -127,6 +127,7 @@ def _capture(name: str, many: int) -> told.Captures:
         lost_events=7,
         lost_snapshots=1,
         blind=2,
+        waited=3,
         given_up=0,
         behind=False,
     )
@@ -136,6 +137,7 @@ def _capture(name: str, many: int) -> told.Captures:
         share=0.9953,
         lost_events=7 * many,
         lost_snapshots=many,
+        waited=3 * many,
         given_up=0,
         behind=0,
         worst=(each,) * many,

@@ -100,6 +100,7 @@ def test_capture_is_as_complete_as_it_was(day: Digest) -> None:
     assert (second.host, second.incomplete, second.snapshots) == ("bastion-2", 1, 44)
     assert second.watched_seconds == timedelta(hours=22).total_seconds()
     assert (day.capture.hosts, day.capture.incomplete, day.capture.behind) == (2, 2, 0)
+    assert (first.waited, second.waited, day.capture.waited) == (1, 0, 1)
     (silence,) = day.silences
     assert (silence.host, silence.since, silence.until) == (
         "bastion-2",

@@ -67,12 +67,12 @@ def _killed(url: str) -> Iterator[Figure]:
     enqueue(engine, titles=_TITLES)
     server = UnrulyServer(turns=chain([*ANSWERS, HANGS], cycle(ANSWERS)))
     with server.running():
-        killed = kill(url, server, _KILLS // 2)
-    killed += kill(url, server, 2)
+        said = kill(url, server, _KILLS // 2)
+    said += kill(url, server, 2)
     with server.running():
-        killed += kill(url, server, _KILLS // 2 - 2)
-        kill(url, server, 0)
-    check(_TITLES, server.taken, killed)
+        said += kill(url, server, _KILLS // 2 - 2)
+        said += kill(url, server, 0)
+    check(_TITLES, server, said)
     delivered = sum(each.state == "delivered" for each in entries(engine))
     engine.dispose()
     note = "the server: " + ", ".join(f"{number} times {turn or 'closes'}" for turn, number in server.answered.items())

@@ -43,6 +43,8 @@ class ListedAlert:
     state: str
     verdict: str | None
     """What a person said of it; None: nothing."""
+    commands: tuple[str, ...]
+    """That show it, and take it on if nobody has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

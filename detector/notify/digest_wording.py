@@ -89,7 +89,7 @@ def unanswered(digest: Digest) -> str:
     number = digest.alerts.unanswered
     if not number:
         return ""
-    return f"Nobody has answered {number:,} high or critical {plural(number, 'alert')}: detector alerts ack NUMBER"
+    return f"Nobody has answered {number:,} high or critical {plural(number, 'alert')}"
 
 
 def alert(digest: Digest, listed: ListedAlert) -> str:

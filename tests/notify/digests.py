@@ -32,6 +32,7 @@ def digest(name: str = "bastion-1", *, length: timedelta = DAY, many: int = 1) -
         opened_at=START,
         state="open",
         verdict=None,
+        commands=("detector alerts show 12", "detector alerts ack 12"),
     )
     return told.Digest(
         kind=told.Kind.DAILY,

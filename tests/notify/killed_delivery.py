@@ -1,7 +1,9 @@
 """Delivers an outbox by mail and is killed, again and again: for the tests of delivery.
 
-    killed_delivery.py DATABASE MAIL_ADDRESS KILLS     kill -9 so often; each time prints what was under way
+    killed_delivery.py DATABASE MAIL_ADDRESS KILLS     kill -9 so often
     killed_delivery.py DATABASE MAIL_ADDRESS 0         until nothing waits any more
+
+Prints a line for each notification that was under way at a kill, and for each whose answer did not come in time.
 
 Each delivery is a process of its own, forked from one that has imported everything: what is killed is work, not its
 start. Each begins when the leases of the one before it are over.
@@ -47,13 +49,20 @@ def _deliver(database: str, address: str) -> None:
         return start + timedelta(seconds=time.monotonic() - began)
 
     while True:
-        deliver_channel(outbox, "mail", notifier, clock=clock, policy=POLICY)
+        failure = deliver_channel(outbox, "mail", notifier, clock=clock, policy=POLICY).failure
+        if failure is not None and ("timed out" in failure.error or "no answer" in failure.error):
+            _say(late=[each.notification_id for each in failure.notifications])
         with reading(engine) as connection:
             waiting = select(func.count()).where(notifications.c.state == NotificationState.PENDING.value)
             if not connection.scalar(waiting):
                 break
         time.sleep(0.01)
     engine.dispose()
+
+
+def _say(**what: list[int]) -> None:
+    # Whole or not at all: whoever says it may be killed.
+    os.write(sys.stdout.fileno(), json.dumps(what).encode() + b"\n")
 
 
 def main() -> None:
@@ -75,7 +84,7 @@ def main() -> None:
             under_way = select(notifications.c.notification_id).where(
                 notifications.c.state == NotificationState.PENDING.value, notifications.c.leased_until.is_not(None)
             )
-            print(json.dumps(list(connection.scalars(under_way))), flush=True)
+            _say(killed=list(connection.scalars(under_way)))
         engine.dispose()
 
 

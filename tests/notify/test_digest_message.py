@@ -76,7 +76,8 @@ def test_the_text_tells_everything() -> None:
     for expected in (
         "2 critical",
         "2 called benign, 1 called true",
-        "Nobody has answered 1 high or critical alert: detector alerts ack NUMBER",
+        "Nobody has answered 1 high or critical alert",
+        "    detector alerts show 12",
         "- 12 [critical] bastion-1: bastion-1; Mon 2 Mar 07:00, open; bastion-1, via bastion-1, tried 300 ports",
         "- and 3 more",
         "False alerts of the scores: 1 told, at most 0.14 promised for 1 host",

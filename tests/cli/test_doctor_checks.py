@@ -17,7 +17,7 @@ from sqlalchemy import insert, update
 from detector import config
 from detector.cli import doctor as command
 from detector.cli import main
-from detector.cli.checks import capturing, channels, clock, database, figures, files, kernel, running
+from detector.cli.checks import capturing, channels, clock, database, figures, files, kernel, running, spool
 from detector.cli.checks.check import Check, Verdict
 from detector.domain import Losses, NotificationState, Snapshot
 from detector.errors import ConfigError
@@ -146,6 +146,19 @@ def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, monkeypatch: p
     ((verdict, finding, _),) = [each for each in _said(database.database(settings)) if "are free" in each[1]]
     assert verdict == "bad"
     assert finding.startswith("50 MB are free of the 10,000 MB that ")
+
+
+def test_a_disk_without_room_for_what_may_wait_is_doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the spool may take."""
+    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
+
+    class Small:
+        free = 100_000_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Small)
+    (room, state) = _said(spool.spool(settings))
+    assert (room[0], state[0]) == ("doubtful", "good")
+    assert room[1].startswith(f"100 MB are free on the disk of {tmp_path}, less than the 256 MB")
 
 
 def test_what_had_to_go_and_what_was_replaced_is_told(sqlite_engine: Engine) -> None:
@@ -296,7 +309,7 @@ def test_figures_that_nobody_serves_are_doubtful_and_what_is_served_is_told(
 
 
 def test_text_from_outside_is_written_out(
-    call: Call, store: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    call: Call, store: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host's name cannot rewrite the screen."""
     del store

@@ -7,6 +7,10 @@ from pathlib import Path
 ANOMALY_RULE = "c95595ee-32d8-4fea-a219-fc68ae874f65"
 """The id of the shipped rule that tells of what is unusual by its score, and of one's own rule in its place."""
 
+HELD_BACK = "capped-"
+"""How the fingerprint of an alert begins that holds what was beyond the most alerts of a day. No rule gives such a one:
+they are hexadecimal."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -20,14 +20,12 @@ if TYPE_CHECKING:
     from detector.domain import Finding, SnapshotRef
 
 _DAY = timedelta(days=1)
-# No rule gives such a fingerprint: they are hexadecimal.
-_MARK = "capped-"
 _DIGEST_BYTES = 12
 
 
 def is_digest(fingerprint: str) -> bool:
     """Whether an alert is the one that holds what was beyond the cap."""
-    return fingerprint.startswith(_MARK)
+    return fingerprint.startswith(shipped.HELD_BACK)
 
 
 def capped(
@@ -70,7 +68,7 @@ def _held(finding: Finding, snapshot: SnapshotRef, most: int) -> Finding:
     return replace(
         finding,
         rule_title=f"{finding.rule_title}: held back, beyond {most} alerts on {day}",
-        fingerprint=f"{_MARK}{digest}",
+        fingerprint=f"{shipped.HELD_BACK}{digest}",
         group={},
         telling=replace(finding.telling, cooldown=_DAY),
     )
@@ -84,7 +82,7 @@ def _told_today(connection: Connection, snapshot: SnapshotRef) -> int:
             select(func.count())
             .where(columns.host_id == snapshot.host_id, columns.rule_id == shipped.ANOMALY_RULE)
             .where(columns.end >= begin, columns.opened_at >= begin, columns.opened_at < begin + _DAY)
-            .where(columns.fingerprint.not_like(f"{_MARK}%"))
+            .where(columns.fingerprint.not_like(f"{shipped.HELD_BACK}%"))
         )
         or 0
     )

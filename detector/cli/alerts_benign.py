@@ -36,17 +36,18 @@ def benign(
 
     Shows the narrowest Sigma filter that covers the alert, and writes it into your folder of rules once you agree, as
     `detector rules tune --from-alert` does; --until ends it. The alert is resolved, and keeps who said so and why; the
-    models learn of it too (`detector model feedback list`).
+    models take it for usual from now on, and learn it. `detector model feedback` lists that, and takes it back.
 
     \b
     Examples:
       detector alerts benign 12 --reason 'the backup is meant to'
       detector alerts benign 12 --reason 'a test' --no-filter
     """
+    from detector.cli.model_feedback import said_of_keys
     from detector.cli.rules_tune import tune
     from detector.cli.store import changed, stored
     from detector.domain import AlertState, Verdict
-    from detector.store import feedback
+    from detector.service import feedback
     from detector.store.answers import BENIGN, add_event, resolve
 
     settings: Settings = ctx.obj
@@ -59,7 +60,8 @@ def benign(
     with changed(settings) as connection:
         alert = find_alert(connection, alert_id)
         add_event(connection, alert_id, BENIGN, author=who, said=why, now=now)
-        feedback.record(connection, alert_id, Verdict.BENIGN, author=who, reason=why, now=now)
+        taken = feedback.record(connection, alert_id, Verdict.BENIGN, author=who, reason=why, now=now)
         if alert.state is not AlertState.RESOLVED:
             resolve(connection, alert_id, author=who, said=BENIGN, now=now)
-    say(f"benign: alert {alert_id}")
+    learnt = "" if taken is None else f": {said_of_keys(taken)}"
+    say(f"benign: alert {alert_id}{learnt}")

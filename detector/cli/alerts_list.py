@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Only what is not resolved.")
+@click.option("--held", is_flag=True, help="What was beyond the most alerts of a day, the strangest first.")
 @click.option("--since", type=Moment(), help="Only what was still going on after: 7d, 2h, 2026-11-20.")
 @click.option("--host", type=HostName(), help="Only of the host with this name.")
 @click.option("--limit", type=LIMIT, default=100, show_default=True, help="The newest alerts shown.")
@@ -31,6 +32,7 @@ def list_(
     /,
     *,
     only_open: bool,
+    held: bool,
     since: datetime | None,
     host: str | None,
     limit: int,
@@ -46,15 +48,25 @@ def list_(
       silenced by N nobody is told, because of silence N
       resolved      it has been quiet, or somebody has said that it is over
 
+    The scores of a host open no more than models.most_alerts_per_day alerts a day. What is beyond is in one more alert
+    of that day, "held back": --held shows its connections, the strangest first, each with the alert that holds it.
+
     \b
     Examples:
       detector alerts list --open
       detector alerts list --since 24h
+      detector alerts list --held --since 7d
       detector alerts list --since 2026-11-01 --limit 1000 --json
     """
+    from detector.cli.alerts_held import list_held
     from detector.cli.store import stored
     from detector.store.alerts import list_alerts
 
+    if held:
+        if only_open:
+            raise click.UsageError("--held is of all that was held back: leave out --open, or say --since")
+        list_held(settings, since=since, host=host, limit=limit, as_json=as_json)
+        return
     states = (AlertState.WAITING, AlertState.OPEN) if only_open else None
     with stored(settings) as connection:
         found = list_alerts(connection, since=since, states=states, host=host, limit=limit + 1)

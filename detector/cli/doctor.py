@@ -92,6 +92,7 @@ def examine(settings: Settings | ConfigError, path: Path | None) -> Iterator[Che
         return
     yield from _guarded("snapshots", capturing.capturing, settings)
     yield from _guarded("models", models.models, settings)
+    yield from _guarded("alerts", models.held, settings)
     yield from _guarded("outbox", channels.outbox, settings)
     yield from _guarded("silences", channels.silences, settings)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from detector.cli.evaluation_parameters import ALL, Kinds, Made, Numbers
+from detector.cli.evaluation_parameters import ALL, PICTURE, Kinds, Made, Numbers, check_report
 from detector.cli.lines import numbered
 from detector.cli.parameters import Moment, check_period
 from detector.cli.terminal import note, print_json
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _ALL, _NONE = ALL, "none"
 _SHOWN_REFUSALS = 3
+_SHOWN_STEP = 0.002
 _SECONDS = (60.0, 300.0)
 _USUAL = timedelta(days=14)
 
@@ -74,7 +75,12 @@ _USUAL = timedelta(days=14)
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes at a time. Default: one a processor.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is planted.")
 @click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.html", help="Also the curves, as a page."
+    "--report",
+    "reports",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Also the curves: a page (FILE.html) or a picture (FILE.png). More than once.",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object of all figures, and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress bar, which there is on a terminal alone.")
@@ -100,7 +106,7 @@ def evaluate(
     all_traffic: bool,
     jobs: int | None,
     seed: int,
-    report: Path | None,
+    reports: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -129,6 +135,7 @@ def evaluate(
     from detector.cli import evaluation_tables as tables
     from detector.evaluation.cases import Cases
     from detector.evaluation.harder import stressed
+    from detector.evaluation.picture import picture
     from detector.evaluation.protocol import Setup, run
     from detector.evaluation.report import page
 
@@ -136,15 +143,16 @@ def evaluate(
     if sum((folder is not None, made is not None, of_store)) > 1:
         raise click.UsageError("name a FOLDER, or --generate, or --store: one of them")
     check_period(since, until)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise click.BadParameter(f"{report.parent} is not a folder", param_hint="'--report'")
+    for report in reports:
+        check_report(report)
     if folder is not None:
         cases = _read(folder, manifest, patterns, everything=all_traffic)
     elif made is not None:
         cases = Cases(hosts=_made_up(made, patterns), attacks=(), left_out={})
     else:
         seconds = seconds or (300.0,)
-        cases = _stored(settings, since or datetime.now(UTC) - _USUAL, until, int(min(seconds)), patterns)
+        with _bar("what is stored", quiet=quiet) as told:
+            cases = _stored(settings, since or datetime.now(UTC) - _USUAL, until, int(min(seconds)), patterns, told)
     cases = _with_attacks(cases, planted)
     setup = Setup(
         models=msgspec.structs.replace(settings.models, false_alerts_per_day=budget),
@@ -167,8 +175,11 @@ def evaluate(
                 tables.print_result(result, Severity(least), title)
     if as_json:
         print_json({"results": results})
-    if report is not None:
-        report.write_text(page(judged, Severity(least)), encoding="utf-8")
+    for report in reports:
+        if report.suffix == PICTURE:
+            report.write_bytes(picture(judged, Severity(least)))
+        else:
+            report.write_text(page(judged, Severity(least)), encoding="utf-8")
 
 
 def _with_attacks(cases: Cases, planted: Sequence[str] | None) -> Cases:
@@ -188,7 +199,12 @@ def _with_attacks(cases: Cases, planted: Sequence[str] | None) -> Cases:
 
 
 def _stored(
-    settings: Settings, since: datetime, until: datetime | None, seconds: int, patterns: Sequence[str]
+    settings: Settings,
+    since: datetime,
+    until: datetime | None,
+    seconds: int,
+    patterns: Sequence[str],
+    told: Callable[[float], None],
 ) -> Cases:
     from detector.evaluation.past import Past
     from detector.store.engine import open_store
@@ -198,7 +214,7 @@ def _stored(
     try:
         check_current(engine)
         past = Past(engine, since, until, seconds)
-        cases = past.cases(lambda name: _wanted(name, patterns))
+        cases = past.cases(lambda name: _wanted(name, patterns), told)
     finally:
         # No connection is open any more when processes are forked.
         engine.dispose()
@@ -270,9 +286,15 @@ def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
         bar = progress.add_task(what, total=1.0)
 
+        drawn = -1.0
+
         def told(done: float) -> None:
-            progress.update(bar, completed=done)
-            progress.refresh()
+            nonlocal drawn
+            # Of a long past there are many snapshots.
+            if done - drawn >= _SHOWN_STEP:
+                drawn = done
+                progress.update(bar, completed=done)
+                progress.refresh()
 
         told(0.0)
         yield told

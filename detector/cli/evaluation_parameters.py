@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ALL = "all"
+PAGE, PICTURE = ".html", ".png"
 _GENERATED = ("days", "seed", "people", "hosts")
 
 
@@ -70,3 +74,16 @@ class Made(click.ParamType[dict[str, float]]):
         if not 1 <= made["days"] <= 366 or not 1 <= made["people"] <= 1000 or not 1 <= made["hosts"] <= 20:  # noqa: PLR2004
             self.fail("days are 1 to 366, people 1 to 1000, hosts 1 to 20", param, ctx)
         return made
+
+
+def check_report(path: Path) -> None:
+    """Whether curves can be written there, before they take a while to make.
+
+    Raises:
+        click.BadParameter: it is neither a page nor a picture, or its folder is not there.
+    """
+    if path.suffix not in {PAGE, PICTURE}:
+        wanted = f"write {path.stem}{PAGE} or {path.stem}{PICTURE}"
+        raise click.BadParameter(f"{path.name} is no page or picture; {wanted}", param_hint="'--report'")
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"{path.parent} is not a folder", param_hint="'--report'")

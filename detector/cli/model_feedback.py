@@ -1,4 +1,4 @@
-"""`detector model feedback`: what people said of alerts, and what it does to thresholds."""
+"""`detector model feedback`: what people said of alerts, and what the models learnt of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.cli.lines import numbered
 from detector.cli.parameters import HostName
 from detector.cli.rule_changes import said_author
 from detector.cli.terminal import Column, local_column, note, print_json, print_table, say
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector.config import Settings
+    from detector.service.feedback import Taken
     from detector.store.feedback import Feedback
 
 _LARGEST_ID = 2**63 - 1
@@ -26,11 +28,16 @@ _ALERT = click.IntRange(1, _LARGEST_ID)
 
 @click.group()
 def feedback() -> None:
-    """Say whether alerts were right, see what was said, and take it back.
+    """Say whether alerts were right, see what was said and what the models learnt of it, and take it back.
 
-    An alert counts as false unless somebody says that it was true. False alerts raise the threshold of their host a
-    little, so that the promise of models.false_alerts_per_day is kept; those that were true do not. What was said is
-    kept with its author, and can be taken back.
+    What was true is never learnt: whoever connects there again in the same way is unusual. What was benign is usual
+    from now on, is learnt like all else, and is told again only if it is far more than you saw. Forests to which true
+    alerts are less strange, or benign ones stranger, are not put in force. `detector alerts benign` says it too.
+
+    An alert counts as false unless somebody says that it was true. False alerts of the rule on scores raise the
+    threshold of their host a little, so that the promise of models.false_alerts_per_day is kept.
+
+    All of it is kept with its author, and can be taken back: what was benign is then as unusual as it was.
 
     \b
     Examples:
@@ -56,36 +63,42 @@ def add(settings: Settings, /, alert_id: int, verdict: str, reason: str, author:
       detector model feedback add 13 benign --reason 'the new backup'
     """
     from detector.cli.store import changed
-    from detector.store import feedback as store
+    from detector.service import feedback as service
 
     said, now = Verdict(verdict), datetime.now(UTC)
     with changed(settings) as connection:
         before = _corrections(connection, settings, alert_id)
-        if not store.record(connection, alert_id, said, author=said_author(author), reason=reason, now=now):
+        taken = service.record(connection, alert_id, said, author=said_author(author), reason=reason, now=now)
+        if taken is None:
             raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
         after = _corrections(connection, settings, alert_id)
-    say(f"alert {alert_id} is {said.value}: {_effect(before, after)}")
+    say(f"alert {alert_id} is {said.value}: {said_of_keys(taken)}; {_effect(before, after)}")
 
 
 @feedback.command()
 @click.argument("alert_id", type=_ALERT, metavar="ALERT")
 @click.pass_obj
 def undo(settings: Settings, /, alert_id: int) -> None:
-    """Take back what was said of an alert.
+    """Take back what was said of an alert, and what the models learnt of it.
+
+    What was benign is as unusual as it was when it was called so; what was true is judged like all else. A filter that
+    `detector alerts benign` has written stays: see `detector rules list`.
 
     \b
     Example:
       detector model feedback undo 12
     """
     from detector.cli.store import changed
-    from detector.store import feedback as store
+    from detector.service import feedback as service
 
     with changed(settings) as connection:
         before = _corrections(connection, settings, alert_id)
-        if not store.undo(connection, alert_id):
+        taken = service.undo(connection, alert_id)
+        if taken is None:
             raise DetectorError(f"nothing was said of alert {alert_id}", hint="see: detector model feedback list")
         after = _corrections(connection, settings, alert_id)
-    say(f"nothing is said of alert {alert_id} any more: {_effect(before, after)}")
+    judged = f"{numbered(taken.keys, 'key')} {'is' if taken.keys == 1 else 'are'} judged as before it was said"
+    say(f"nothing is said of alert {alert_id} any more: {judged}; {_effect(before, after)}")
 
 
 @feedback.command("list")
@@ -93,7 +106,10 @@ def undo(settings: Settings, /, alert_id: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, all fields, times in UTC.")
 @click.pass_obj
 def list_(settings: Settings, /, host: str | None, *, as_json: bool) -> None:
-    """List what was said of alerts, by whom and when, the newest last.
+    """List what was said of alerts, by whom and when, and what the models learnt of it, the newest last.
+
+    A key is who connects with what to where. Of a true alert, keys that were there long before are told of only where
+    they are strange.
 
     \b
     Examples:
@@ -113,11 +129,14 @@ def list_(settings: Settings, /, host: str | None, *, as_json: bool) -> None:
         return
     said, times = local_column("said", [each.at for each in found])
     columns = (
-        *(Column("alert", "right"), said, Column("verdict"), Column("by", fold=True)),
-        *(Column("host", fold=True), Column("rule", fold=True), Column("reason", fold=True)),
+        *(Column("alert", "right"), said, Column("verdict"), Column("by", fold=True), Column("host", fold=True)),
+        *(Column("rule", fold=True), Column("learnt of it", fold=True), Column("reason", fold=True)),
     )
     rows = (
-        (str(each.alert_id), time, each.verdict.value, each.author, each.host, each.rule_title, each.reason or "-")
+        (
+            *(str(each.alert_id), time, each.verdict.value, each.author, each.host, each.rule_title),
+            *(_learnt(each), each.reason or "-"),
+        )
         for each, time in zip(found, times, strict=True)
     )
     print_table(columns, rows)
@@ -125,6 +144,26 @@ def list_(settings: Settings, /, host: str | None, *, as_json: bool) -> None:
 
 def _as_object(each: Feedback) -> dict[str, Any]:
     return {name: value for name, value in asdict(each).items() if name != "host_id"}
+
+
+def said_of_keys(taken: Taken) -> str:
+    """What follows for the keys behind an alert of which a person has just said something."""
+    if not taken.keys:
+        return "there are no connections behind it to learn from"
+    keys = numbered(taken.keys, "key")
+    if taken.verdict is Verdict.TRUE:
+        return f"{keys} behind it will not be learnt"
+    return f"{keys} behind it {'counts' if taken.keys == 1 else 'count'} as usual, and will be learnt"
+
+
+def _learnt(each: Feedback) -> str:
+    if not each.keys:
+        return "-"
+    keys = numbered(each.keys, "key")
+    if each.verdict is Verdict.BENIGN:
+        return f"{keys}: usual"
+    limited = f", {each.limited_keys:,} where strange" if each.limited_keys else ""
+    return f"{keys}: not learnt{limited}"
 
 
 def _corrections(connection: Connection, settings: Settings, alert_id: int) -> float | None:

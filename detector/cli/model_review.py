@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.parameters import LIMIT, HostName
-from detector.cli.rows import connection_text, program_text, who_text
 from detector.cli.rule_changes import said_author
 from detector.cli.terminal import Column, local, note, print_json, print_table, say
 from detector.domain import ReviewAnswer
 from detector.errors import DetectorError
+from detector.row_words import connection_text, program_text, who_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

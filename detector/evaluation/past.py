@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -20,7 +21,6 @@ from detector.store.tables import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -41,8 +41,12 @@ class Past:
         self.damaged = 0
         """Snapshots that cannot be read, and are without counts here."""
 
-    def cases(self, wanted: Callable[[str], bool]) -> Cases:
+    def cases(self, wanted: Callable[[str], bool], told: Callable[[float], None] = lambda _: None) -> Cases:
         """Each host whose name is wanted, the first half of its time as history.
+
+        Args:
+            wanted: which hosts.
+            told: is called now and then with the part that is read.
 
         Raises:
             DetectorError: there is more than can be held in memory.
@@ -50,12 +54,12 @@ class Past:
         """
         found, left_out, rows = [], {}, 0
         with reading(self._engine) as connection:
-            for host_id, host in known_hosts(connection).items():
-                if not wanted(host):
-                    continue
+            chosen = {host_id: host for host_id, host in known_hosts(connection).items() if wanted(host)}
+            for number, (host_id, host) in enumerate(chosen.items()):
                 read: list[Snapshot] = []
                 for each in coarser(self._read(connection, host_id, host), self._seconds):
                     read.append(each)
+                    told((number + self._part(each.end)) / len(chosen))
                     rows += len(each.counts)
                     if rows > MOST_ROWS:
                         raise DetectorError(
@@ -69,6 +73,12 @@ class Past:
                     left_out[host] = "no connects of this time are stored"
             self.damaged = passed_over(connection)
         return Cases(hosts=found, attacks=(), left_out=left_out)
+
+    def _part(self, end: datetime) -> float:
+        """How far into the period a moment is, 0 to 1."""
+        until = datetime.now(UTC) if self._until is None else self._until
+        length = (until - self._since).total_seconds()
+        return min(1.0, max(0.0, (end - self._since).total_seconds() / length)) if length > 0 else 1.0
 
     def _read(self, connection: Connection, host_id: int, host: str) -> Iterator[Snapshot]:
         """The snapshots of a host in the order in which they were stored."""

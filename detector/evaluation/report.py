@@ -6,23 +6,22 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from detector.evaluation.results import RECALLS, mean
+from detector.evaluation.curves import COLOURS, Curves, curves, heading
+from detector.evaluation.results import mean
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from detector.domain import Severity
-    from detector.evaluation.results import Episode, Result
+    from detector.evaluation.results import Result
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 260, 46, 38, 12
-_COLOURS = ("#0b62a4", "#c0392b", "#1e8449", "#8e44ad", "#b9770e", "#117a65", "#7b241c", "#34495e")
 _STYLE = (
     "body{font:14px/1.4 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
     "table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .7rem .15rem 0;text-align:left}"
     "svg{margin:0 1rem 1rem 0}svg text{font-size:11px;fill:#444}figure{display:inline-block;margin:0}"
 )
-_Point = tuple[float, float]
 
 
 def page(parts: Sequence[tuple[str, Result]], least: Severity) -> str:
@@ -36,66 +35,16 @@ def page(parts: Sequence[tuple[str, Result]], least: Severity) -> str:
 
 
 def _section(title: str, result: Result, least: Severity) -> str:
-    what = f"{title}, snapshots of {result.seconds} s" if title else f"Snapshots of {result.seconds} s"
-    figures = [
-        _figure("Precision against recall, mean over episodes", "recall", "precision", _precision(result)),
-        _figure(
-            "Caught by the score against what it tells for nothing",
-            "false incidents a host and day",
-            "caught",
-            [("score", _operating(result))],
-        ),
-        _figure(
-            "Caught within minutes, by the score or a rule",
-            "minutes (logarithmic)",
-            "caught",
-            _within(result, least),
-            mark=lambda x: f"{10**x - 1:.0f}",
-        ),
-    ]
-    return f"<h2>{_text(what)}</h2>{''.join(figures)}{_table(result, least)}"
+    figures = [_figure(each) for each in curves(result, least)]
+    return f"<h2>{_text(heading(title, result))}</h2>{''.join(figures)}{_table(result, least)}"
 
 
 def _text(value: str) -> str:
     return escape(visible(value))
 
 
-def _precision(result: Result) -> list[tuple[str, list[_Point]]]:
-    """A line for all attacks, and one for each of the first few."""
-    lines = [("all", result.episodes), *list(result.attacks.items())[: len(_COLOURS) - 1]]
-    return [(name, [(recall, _at(of, number)) for number, recall in enumerate(RECALLS)]) for name, of in lines]
-
-
-def _at(episodes: Sequence[Episode], number: int) -> float:
-    return mean([each.precisions[number] for each in episodes])
-
-
-def _operating(result: Result) -> list[_Point]:
-    """What each threshold would catch, and tell for nothing: a mean over hosts."""
-    thresholds = sorted({round(each.peak, 2) for each in result.episodes} | {result.threshold})
-    points = []
-    for threshold in thresholds:
-        false = mean([each.score_incidents(threshold) / each.days for each in result.benign])
-        points.append((false, mean([each.peak > threshold for each in result.episodes])))
-    return sorted(points)
-
-
-def _within(result: Result, least: Severity) -> list[tuple[str, list[_Point]]]:
-    minutes = sorted(found for each in result.episodes if (found := each.soonest(least)) is not None)
-    number = len(result.episodes)
-    steps = [(math.log10(1 + at), (index + 1) / number) for index, at in enumerate(minutes)]
-    return [("all", [(0.0, 0.0), *steps])]
-
-
-def _figure(
-    title: str,
-    across: str,
-    up: str,
-    lines: Sequence[tuple[str, Sequence[_Point]]],
-    *,
-    mark: Callable[[float], str] = "{:.2g}".format,
-) -> str:
-    furthest = max((x for _, points in lines for x, _ in points), default=1.0) or 1.0
+def _figure(of: Curves) -> str:
+    furthest = of.furthest
     right, low = _WIDTH - 10, _HEIGHT - _BOTTOM
 
     def place(x: float, y: float) -> str:
@@ -106,28 +55,28 @@ def _figure(
         part = number / 4
         x, y = place(part * furthest, part).split(",")
         drawn.append(
-            f'<text x="{x}" y="{low + 14}" text-anchor="middle">{mark(part * furthest)}</text>'
+            f'<text x="{x}" y="{low + 14}" text-anchor="middle">{of.mark(part * furthest)}</text>'
             f'<text x="{_LEFT - 5}" y="{y}" text-anchor="end">{part:g}</text>'
             f'<line x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}" stroke="#ddd"/>'
         )
-    for number, (name, points) in enumerate(lines):
-        colour, width = _COLOURS[number % len(_COLOURS)], 2.5 if number == 0 else 1
+    for number, (name, points) in enumerate(of.lines):
+        colour, width = COLOURS[number % len(COLOURS)], 2.5 if number == 0 else 1
         path = " ".join(place(x, y) for x, y in points if not math.isnan(y))
         drawn.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="{width}" points="{path}">'
             f"<title>{_text(name)}</title></polyline>"
         )
     legend = ""
-    if len(lines) > 1:
+    if len(of.lines) > 1:
         legend = "<br>".join(
-            f'<span style="color:{_COLOURS[number % len(_COLOURS)]}">&#9632;</span> {_text(name)}'
-            for number, (name, _) in enumerate(lines)
+            f'<span style="color:{COLOURS[number % len(COLOURS)]}">&#9632;</span> {_text(name)}'
+            for number, (name, _) in enumerate(of.lines)
         )
     return (
-        f'<figure><figcaption><b>{_text(title)}</b></figcaption><svg width="{_WIDTH}" height="{_HEIGHT}" role="img">'
+        f'<figure><figcaption><b>{_text(of.title)}</b></figcaption><svg width="{_WIDTH}" height="{_HEIGHT}" role="img">'
         f"{''.join(drawn)}"
-        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(across)}</text>'
-        f'<text x="12" y="{low / 2}" transform="rotate(-90 12 {low / 2})" text-anchor="middle">{_text(up)}</text>'
+        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(of.across)}</text>'
+        f'<text x="12" y="{low / 2}" transform="rotate(-90 12 {low / 2})" text-anchor="middle">{_text(of.up)}</text>'
         f"</svg><p>{legend}</p></figure>"
     )
 

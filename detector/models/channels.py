@@ -102,6 +102,11 @@ PROBABILITIES = frozenset({FIRST_CONTACT.name})
 OF_ACTORS = frozenset(each.name for each in MEMBERS[ACTOR])
 """Members whose value is -log10 of a probability of one actor: an hour of the host holds one more often, never less."""
 
+SIZES = frozenset({VOLUME, HOST_VOLUME, FAILURES, FAN_OUT, PORT_SWEEP})
+"""Channels that say how much there is of something; the others say what it is."""
+
+_MUCH_LARGER = 1.0  # as -log10: ten times rarer
+
 CHANNELS: tuple[Channel, ...] = tuple(
     each for members in MEMBERS.values() for each in members if each.name not in PROBABILITIES
 )
@@ -169,6 +174,23 @@ def _mean(surprises: npt.NDArray[np.float64], weights: Sequence[float]) -> npt.N
     total = one + (square * (10.0 ** (2 * (surprises - largest)) - one)).sum(axis=0)
     mean: npt.NDArray[np.float64] = np.maximum(0.0, largest + np.log10(total) / 2)
     return mean
+
+
+def without_accepted(
+    surprises: Mapping[str, npt.NDArray[np.float64]], levels: npt.NDArray[np.float64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The surprises of n rows by member, less those that a person called benign: the surprise at what a row is, and at
+    how much it is unless that is much larger than what the person saw.
+
+    Args:
+        surprises: by member, (n,) each.
+        levels: (n,) the surprise that the person saw; NaN where nobody said anything.
+    """
+    accepted = ~np.isnan(levels)
+    sizes = {each.name for channel in SIZES for each in MEMBERS[channel]}
+    of_size = {name: value if name in sizes else np.where(accepted, 0.0, value) for name, value in surprises.items()}
+    usual = accepted & ~(combine(of_size).surprise > levels + _MUCH_LARGER)
+    return {name: np.where(usual, 0.0, value) for name, value in of_size.items()}
 
 
 def _present(surprises: Mapping[str, npt.NDArray[np.float64]]) -> Iterable[Channel]:

@@ -132,6 +132,8 @@ class Judgement:
     combined: channels.Combined
     threshold: float
     """The surprise from which on a row is unusual: see `promise`."""
+    accepted: npt.NDArray[np.bool_]
+    """(n,) the rows that would be strange, had not a person called them benign."""
 
     @property
     def unusual(self) -> npt.NDArray[np.bool_]:
@@ -184,8 +186,22 @@ def look(connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredC
     )
 
 
-def judge(sight: Sight, calibration: Calibration, forest: Forest | None, threshold: float) -> Judgement:
-    """Each channel's verdict, as things stood before the snapshot."""
+def judge(
+    sight: Sight,
+    calibration: Calibration,
+    forest: Forest | None,
+    threshold: float,
+    levels: npt.NDArray[np.float64] | None = None,
+) -> Judgement:
+    """Each channel's verdict, as things stood before the snapshot.
+
+    Args:
+        sight: the snapshot.
+        calibration: the tails in force.
+        forest: the one in force, if there is one.
+        threshold: the surprise from which on a row is unusual.
+        levels: (n,) the surprise at rows that a person called benign, NaN for others; None: there is none.
+    """
     moment, arranged, subjects, endpoints = sight.moment, sight.arranged, sight.subjects, sight.endpoints
     now, duration = moment.start_seconds, moment.duration_seconds
     new = novelty.judge(subjects, arranged.endpoints, endpoints, now_seconds=now)
@@ -207,11 +223,18 @@ def judge(sight: Sight, calibration: Calibration, forest: Forest | None, thresho
     surprises = {channels.FIRST_CONTACT.name: new.surprise[arranged.endpoint_of]}
     surprises |= {name: calibration.tails[name].surprise(value) for name, value in values.items()}
     surprises |= {name: np.minimum(surprises[name], values[name]) for name in channels.OF_ACTORS & values.keys()}
+    accepted = np.zeros(len(sight.arranged.endpoint_of), dtype=bool)
+    if levels is not None:
+        strange = channels.combine(surprises).surprise >= STRANGE
+        surprises = channels.without_accepted(surprises, levels)
+        accepted = strange & (channels.combine(surprises).surprise < STRANGE)
     piling = evidence.judge(
         subjects, arranged, endpoints, _adding_up(sight, surprises), now_seconds=now, duration_seconds=duration
     )
     values["evidence"] = piling[arranged.endpoint_of]
     surprises["evidence"] = calibration.tails["evidence"].surprise(values["evidence"])
+    if levels is not None:
+        surprises["evidence"] = np.where(np.isnan(levels), surprises["evidence"], 0.0)
     return Judgement(
         new=new,
         actors=by_actor,
@@ -225,6 +248,7 @@ def judge(sight: Sight, calibration: Calibration, forest: Forest | None, thresho
         values=values,
         combined=channels.combine(surprises),
         threshold=threshold,
+        accepted=accepted,
     )
 
 

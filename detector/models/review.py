@@ -1,8 +1,7 @@
-"""What would become normal, the strangest first; and what a person said is not.
+"""What would become normal, the strangest first.
 
 During burn-in there are no scores, and an intruder who was there from the start would be learnt. What is rare among all
-that a host does is therefore shown to a person. What that person calls not normal is told whenever it is met, and is
-not learnt: neither what it does nor how much.
+that a host does is therefore shown to a person. What comes of the answers is in `said`.
 """
 
 from __future__ import annotations
@@ -13,16 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
-
-from detector.domain import Observation, ReviewAnswer
-from detector.store.tables import connection_keys, model_reviews
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from detector.domain import StoredCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +25,6 @@ class Ranked:
     """-log10 of the shares of keys that have its program, its port, its network and its actor, added up."""
     why: Mapping[str, int]
     """How many keys have the same, rarest first: "program", "port", "network", "actor"."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """That a key is not normal."""
-
-    author: str
-    at: datetime
 
 
 def rank(rows: Iterable[Mapping[str, Any]]) -> list[Ranked]:
@@ -58,34 +41,6 @@ def rank(rows: Iterable[Mapping[str, Any]]) -> list[Ranked]:
         why = dict(sorted(same.items(), key=lambda each: each[1]))
         ranked.append(Ranked(row=row, rarity=rarity, why=why))
     return sorted(ranked, key=lambda each: (-each.rarity, each.row["first_seen"], each.row["key_id"]))
-
-
-def refused(connection: Connection, host_id: int) -> dict[int, Refused]:
-    """The keys of a host that a person called not normal, by number."""
-    said, keys = model_reviews.c, connection_keys.c
-    rows = connection.execute(
-        select(keys.key_id, said.author, said.at)
-        .join(connection_keys, (keys.host_id == said.host_id) & (keys.digest == said.digest))
-        .where(said.host_id == host_id, said.answer == ReviewAnswer.NOT_NORMAL.value)
-    )
-    return {key_id: Refused(author=author, at=at) for key_id, author, at in rows}
-
-
-def observation(stored: StoredCount, said: Refused, threshold: float) -> Observation:
-    """What is said of a count whose key is not normal: it is unusual, also during burn-in."""
-    return Observation(
-        key_id=stored.key_id,
-        session=stored.count.session,
-        score=1.0 - 10.0**-threshold,
-        surprise=threshold,
-        unusual=True,
-        channel=None,
-        novelty=None,
-        p_novelty=None,
-        p_volume=None,
-        p_forest=None,
-        explanation=f"{said.author} called this not normal on {said.at:%Y-%m-%d}",
-    )
 
 
 def _parts(row: Mapping[str, Any]) -> dict[str, Any]:

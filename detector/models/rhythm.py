@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.models import ageing
+from detector.models.state import BIN_SECONDS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from detector.models.features import Arranged, EndpointSubjects
     from detector.models.state import Subjects
 
-_BIN_SECONDS = 300.0
 _FEWEST_BINS = 3.5  # four, of which the first have faded a little
 _FEWEST_INTERVALS = 6
 _MEMORY_INTERVALS = 64.0
@@ -76,7 +76,7 @@ def learn(subjects: Subjects, numbers: EndpointSubjects, rhythm: Rhythm, *, now_
     known = subjects.known[pair]
     interval, spread, intervals = _intervals(pairs, now_seconds - pairs["last_seconds"], known)
     values["bins"][pair] = rhythm.bins
-    values["last_bin"][pair] = now_seconds // _BIN_SECONDS
+    values["last_bin"][pair] = now_seconds // BIN_SECONDS
     values["interval"][pair] = interval
     values["interval_spread"][pair] = spread
     values["intervals"][pair] = intervals
@@ -85,7 +85,7 @@ def learn(subjects: Subjects, numbers: EndpointSubjects, rhythm: Rhythm, *, now_
 def _new_bin(
     last_bin: npt.NDArray[np.float64], now_seconds: float, known: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    new: npt.NDArray[np.float64] = np.where(known, last_bin < now_seconds // _BIN_SECONDS, True).astype(np.float64)
+    new: npt.NDArray[np.float64] = np.where(known, last_bin < now_seconds // BIN_SECONDS, True).astype(np.float64)
     return new
 
 

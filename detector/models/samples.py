@@ -26,7 +26,7 @@ from detector.store import bulk
 from detector.store.tables import model_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import numpy.typing as npt
@@ -99,8 +99,7 @@ def offer(
             counts[row].key_id,
             snapshot.end,
             int(actors[row]),
-            _LAYOUT,
-            rows[row].astype("<f4").tobytes(),
+            *packed(rows[row]),
         )
         for place, row in taken.items()
     ]
@@ -116,8 +115,7 @@ def read(connection: Connection, host_id: int, *, capacity: int) -> Sample:
         .order_by(columns.at, columns.slot)
     )
     found = [row for row in rows if len(row.features) == _ROW_BYTES]
-    raw = b"".join(bytes(row.features) for row in found)
-    features = np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(-1, len(FEATURES))
+    features = _joined(bytes(row.features) for row in found)
     sound = np.isfinite(features).all(axis=1)
     return Sample(
         features=features[sound],
@@ -126,11 +124,25 @@ def read(connection: Connection, host_id: int, *, capacity: int) -> Sample:
     )
 
 
+def packed(row: npt.NDArray[np.float32]) -> tuple[int, bytes]:
+    """A row (len(FEATURES),) as it is stored: the columns `layout` and `features`."""
+    return _LAYOUT, row.astype("<f4").tobytes()
+
+
+def unpacked(rows: Iterable[tuple[int, bytes]]) -> npt.NDArray[np.float32]:
+    """(n, len(FEATURES)) of such rows, less those of another version's features."""
+    return _joined(features for layout, features in rows if layout == _LAYOUT)
+
+
 def size(connection: Connection, host_id: int, *, capacity: int, most: int) -> int:
     """How many rows the sample has; no more than `most` are counted."""
     columns = model_samples.c
     some = select(columns.slot).where(columns.host_id == host_id, columns.slot < capacity, columns.layout == _LAYOUT)
     return len(connection.execute(some.limit(most)).all())
+
+
+def _joined(rows: Iterable[bytes]) -> npt.NDArray[np.float32]:
+    return np.frombuffer(b"".join(rows), dtype="<f4").astype(np.float32).reshape(-1, len(FEATURES))
 
 
 class _Part:

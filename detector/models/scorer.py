@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.domain import Learning
 from detector.errors import ModelError
-from detector.models import channels, registry, review, samples, state, threshold, training
+from detector.models import channels, registry, said, samples, state, threshold, training
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, fresh, judge, learn, look
 from detector.models.observing import observations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from detector.domain import Observation, SnapshotRef, StoredCount
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
+    from detector.models.said import Said
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,19 @@ def learning(connection: Connection, host_id: int, settings: config.Models) -> L
 
 def _learning(observed_seconds: float, settings: config.Models) -> Learning:
     return Learning(elapsed_seconds=observed_seconds, required_seconds=settings.burn_in_hours * _HOUR_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What a snapshot is judged by, as it stood before it."""
+
+    host: state.HostState
+    moment: Moment
+    promised: threshold.State
+    limit: float
+    """The surprise from which on a row is unusual."""
+    calibration: Calibration
+    forest: Forest | None
 
 
 class HostScorer:
@@ -64,35 +78,47 @@ class HostScorer:
         While the returned learning is not finished, observations hold nothing but their key and session, but for those
         of keys that a person called not normal.
         """
-        refused = review.refused(connection, snapshot.host_id)
-        promised = threshold.load(connection, snapshot.host_id, self._settings.false_alerts_per_day)
-        usual = [each for each in counts if each.key_id not in refused]
-        observed, learning = self._score(connection, snapshot, usual, promised)
-        limit, others = promised.threshold(snapshot.start).surprise, iter(observed)
-        return [
-            review.observation(each, refused[each.key_id], limit) if each.key_id in refused else next(others)
-            for each in counts
-        ], learning
+        words = said.about(connection, snapshot.host_id, counts)
+        standing = self._standing(connection, snapshot)
+        told = _refused(connection, snapshot, counts, standing, words)
+        usual = [each for row, each in enumerate(counts) if row not in told]
+        observed = iter(self._score(connection, snapshot, usual, standing, words))
+        return [told[row] if row in told else next(observed) for row in range(len(counts))], standing.moment.learning
+
+    def _standing(self, connection: Connection, snapshot: SnapshotRef) -> _Standing:
+        host_id = snapshot.host_id
+        host = state.load_host(connection, host_id)
+        moment = self._moment(host, snapshot)
+        promised = threshold.load(connection, host_id, self._settings.false_alerts_per_day)
+        return _Standing(
+            host=host,
+            moment=moment,
+            promised=promised,
+            limit=promised.threshold(snapshot.start).surprise,
+            calibration=Calibration(connection, host_id, channels.CHANNELS),
+            forest=self._forest(connection, host_id) if moment.learning.finished else None,
+        )
 
     def _score(
         self,
         connection: Connection,
         snapshot: SnapshotRef,
         counts: Sequence[StoredCount],
-        promised: threshold.State,
-    ) -> tuple[list[Observation], Learning]:
-        host_id = snapshot.host_id
-        host = state.load_host(connection, host_id)
-        moment = self._moment(host, snapshot)
-        calibration = Calibration(connection, host_id, channels.CHANNELS)
-        forest = self._forest(connection, host_id) if moment.learning.finished else None
+        standing: _Standing,
+        words: Mapping[int, Said],
+    ) -> list[Observation]:
+        """Judges counts that are not refused, and learns from them and from the time that has passed."""
+        host_id, host, moment = snapshot.host_id, standing.host, standing.moment
+        calibration, forest = standing.calibration, standing.forest
         surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
             sight = look(connection, snapshot, counts, moment)
-            judgement = judge(sight, calibration, forest, promised.threshold(snapshot.start).surprise)
+            judgement = judge(sight, calibration, forest, standing.limit, said.levels(counts, words))
             surprises = judgement.combined.surprise
             observed = observations(counts, sight, judgement, calibration, forest)
+            for row in np.flatnonzero(judgement.accepted & moment.learning.finished).tolist():
+                observed[row] = said.accepted(observed[row], words[counts[row].key_id])
             suspicious = judgement.suspicious(moment.learning) & moment.calibrating
             taken = ~suspicious
             if moment.learning.finished and host.admits(moment.hour) and (new := suspicious & fresh(sight)).any():
@@ -108,11 +134,11 @@ class HostScorer:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
             calibration.close_hour(moment.hour, named, settled=moment.settled_hours, over=moment.closes_hour)
         calibration.save()
-        threshold.advance(connection, snapshot, promised, moment, surprises)
+        threshold.advance(connection, snapshot, standing.promised, moment, surprises)
         state.save_host(connection, host_id, replace(host, observed_seconds=moment.end_seconds))
         if self._trains and moment.learning.finished:
             training.train_if_due(connection, host_id, self._settings, snapshot.end)
-        return observed, moment.learning
+        return observed
 
     def _moment(self, host: state.HostState, snapshot: SnapshotRef) -> Moment:
         duration = (snapshot.end - snapshot.start).total_seconds()
@@ -162,3 +188,24 @@ class HostScorer:
                 del self._forests[next(iter(self._forests))]
             self._forests[model.digest] = forest
         return forest
+
+
+def _refused(
+    connection: Connection,
+    snapshot: SnapshotRef,
+    counts: Sequence[StoredCount],
+    standing: _Standing,
+    words: Mapping[int, Said],
+) -> dict[int, Observation]:
+    """What is said of the counts that a person called not normal, by their places; nothing is learnt of them."""
+    if all(each.normal for each in words.values()):
+        return {}
+    # Beside the others, as they came; what is learnt from those comes of a look without these.
+    sight = look(connection, snapshot, counts, standing.moment)
+    judgement = judge(sight, standing.calibration, standing.forest, standing.limit)
+    judged = observations(counts, sight, judgement, standing.calibration, standing.forest)
+    return {
+        row: said.refused(judged[row], words[each.key_id], standing.limit)
+        for row, (each, surprise) in enumerate(zip(counts, judgement.combined.surprise.tolist(), strict=True))
+        if each.key_id in words and words[each.key_id].refuses(surprise)
+    }

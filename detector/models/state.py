@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
 _LOOKUP_BATCH = 1000
 
+BIN_SECONDS = 300.0
+"""The length of the periods that a pair's activity is counted by: see `rhythm`."""
+
 LONGEST_SNAPSHOT_SECONDS = 3600.0
 """The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed."""
 
@@ -49,6 +52,7 @@ SUBJECT = np.dtype(
     ]
 )
 """The state of one subject. What of it a kind of subject has is in `LAYOUT`; the rest is 0."""
+_MOMENTS = tuple(name for name in SUBJECT.names or () if name.endswith("_seconds"))
 
 LAYOUT: Mapping[str, tuple[str, ...]] = {
     # Each by the file that learns it: novelty and ageing, baseline, rhythm, failures, spread, evidence, actors.
@@ -178,6 +182,18 @@ class Subjects:
         names = ("host_id", "subject", "kind", "first_seconds", "hours", "state")
         bulk.upsert(self._connection, model_subjects, names, rows)
 
+    def stored(self, numbers: npt.NDArray[np.int64]) -> list[StoredSubject]:
+        """What the store has of subjects; those that it does not know are left out."""
+        names = list(self._numbers)
+        by_kind: dict[str, list[int]] = {}
+        for number in np.unique(numbers[self.known[numbers]]).tolist():
+            by_kind.setdefault(str(names[number][0]), []).append(number)
+        return [
+            StoredSubject(self._digests[number], kind, *stored)
+            for kind, of_kind in by_kind.items()
+            for number, stored in zip(of_kind, _pack(kind, self._loaded, of_kind), strict=True)
+        ]
+
     def _read(self, digests: Sequence[bytes]) -> dict[bytes, _Stored]:
         found: dict[bytes, _Stored] = {}
         columns = model_subjects.c
@@ -194,6 +210,32 @@ class Subjects:
 
 _Stored = tuple[float, int, bytes]
 """The columns `first_seconds`, `hours` and `state` of a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubject:
+    """A subject as the store has it."""
+
+    subject: bytes
+    kind: str
+    first_seconds: float
+    hours: int
+    state: bytes
+
+    def later(self, seconds: float) -> StoredSubject:
+        """The same as it would be had all of it happened so much later."""
+        values = _unknown(1)
+        _unpack(self.kind, values, [0], [(self.first_seconds, self.hours, self.state)])
+        for name in _MOMENTS:
+            values[name] += seconds
+        values["last_bin"] += seconds // BIN_SECONDS
+        return StoredSubject(self.subject, self.kind, *_pack(self.kind, values, [0])[0])
+
+
+def put_back(connection: Connection, host_id: int, subjects: Sequence[StoredSubject]) -> None:
+    """Has the store know subjects as they were."""
+    names = ("host_id", "subject", "kind", "first_seconds", "hours", "state")
+    bulk.upsert(connection, model_subjects, names, [(host_id, *astuple(each)) for each in subjects])
 
 
 @cache

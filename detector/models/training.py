@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, or_, select, update
 
+from detector.domain import Verdict
 from detector.errors import ModelError
-from detector.models import channels, comparison, isolation_forest, registry, samples
+from detector.models import channels, comparison, feedback, isolation_forest, registry, samples
 from detector.models.calibration import Calibration
 from detector.store import bulk
 from detector.store.tables import hosts, model_hosts, model_trainings, models
@@ -48,6 +49,8 @@ class Material:
     """That version's forest; None also when it cannot be loaded."""
     strange_from: float
     """The anomaly that one benign hour in ten holds, by the calibration in force."""
+    told: comparison.Told
+    """What people said of alerts of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,10 @@ def gather(connection: Connection, host_id: int, settings: config.Models) -> Mat
         current=current,
         forest=forest,
         strange_from=tail.value_at(_ONE_HOUR_IN_TEN),
+        told=comparison.Told(
+            true=feedback.rows_of(connection, host_id, Verdict.TRUE),
+            benign=feedback.rows_of(connection, host_id, Verdict.BENIGN),
+        ),
     )
 
 
@@ -148,10 +155,10 @@ def train(material: Material, now: datetime) -> Trained:
             hint="wait: they come with what the host does; detector model list says what is in force",
         )
     forest = isolation_forest.train(trained.features)
-    figures = comparison.measure(forest, newest.features, strange_from=material.strange_from)
+    figures = _measured(forest, newest, material)
     of_current, compared = None, None
     if material.forest is not None and material.current is not None:
-        of_current = comparison.measure(material.forest, newest.features, strange_from=material.strange_from)
+        of_current = _measured(material.forest, newest, material)
         compared = {"version": material.current.version, **of_current.as_json()}
     verdict = comparison.judge(figures, of_current)
     return registry.Trained(
@@ -164,6 +171,10 @@ def train(material: Material, now: datetime) -> Trained:
         accepted=verdict.accepted,
         reason=verdict.reason,
     )
+
+
+def _measured(forest: Forest, newest: Sample, material: Material) -> comparison.Figures:
+    return comparison.measure(forest, newest.features, strange_from=material.strange_from, told=material.told)
 
 
 def finish(connection: Connection, material: Material, trained: Trained) -> Outcome:

@@ -1,4 +1,4 @@
-"""The process that draws a chart: takes it as JSON, gives a PNG, and ends. The one importer of matplotlib."""
+"""The process that draws a chart: takes it as JSON, gives a PNG, and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Looks after the database while detection works: adds snapshots up, deletes what has expired, keeps the size.
+"""Looks after the database while detection works: adds snapshots up, deletes what has expired, keeps the size. Tells
+what was held back of a day, once that is over.
 
 In a thread of its own, in short transactions with pauses between them, so that neither the collector nor detection has
 to wait for it; and however far detection lags behind.
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import StoreError
+from detector.service.holding_back import tell_held_back
 from detector.service.verifying import Verifying
 from detector.store import old_parts, partitions, rollups
 from detector.store.engine import reading
@@ -33,6 +35,7 @@ _AWAY_SECONDS = 5.0
 _BY_AGE = timedelta(minutes=5)
 _PARTS = timedelta(hours=1)
 _THOROUGHLY = timedelta(days=1)
+_HELD = timedelta(minutes=5)
 _VERIFIED = timedelta(minutes=1)
 # After a start there is enough to do; and who starts it again and again has it done all the same.
 _FIRST_THOROUGHLY = timedelta(minutes=10)
@@ -94,6 +97,7 @@ class Keeping:
         now = datetime.now(UTC)
         self._by_age, self._parts = _Due(_BY_AGE, now), _Due(_PARTS, now)
         self._thoroughly = _Due(_THOROUGHLY, now + _FIRST_THOROUGHLY)
+        self._held = _Due(_HELD, now)
         self._verified = _Due(_VERIFIED, now + _VERIFIED)
         self._said: dict[str, datetime] = {}
         self._shrinks = False
@@ -125,6 +129,8 @@ class Keeping:
                 self._take(self._retention.by_age(now, done))
             if self._thoroughly.is_due(now):
                 self._take(self._retention.thoroughly(now, done))
+            if self._held.is_due(now):
+                tell_held_back(self._engine, now)
             if self._verified.is_due(now):
                 self._take(self._verifying.some(now))
             if done.amount:

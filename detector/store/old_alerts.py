@@ -11,6 +11,9 @@ from detector.store.engine import reading, writing
 from detector.store.tables import (
     alert_events,
     alert_values,
+    alert_verdict_keys,
+    alert_verdict_rows,
+    alert_verdict_subjects,
     alert_verdicts,
     alerts,
     evidence,
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Engine, Table
+
+_OF_AN_ALERT = (
+    *(evidence, alert_values, findings, notifications, alert_events),
+    *(alert_verdict_subjects, alert_verdict_keys, alert_verdict_rows),
+)
 
 
 def expired(connection: Connection, *, before: datetime, limit: int) -> list[int]:
@@ -53,7 +61,7 @@ def expire(engine: Engine, *, before: datetime, limit: int) -> int:
         some = expired(connection, before=before, limit=max(limit // 10, 1))
         gone = 0
         for alert_id in some:
-            for table in (evidence, alert_values, findings, notifications, alert_events):
+            for table in _OF_AN_ALERT:
                 gone += _delete_of(connection, table, alert_id, limit - gone)
                 if gone >= limit:
                     return gone

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from sqlalchemy import select
 
 from detector import shipped
 from detector.domain import EvidenceRef
+from detector.notify.notices import render_notice
+from detector.service.holding_back import tell_held_back
+from detector.store import notices
+from detector.store.engine import reading
+from detector.store.held_back import NOTICE, held_alerts, held_back
+from detector.store.tables import notifications
 from tests.alerts.hosts import Host, contents, finding
 from tests.builders import count, observe, stored
 
@@ -91,3 +100,47 @@ def test_neither_order_nor_a_second_call_changes_what_is_held(engine: Engine) ->
     before = contents(engine)
     host.record(ref, *sorted(found, key=lambda each: each.fingerprint))
     assert contents(engine) == before
+
+
+def test_what_was_held_back_is_listed_by_how_strange_it_was(engine: Engine) -> None:
+    """Each connection once, the strangest first, of all snapshots of the day."""
+    host = Host(engine)
+    for first in (0, 0, 10):
+        ref, found = _strange(host, 9, first)
+        host.record(ref, *found)
+    with reading(engine) as connection:
+        held = held_back(connection, held_alerts(connection))
+        assert held_alerts(connection, host="other") == []
+        assert held_alerts(connection, since=host.recorder.now) == []
+    surprises = [each.row["surprise"] for each in held]
+    assert surprises == sorted(surprises, reverse=True)
+    assert len({each.row["key_id"] for each in held}) == len(held)
+    assert {str(each.row["remote_address"]) for each in held} >= {"10.0.9.1", "10.0.9.2", "10.0.9.11", "10.0.9.19"}
+    assert {each.alert.alert_id for each in held} == {6}
+    assert {each.snapshots for each in held if str(each.row["remote_address"]) == "10.0.9.1"} == {2}
+
+
+def test_when_the_day_is_over_what_was_held_back_is_told_once(engine: Engine) -> None:
+    """In one message, ranked, to whoever was told when it began; nothing of a day that goes on, or is long over."""
+    host = Host(engine)
+    ref, found = _strange(host, 30)
+    host.record(ref, *found)
+    day = ref.end.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert tell_held_back(engine, ref.end) == 0
+    assert tell_held_back(engine, day + timedelta(days=1, minutes=10)) == 0
+    assert tell_held_back(engine, day + timedelta(days=5)) == 0
+    assert tell_held_back(engine, day + timedelta(days=1, minutes=20)) == 1
+    assert tell_held_back(engine, day + timedelta(days=1, minutes=25)) == 0
+    with reading(engine) as connection:
+        notice = notices.newest(connection, NOTICE)
+        sent = connection.execute(
+            select(notifications.c.channel, notifications.c.state).where(notifications.c.notice_id.is_not(None))
+        ).all()
+    assert notice is not None
+    message = render_notice(notice)
+    assert message.title == "bastion-1: Unusual: held back, beyond 5 alerts on 2026-03-02, 25 connections"
+    first, *_, last = message.text.splitlines()
+    assert first.startswith("1. surprise 28.0: alice, /usr/bin/ssh, -> 10.0.9.25:22, 1 in 1 snapshot; strange 25")
+    assert "and 5 more, which are less strange" in message.text
+    assert last == "all of it: detector alerts list --held --host bastion-1; detector alerts show 6"
+    assert [tuple(row) for row in sent] == [("mail", "pending")]

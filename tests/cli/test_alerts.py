@@ -8,13 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import insert
 
 from detector.alerts.book import AlertBook, ChannelPolicy
 from detector.domain import EvidenceRef, Finding, Severity
 from detector.store.alerts import notifications_of
 from detector.store.engine import reading, writing
 from detector.store.outbox import StoredOutbox
-from tests.builders import START, Recorder, count, observe
+from detector.store.tables import evidence
+from tests.builders import START, Recorder, count, insert_alert, observe
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -76,6 +78,31 @@ def test_alerts_are_listed_the_newest_last(call: Call, engine: Engine) -> None:
     assert all("/usr/bin/nc" in line[6] for line in lines)
 
 
+@pytest.mark.usefixtures("zone")
+def test_what_was_held_back_is_listed_the_strangest_first(call: Call, engine: Engine) -> None:
+    """Each connection with its alert; as JSON with all that is known of its strangest row."""
+    assert call("alerts", "list", "--held").err == "nothing was held back\n"
+    ref = Recorder(engine).snapshot(count("10.0.9.1", 22), count("10.0.9.2", 4444, executable="/tmp/\x1b[31m"))
+    observe(
+        engine, ref, {1: {"surprise": 2.5, "score": 0.99}, 2: {"surprise": 4.0, "score": 0.9999, "explanation": "new"}}
+    )
+    insert_alert(engine, alert_id=7, fingerprint="capped-0", rule_title="Unusual: held back", end=ref.end)
+    with writing(engine) as connection:
+        for key_id in (1, 2):
+            place = {"seq": ref.seq, "key_id": key_id, "session": 0, "found_seq": ref.seq}
+            connection.execute(insert(evidence).values(alert_id=7, **place))
+    result = call("alerts", "list", "--held")
+    assert result.code == 0, result.err
+    title, first, second = [re.split(r" {2,}", line.strip()) for line in result.lines]
+    assert title[:3] == ["alert", "surprise", "last (+01:00)"]
+    assert first[:4] == ["7", "4.0", "2026-03-02 10:00:10", "bastion-1"]
+    assert first[5:] == [r"/tmp/\x1b[31m", "-> 10.0.9.2:4444", "1", "new"]
+    assert second[1] == "2.5"
+    objects = json.loads(call("alerts", "list", "--held", "--limit", "1", "--json").out)
+    assert [(each["alert_id"], each["remote_port"], each["connects"]) for each in objects] == [(7, 4444, 1)]
+    assert call("alerts", "list", "--held", "--open").code == 2
+
+
 def test_the_period_and_the_number_can_be_limited(call: Call, engine: Engine) -> None:
     """`--since` leaves out what had ended by then; beyond `--limit` a remark says that there are more."""
     recorder = Recorder(engine)
@@ -109,7 +136,8 @@ def test_an_alert_as_json(call: Call, engine: Engine) -> None:
     shown = json.loads(call("alerts", "show", "1", "--json").out)
 
     assert {key: shown[key] for key in listed} == listed
-    assert set(shown) - set(listed) == {"decisions", "notifications", "thread", "timeline", "answers", "rows"}
+    more = {"decisions", "notifications", "escalates", "thread", "timeline", "answers", "rows"}
+    assert set(shown) - set(listed) == more
     expected = {
         "alert_id": 1,
         "host": "bastion-1",

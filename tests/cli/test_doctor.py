@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from detector.collector.spool import Spool
 from detector.domain import Snapshot
 from detector.store.engine import open_store, writing
 from detector.store.tables import model_hosts
-from tests.builders import START, Recorder, count
+from tests.builders import START, Recorder, count, insert_alert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,6 +201,22 @@ def test_a_host_that_is_being_learnt_is_doubtful_and_one_that_is_learnt_good(exa
     assert (young_verdict, known_verdict) == ("doubtful", "good")
     assert "young: learning: 2 h 30 min of 24 h" in young
     assert known == "known is learnt and scored"
+
+
+def test_what_was_held_back_is_said_for_a_week(examined: Doctor) -> None:
+    """With where to look at it."""
+    engine = open_store(examined.url)
+    Recorder(engine, host="bastion-1").snapshot(count())
+    now = datetime.now(UTC)
+    title = "Unusual: held back, beyond 5 alerts on 2026-03-02"
+    for number, ago in enumerate((timedelta(days=1), timedelta(days=8)), start=1):
+        mark = {"fingerprint": f"capped-{number}", "rule_title": title}
+        insert_alert(engine, alert_id=number, end=now - ago, **mark)
+    engine.dispose()
+    _, found = examined()
+    ((verdict, finding, remedy),) = found["alerts"]
+    assert (verdict, finding) == ("doubtful", f"bastion-1: {title}: 2 findings")
+    assert "detector alerts list --held" in remedy
 
 
 def test_what_waits_in_the_spool_is_said(examined: Doctor, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,6 +98,7 @@ def test_made_up_weeks_need_no_folder(call: Call) -> None:
         (("--generate", "bastion,days=1", "--store"), "one of them"),
         (("--since", "2026-03-03", "--until", "2026-03-02"), "it is not before --until"),
         (("--generate", "bastion,days=1", "--report", "/nowhere/page.html"), "is not a folder"),
+        (("--generate", "bastion,days=1", "--report", "page.pdf"), "write page.html or page.png"),
         (("--generate", "bastion,days=1", "--plant", "scan", "--hosts", "web-*"), "there is no host to judge"),
         (("--generate", "bastion,days=1", "--plant", "scan", "--rules", "no_such_rule"), "there is no rule"),
     ],
@@ -168,17 +170,21 @@ def test_a_store_without_hosts_is_told(call: Call) -> None:
     assert "there is no host to judge" in said.err
 
 
-def test_the_page_has_the_curves_and_no_markup_of_others(call: Call, tmp_path: Path) -> None:
-    """It needs nothing from anywhere, and names are text in it."""
+def test_page_and_picture_have_the_curves_and_no_markup_of_others(call: Call, tmp_path: Path) -> None:
+    """The page needs nothing from anywhere, and names are text in both."""
     folder = _folder(tmp_path)
-    manifest = (folder / "manifest.json").read_text().replace('"sweep"', '"<script>sweep"')
+    manifest = (folder / "manifest.json").read_text().replace('"sweep"', '"<script>$sweep"')
     (folder / "manifest.json").write_text(manifest)
-    page = tmp_path / "judged.html"
-    said = call("evaluate", folder, *_QUICK, "--report", page)
+    page, picture = tmp_path / "judged.html", tmp_path / "judged.png"
+    said = call("evaluate", folder, *_QUICK, "--report", page, "--report", picture)
     assert said.code == 0, said.err
     text = page.read_text()
     assert text.count("<svg") == 3
-    assert "&lt;script&gt;sweep" in text
+    assert "&lt;script&gt;$sweep" in text
     assert "<script" not in text
     assert "http" not in text
     assert "nan" not in text
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", content[16:24])
+    assert (width, height) == (1716, 396)

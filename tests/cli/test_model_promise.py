@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import insert
 
 from detector import shipped
 from detector.config import Models
 from detector.models.scorer import HostScorer
 from detector.store import snapshots
 from detector.store.engine import writing
+from detector.store.tables import evidence
 from tests.builders import START, Recorder, count, insert_alert, read_counts
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def learnt(engine: Engine) -> Engine:
     opened = START + timedelta(hours=29)
     insert_alert(engine, alert_id=7, rule_id=shipped.ANOMALY_RULE, opened_at=opened, start=opened, end=opened)
     insert_alert(engine, alert_id=8)
+    with writing(engine) as connection:
+        connection.execute(insert(evidence).values(alert_id=7, seq=59, key_id=1, session=0, found_seq=59))
     return engine
 
 
@@ -81,18 +85,23 @@ def test_feedback_is_added_listed_and_undone(call: Call) -> None:
     """With who, what and why; the threshold follows, and says so."""
     added = call("model", "feedback", "add", "7", "true", "--reason", "a \x1b[31mpentest", "--author", "alice")
     assert added.code == 0, added.err
-    assert added.out.startswith("alert 7 is true: from its next hour on, alerts move the threshold of its host by ")
+    assert added.out.startswith(
+        "alert 7 is true: 1 key behind it will not be learnt; from its next hour on, alerts move the threshold of its "
+        "host by "
+    )
     assert json.loads(call("model", "status", "--json").out)[0]["false_alerts"] == 0
 
     listed = call("model", "feedback", "list")
     assert listed.lines[1].split()[0] == "7"
     assert "alice" in listed.lines[1]
+    assert "1 key: not learnt, 1 where strange" in listed.lines[1]
     assert "\x1b" not in listed.out
     (one,) = json.loads(call("model", "feedback", "list", "--json").out)
     assert (one["alert_id"], one["verdict"], one["author"], one["host"]) == (7, "true", "alice", "bastion-1")
+    assert (one["keys"], one["limited_keys"], one["rows"]) == (1, 1, 1)
 
     undone = call("model", "feedback", "undo", "7")
-    assert undone.out.startswith("nothing is said of alert 7 any more: from its next hour on")
+    assert undone.out.startswith("nothing is said of alert 7 any more: 1 key is judged as before it was said; from its")
     assert json.loads(call("model", "feedback", "list", "--json").out) == []
 
 

@@ -72,6 +72,30 @@ def test_a_forest_to_which_the_present_is_strange_is_refused() -> None:
     assert refused.reason.startswith("more of what is usual is strange to it: 1.000 against 0.")
 
 
+def test_what_people_said_decides_too() -> None:
+    """A forest to which true alerts are less strange, or benign ones stranger, is refused, but not by chance."""
+    stands = Figures(held_back=400, separated=0.8, beyond=0.0, true_rows=9, true=0.95, benign_rows=9, benign=0.55)
+    assert judge(replace(stands, true=0.93, benign=0.57), stands).accepted
+    less = judge(replace(stands, true=0.7), stands)
+    assert (less.accepted, less.reason) == (False, "what people called true is less strange to it: 0.700 against 0.950")
+    more = judge(replace(stands, benign=0.8), stands)
+    assert (more.accepted, more.reason) == (False, "what people called benign is stranger to it: 0.800 against 0.550")
+    unknown = Figures(held_back=400, separated=0.8, beyond=0.0)
+    assert judge(unknown, stands).accepted
+    assert judge(stands, unknown).accepted
+
+
+def test_rows_that_people_spoke_of_are_measured() -> None:
+    """Combinations that never were are stranger than what was, as people say."""
+    kept, strange = _habits(200, seed=2), _habits(40, seed=9, kept=False)
+    told = comparison.Told(true=strange, benign=_habits(40, seed=7))
+    figures = comparison.measure(isolation_forest.train(_habits(800, seed=1)), kept, strange_from=0.2, told=told)
+    assert (figures.true_rows, figures.benign_rows) == (40, 40)
+    assert figures.true is not None
+    assert figures.benign is not None
+    assert figures.true > figures.benign + 0.1
+
+
 def test_the_first_one_is_accepted() -> None:
     """There is nothing to compare it with."""
     assert judge(Figures(held_back=60, separated=0.1, beyond=0.9), None).accepted

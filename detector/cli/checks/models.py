@@ -1,16 +1,20 @@
-"""What was learnt of each host."""
+"""What was learnt of each host, and what its scores found that nobody was told of by itself."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from detector.cli.checks.check import doubtful, good
+from detector.cli.lines import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from detector.cli.checks.check import Check
     from detector.config import Settings
+
+_LATELY = timedelta(days=7)
 
 
 def models(settings: Settings) -> Iterator[Check]:
@@ -35,3 +39,18 @@ def models(settings: Settings) -> Iterator[Check]:
             else:
                 with_it = f", with version {forest.version} of its isolation forest" if forest else ""
                 yield good("models", f"{host} is learnt and scored{with_it}")
+
+
+def held(settings: Settings) -> Iterator[Check]:
+    """A line for each day of the last week on which more was found than may be told."""
+    from detector.cli.store import stored
+    from detector.store.held_back import held_alerts
+
+    with stored(settings) as connection:
+        found = held_alerts(connection, since=datetime.now(UTC) - _LATELY)
+    for each in found:
+        yield doubtful(
+            "alerts",
+            f"{each.host}: {each.rule_title}: {numbered(each.finding_count, 'finding')}",
+            "look at them: detector alerts list --held; if they are worth telling, raise models.most_alerts_per_day",
+        )

@@ -34,6 +34,9 @@ from detector.store.tables.detected import (
     tamperings,
 )
 from detector.store.tables.learnt import (
+    alert_verdict_keys,
+    alert_verdict_rows,
+    alert_verdict_subjects,
     alert_verdicts,
     model_adjustments,
     model_channels,
@@ -56,6 +59,9 @@ __all__ = [
     "alert_events",
     "alert_silences",
     "alert_values",
+    "alert_verdict_keys",
+    "alert_verdict_rows",
+    "alert_verdict_subjects",
     "alert_verdicts",
     "alerts",
     "chain_breaks",

@@ -4,7 +4,7 @@ that detection has taken in, so that neither a gap nor a jump of the clock makes
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from detector.domain import ReviewAnswer, Verdict
 from detector.store.columns import UtcDateTime
@@ -116,6 +116,48 @@ alert_verdicts = Table(
     Column("author", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# The keys behind such an alert, as they were when it was said: see detector.models.said.
+alert_verdict_keys = Table(
+    "alert_verdict_keys",
+    metadata,
+    Column("host_id", ForeignKey("hosts.host_id"), primary_key=True),
+    # Of the key: see `connection_keys`.
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("alert_id", ForeignKey("alert_verdicts.alert_id"), primary_key=True),
+    # The surprise that it is about.
+    Column("level", Double, nullable=False),
+    Index(None, "alert_id"),
+    sqlite_with_rowid=False,
+)
+
+# Some of its rows as the forest sees them, to compare forests by.
+alert_verdict_rows = Table(
+    "alert_verdict_rows",
+    metadata,
+    Column("alert_id", ForeignKey("alert_verdicts.alert_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # As in `model_samples`.
+    Column("layout", BigInteger, nullable=False),
+    Column("features", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What was known of its keys when it was called benign: with that, taking it back unlearns what was learnt since.
+alert_verdict_subjects = Table(
+    "alert_verdict_subjects",
+    metadata,
+    Column("alert_id", ForeignKey("alert_verdicts.alert_id"), primary_key=True),
+    Column("subject", LargeBinary(16), primary_key=True),
+    # Observed time when this was kept.
+    Column("kept_seconds", Double, nullable=False),
+    # As in `model_subjects`.
+    Column("kind", String(24), nullable=False),
+    Column("first_seconds", Double, nullable=False),
+    Column("hours", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 model_samples = Table(

@@ -19,6 +19,7 @@ from detector import shipped
 from detector.config_digest import Digest, check_digest
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
+from detector.config_log import Log
 from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
@@ -26,9 +27,11 @@ from detector.config_section import Section
 from detector.config_wording import CHANNEL_NAME, HOST, VARIABLE, example, expectation, nearest
 from detector.domain import Severity
 from detector.errors import ConfigError
+from detector.log import Format, Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from enum import StrEnum
 
 SYSTEM_FILE = Path("/etc/detector/detector.toml")
 _SYSTEM_STATE = Path("/var/lib/detector")
@@ -184,6 +187,7 @@ class Settings(Section, frozen=True):
     notify: Notify = Notify()
     heartbeat: Heartbeat = Heartbeat()
     digest: Digest = Digest()
+    log: Log = Log()
     metrics: Metrics = Metrics()
     channels: tuple[Channel, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -295,6 +299,10 @@ _LISTED: dict[str, type[Section]] = {"channels": Channel, "routes": Route, "esca
 """What there may be any number of."""
 
 
+_CHOICES: dict[str, type[StrEnum]] = {"log.format": Format, "log.level": Level}
+"""The words that keys other than a severity may have."""
+
+
 def _sections() -> dict[str, type[Section]]:
     hints = get_type_hints(Settings)
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Section)}
@@ -320,7 +328,7 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tu
 def _parsed(section: str, key: str, text: str, variable: str) -> Any:
     owner: type[Section] = _sections()[section] if section else Settings
     hint = get_type_hints(owner)[key]
-    if hint is str:
+    if isinstance(hint, type) and issubclass(hint, str):
         return text
     try:
         parsed = tomllib.loads(f"value = {text}")
@@ -346,7 +354,7 @@ def _explained(message: str, source: str, overridden: Mapping[tuple[str, str], t
     section_name, _, key = where.partition(".")
     if (section_name, key) in overridden:
         source = f"environment, {overridden[section_name, key][0]}"
-    hint = f"one of: {', '.join(Severity)}" if "enum" in what else ""
+    hint = f"one of: {', '.join(_CHOICES.get(where, Severity))}" if "enum" in what else ""
     if where in _LISTED:
         hint = f"write each {where[:-1]} as a table of its own, under [[{where}]]"
     return ConfigError(f"{source}: {where}: {expectation(what)}", hint=hint)

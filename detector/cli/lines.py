@@ -4,63 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from detector.domain import Protocol
+from detector.log import Level
 from detector.supervisor import READER_GONE
-from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from detector.domain import Snapshot, SnapshotRef
+    from detector.log import Log
 
 _CONNECTED = frozenset({Protocol.TCP, Protocol.SCTP})
 
 
 class LineReporter:
-    """Says what a role does on standard output, and what is wrong on standard error."""
+    """Says what a role does, and what is wrong."""
 
-    def __init__(self) -> None:
-        self._unwritable = False
-
-    def say(self, line: str) -> None:
-        """One line on standard output. What cannot be written is left out, and that is said once.
-
-        Raises:
-            BrokenPipeError: nobody reads it any more.
-        """
-        try:
-            print(line, flush=True)  # noqa: T201  what the role is asked to say
-        except BrokenPipeError:
-            raise
-        except OSError as fault:
-            # A full disk under the log is no reason to stop counting.
-            if not self._unwritable:
-                self.fault(f"standard output: {fault.strerror}; lines are left out")
-            self._unwritable = True
-        else:
-            self._unwritable = False
+    def __init__(self, log: Log) -> None:
+        self.log = log
 
     def fault(self, message: str) -> None:
-        """One line on standard error, if that can be written."""
-        note(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {message}")
+        """Something is wrong, or right again."""
+        self.log.say(Level.WARNING, "fault", message)
 
 
 class SnapshotReporter(LineReporter):
-    """A line for each snapshot."""
+    """A line for each snapshot; it matters if something is wrong with it."""
 
     def snapshot(self, ref: SnapshotRef, snapshot: Snapshot) -> None:
-        """How much was seen, and what was lost."""
-        self.say(snapshot_line(ref, snapshot))
+        """How much was seen, and what was lost.
 
-
-def note(text: str) -> None:
-    """One line on standard error, if that can be written."""
-    with suppress(OSError):
-        print(visible(text), file=sys.stderr, flush=True)  # noqa: T201  what the role is asked to say
+        Raises:
+            BrokenPipeError: nobody reads the standard output any more.
+        """
+        line, health = snapshot_line(ref, snapshot), snapshot.health
+        self.log.say(
+            Level.WARNING if any(_wrong_with(snapshot)) else Level.DEBUG,
+            "snapshot",
+            line.partition("  ")[2],
+            line,
+            host=ref.host,
+            snapshot=ref.seq,
+            start=ref.start,
+            end=ref.end,
+            rows=len(snapshot.counts),
+            attempted=sum(count.attempted for count in snapshot.counts),
+            lost=snapshot.losses.nonzero() or None,
+            blind_since=health.blind_since,
+            late_seconds=health.late_seconds or None,
+            clock_step_seconds=health.clock_step_seconds or None,
+            suspended_seconds=health.suspended_seconds or None,
+        )
 
 
 @contextmanager

@@ -15,13 +15,15 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from detector import supervisor
-from detector.cli.lines import LineReporter, SnapshotReporter, ending_when_nobody_reads, note
+from detector.cli.lines import SnapshotReporter, ending_when_nobody_reads
 from detector.errors import DetectorError
+from detector.log import Format, Level, Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from threading import Event
 
+    from detector.config_log import Log as LogSettings
     from detector.supervisor import Stop
 
 # The standard library's modules that bring OpenSSL in, 5 MB. SQLAlchemy imports them by way of asyncio and hashlib,
@@ -32,6 +34,8 @@ _OPENSSL = ("ssl", "_hashlib")
 # One arena: of each thread's own some would stay full for another one's sake.
 ENVIRONMENT = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 """Of the processes of roles."""
+# The settings' own: what says how a role is to speak before it has read anything else.
+_FORMAT, _LEVEL = "DETECTOR_LOG_FORMAT", "DETECTOR_LOG_LEVEL"
 
 
 def become(role: str, wanted: Mapping[str, Any], stop: Stop) -> None:
@@ -56,32 +60,48 @@ def main() -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     role, reader = sys.argv[1:]
+    log = Log(role, Format(os.environ.get(_FORMAT, Format.AUTO)), Level(os.environ.get(_LEVEL, Level.AUTO)))
     with open(int(reader), encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
         wanted = json.load(pipe)
     try:
         with ending_when_nobody_reads():
-            return _ROLES[role](stop, **wanted)
+            return _ROLES[role](stop, log, **wanted)
     except DetectorError as fault:
-        # Here, since it brings the library of the command line with it: this is the end.
-        from detector.cli import terminal
-
-        terminal.complain(fault)
+        complain(log, fault)
         return fault.exit_code
 
 
-def _run(stop: Event, arguments: list[str], options: list[str]) -> int:
-    code = supervisor.supervise(("collect", "detect"), arguments, options, stop, note)
-    LineReporter().say("ended")
+def hand_on(settings: LogSettings) -> None:
+    """Has the roles that this process starts, or becomes, speak as configured."""
+    os.environ.update({_FORMAT: settings.format.value, _LEVEL: settings.level.value})
+
+
+def complain(log: Log, fault: DetectorError) -> None:
+    """Says what a role ends with."""
+    if log.format is not Format.TEXT:
+        log.say(Level.ERROR, "ended", fault.message, hint=fault.hint or None, exit_code=fault.exit_code)
+        return
+    # Here, since it brings the library of the command line with it: this is the end.
+    from detector.cli import terminal
+
+    terminal.complain(fault)
+
+
+def _run(stop: Event, log: Log, arguments: list[str], options: list[str]) -> int:
+    code = supervisor.supervise(
+        ("collect", "detect"), arguments, options, stop, lambda message: log.say(Level.WARNING, "role", message)
+    )
+    log.say(Level.INFO, "ended", "ended")
     return code
 
 
-def _collect(stop: Event, wanted: dict[str, Any]) -> int:
+def _collect(stop: Event, log: Log, wanted: dict[str, Any]) -> int:
     if wanted["parent"]:
         supervisor.end_with_parent(wanted["parent"])
     _import_without_openssl()
     from detector.service.collecting import Collecting, collect
 
-    collect(Collecting(**wanted), stop, SnapshotReporter())
+    collect(Collecting(**wanted), stop, SnapshotReporter(log))
     return 0
 
 

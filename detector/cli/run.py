@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext, redirect_stdout
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,8 @@ import click
 from detector import supervisor
 from detector.cli import roles
 from detector.cli.lines import LineReporter, ending_when_nobody_reads
-from detector.visible import visible
+from detector.errors import DetectorError
+from detector.log import Format, Level, Log
 
 if TYPE_CHECKING:
     from detector.account import Account
@@ -63,7 +65,10 @@ def run(ctx: click.Context, user: str | None) -> None:
     # In a process of its own: this one lives as long as the service, and need not hold a database library.
     if code := supervisor.call(("db", "upgrade", "--for-service"), arguments, account):
         ctx.exit(code)
-    click.echo(f"watching the connects of {visible(settings.host_name)}; Ctrl-C ends")
+    log = Log("run", settings.log.format, settings.log.level)
+    watching = f"watching the connects of {settings.host_name}"
+    log.say(Level.INFO, "started", watching, f"{watching}; Ctrl-C ends")
+    roles.hand_on(settings.log)
     options = [] if user is None else ["--user", user]
     roles.become("run", {"arguments": arguments, "options": options}, stop)
 
@@ -110,6 +115,7 @@ def collect(ctx: click.Context, parent: int | None, user: str | None) -> None:
         "account": account.name if account else None,
         "parent": parent,
     }
+    roles.hand_on(settings.log)
     roles.become("collect", {"wanted": wanted}, stop)
 
 
@@ -136,39 +142,63 @@ def detect(ctx: click.Context, parent: int | None, user: str | None) -> None:
     # Afterwards: the kernel forgets the wish when the account changes.
     if parent:
         supervisor.end_with_parent(parent)
-    with ending_when_nobody_reads():
+    settings: Settings = ctx.obj
+    log = Log("detect", settings.log.format, settings.log.level)
+    # What the console is sent is an entry like others, where the log is not for a person.
+    alerts = nullcontext() if log.format is Format.TEXT else redirect_stdout(log.stream("alert"))
+    with ending_when_nobody_reads(), alerts:
         from detector.service.watched import detect_watched as work
 
-        work(ctx.obj, stop, DetectionReporter())
+        try:
+            work(settings, stop, DetectionReporter(log))
+        except DetectorError as fault:
+            roles.complain(log, fault)
+            ctx.exit(fault.exit_code)
 
 
 class DetectionReporter(LineReporter):
     """A line for each host that is being learnt, now and then, and one when it is learnt."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
         self._mentioned: dict[int, datetime] = {}
 
     def kept(self, message: str) -> None:
         """What was deleted."""
-        self.say(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {visible(message)}")
+        self.log.say(Level.INFO, "retention", message, self._timed(message))
 
     def trained(self, message: str) -> None:
         """What was trained."""
-        self.kept(message)
+        self.log.say(Level.INFO, "training", message, self._timed(message))
 
     def detected(self, detected: Detected) -> None:
         """How far learning has come."""
-        host_id, end = detected.snapshot.host_id, detected.snapshot.end
+        snapshot, learning = detected.snapshot, detected.learning
+        host_id, end = snapshot.host_id, snapshot.end
         before = self._mentioned.get(host_id)
-        if detected.learning.finished:
+        if learning.finished:
             if before is not None:
-                self.say(f"{visible(detected.snapshot.host)} is learnt: connects are scored from now on")
+                self.log.say(
+                    Level.INFO,
+                    "learnt",
+                    f"{snapshot.host} is learnt: connects are scored from now on",
+                    host=snapshot.host,
+                )
                 del self._mentioned[host_id]
-            return
-        if before is None or end - before >= _LEARNING_EVERY:
+        elif before is None or end - before >= _LEARNING_EVERY:
             self._mentioned[host_id] = end
-            self.say(f"{visible(detected.snapshot.host)}: {learning_text(detected.learning)}")
+            self.log.say(
+                Level.DEBUG,
+                "learning",
+                f"{snapshot.host}: {learning_text(learning)}",
+                host=snapshot.host,
+                elapsed_seconds=learning.elapsed_seconds,
+                required_seconds=learning.required_seconds,
+            )
+
+    @staticmethod
+    def _timed(message: str) -> str:
+        return f"{datetime.now().astimezone():%H:%M:%S}  {message}"
 
 
 def learning_text(learning: Learning) -> str:

@@ -124,7 +124,8 @@ def measure(*, days: float = _DAYS, hosts: int = _HOSTS, promised: float = _PROM
     for name in ("all together", *CHANNELS):
         shares = ", ".join(f"{found.below(name, level) / (counted * 24 * level):.2f}" for level in _LEVELS)
         share = found.below(name, _SHOWN) / (counted * 24 * _SHOWN)
-        yield Figure(f"hours with p < .1, of those expected: {name}", share, "", f"p < 1/4, 1/10, 1/24, 1/100: {shares}")
+        label, note = f"hours with p < .1, of those expected: {name}", f"p < 1/4, 1/10, 1/24, 1/100: {shares}"
+        yield Figure(label, share, "", note)
 
 
 def main() -> int:

@@ -166,7 +166,15 @@ def learn(engine: Engine, fleet: Fleet) -> None:
         fleet.set_out(number, datetime.now(UTC))
         fleet.send(number)
     with writing(engine) as connection:
-        for name in ("model_hosts", "model_subjects", "model_channels", "model_hours", "model_samples", "models"):
+        for name in (
+            "model_hosts",
+            "model_subjects",
+            "model_blocks",
+            "model_channels",
+            "model_hours",
+            "model_samples",
+            "models",
+        ):
             columns = ", ".join(f'm."{each.name}"' for each in tables.metadata.tables[name].c if each.name != "host_id")
             targets = columns.replace("m.", "")
             connection.execute(

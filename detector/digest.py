@@ -43,6 +43,8 @@ class ListedAlert:
     state: str
     verdict: str | None
     """What a person said of it; None: nothing."""
+    commands: tuple[str, ...]
+    """That show it, and take it on if nobody has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,8 @@ class Capture:
     lost_snapshots: int
     blind: int
     """Snapshots whose self-test failed."""
+    waited: int
+    """Snapshots that could not be written at once; nothing is missing for that."""
     given_up: int
     """Snapshots that ever went before detection had seen them."""
     behind: bool
@@ -231,6 +235,7 @@ class Captures:
     """Of all their time in the period that was watched, 0 to 1."""
     lost_events: int
     lost_snapshots: int
+    waited: int
     given_up: int
     behind: int
     """Hosts of which detection has not seen all of the period."""

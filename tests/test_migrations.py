@@ -130,6 +130,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "alert_verdict_keys",
         "alert_verdict_rows",
         "alert_verdict_subjects",
+        "model_blocks",
         "model_trainings",
         "alert_events",
         "alert_silences",

@@ -11,6 +11,7 @@ from detector.cli import terminal
 from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.rule_changes import said_author
 from detector.cli.terminal import say
+from detector.domain import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,18 +51,31 @@ def ack(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: st
 
 @click.command()
 @_answer
+@click.option(
+    "--as",
+    "verdict",
+    type=click.Choice([each.value for each in Verdict]),
+    help="What they were, for the models to learn from: see detector model feedback.",
+)
 @click.pass_obj
-def resolve(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None) -> None:
+def resolve(
+    settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None, verdict: str | None
+) -> None:
     """Say that alerts are over. One that comes back within its cooldown is opened again, and told.
+
+    With --as true what is behind them is never learnt, and is told whenever it is met; with --as benign it counts as
+    usual from now on (`detector alerts benign` writes a filter, too). `detector model feedback undo` takes that back.
 
     \b
     Examples:
       detector alerts resolve 12
-      detector alerts resolve 12 13 --note 'the account is locked'
+      detector alerts resolve 12 13 --as true --note 'the account is locked'
     """
     from detector.store.answers import resolve as over
 
     _say_to_each(settings, alert_ids, over, "resolved", said, author)
+    if verdict is not None:
+        _learn(settings, dict.fromkeys(alert_ids), Verdict(verdict), said, author)
 
 
 @click.command()
@@ -109,3 +123,17 @@ def _say_to_each(
             say(f"{done}: alert {alert_id}")
         else:
             terminal.note(f"nothing to be done for alert {alert_id}: {why_not}")
+
+
+def _learn(settings: Settings, alert_ids: Iterable[int], verdict: Verdict, said: str, author: str | None) -> None:
+    from detector.cli.model_feedback import said_of_keys
+    from detector.cli.store import changed
+    from detector.service import feedback
+
+    for alert_id in alert_ids:
+        with changed(settings) as connection:
+            taken = feedback.record(
+                connection, alert_id, verdict, author=said_author(author), reason=said.strip(), now=datetime.now(UTC)
+            )
+        if taken is not None:
+            say(f"{verdict.value}: alert {alert_id}: {said_of_keys(taken)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,31 @@ def status(settings: Settings, /, *, as_json: bool) -> None:
       detector db status
       detector db status --json | jq '.hosts[] | {host, not_seen}'
     """
+    if as_json:
+        terminal.print_json(described(settings))
+        return
+    found = _measured(settings)
+    say(f"{found.where}, schema {found.schema}")
+    size, kept, hosts = found.size, found.kept, found.hosts
+    for line in (*_size_lines(size, kept), *_growth_lines(hosts, size, kept), *_age_lines(hosts, kept)):
+        say(line)
+    say("")
+    _print_hosts(hosts)
+    say("")
+    _print_tables(found.tables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    where: str
+    schema: str
+    size: Size
+    kept: Kept
+    hosts: Sequence[HostStatus]
+    tables: Sequence[TableStatus]
+
+
+def _measured(settings: Settings) -> _Measured:
     from detector.service.keeping import kept_from
     from detector.store import sizes
     from detector.store.engine import open_store, place, reading
@@ -50,27 +75,25 @@ def status(settings: Settings, /, *, as_json: bool) -> None:
             hosts, tables = host_status(connection), table_status(connection)
     finally:
         engine.dispose()
-    where, revision = place(engine), revisions()[-1]
-    if as_json:
-        retention = {name: value.days for name, value in _ages(kept).items()} | {"most_bytes": kept.most_bytes}
-        terminal.print_json(
-            {
-                "database": where,
-                "schema": revision,
-                "size": asdict(size) | {"free": size.free},
-                "retention_days": retention,
-                "hosts": [asdict(host) for host in hosts],
-                "tables": [asdict(table) for table in tables],
-            }
-        )
-        return
-    say(f"{where}, schema {revision}")
-    for line in (*_size_lines(size, kept), *_growth_lines(hosts, size, kept), *_age_lines(hosts, kept)):
-        say(line)
-    say("")
-    _print_hosts(hosts)
-    say("")
-    _print_tables(tables)
+    return _Measured(where=place(engine), schema=revisions()[-1], size=size, kept=kept, hosts=hosts, tables=tables)
+
+
+def described(settings: Settings) -> dict[str, Any]:
+    """All of it as `--json` prints it: times, and sizes in bytes.
+
+    Raises:
+        StoreError: the database is away, missing, or of another version.
+    """
+    found = _measured(settings)
+    retention = {name: value.days for name, value in _ages(found.kept).items()} | {"most_bytes": found.kept.most_bytes}
+    return {
+        "database": found.where,
+        "schema": found.schema,
+        "size": asdict(found.size) | {"free": found.size.free},
+        "retention_days": retention,
+        "hosts": [asdict(host) for host in found.hosts],
+        "tables": [asdict(table) for table in found.tables],
+    }
 
 
 def _ages(kept: Kept) -> dict[str, timedelta]:

@@ -70,7 +70,19 @@ def examine(settings: Settings | ConfigError, path: Path | None) -> Iterator[Che
         settings: or what is wrong with the configuration; then what depends on it is not looked at.
         path: the configuration file, if there is one.
     """
-    from detector.cli.checks import capturing, channels, clock, database, files, kernel, models, rules, running, spool
+    from detector.cli.checks import (
+        capturing,
+        channels,
+        clock,
+        database,
+        figures,
+        files,
+        kernel,
+        models,
+        rules,
+        running,
+        spool,
+    )
 
     yield from _guarded("kernel", kernel.kernel)
     yield from _guarded("clock", clock.clock)
@@ -88,6 +100,7 @@ def examine(settings: Settings | ConfigError, path: Path | None) -> Iterator[Che
     yield from _guarded("spool", spool.spool, settings)
     yield from _guarded("rules", rules.rules, settings)
     yield from _guarded("channels", channels.channels, settings)
+    yield from _guarded("metrics", figures.figures, settings)
     if any(check.subject == "database" and check.verdict is Verdict.BAD for check in stored):
         return
     yield from _guarded("snapshots", capturing.capturing, settings)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Hours of a kind that were observed: none, less than one, less than four, more.
 _STEPS = ((0.0, "."), (1.0, "-"), (4.0, "+"))
 _MORE = "#"
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @click.command("status")
@@ -28,7 +29,9 @@ def status(settings: Settings, /, host: str | None, *, as_json: bool) -> None:
     """Say what is learnt of each host, what is missing, and whether the promise of few false alerts is kept.
 
     The two lines of 24 characters are the hours of a day, UTC, on weekdays and at weekends: '.' was never observed,
-    '-' for less than an hour, '+' for less than four, '#' for more.
+    '-' for less than an hour, '+' for less than four, '#' for more. Jobs may run once a week or a month, and much
+    happens when a host comes back: so the days that were not seen whole are named, and restarts are counted, which are
+    snapshots before which nobody watched for more than a minute.
 
     \b
     Examples:
@@ -65,6 +68,10 @@ def _as_object(each: HostStatus) -> dict[str, Any]:
         "week_hours": [[round(float(hours), 2) for hours in day] for day in each.week.observed],
         "missing_weekday_hours": weekday,
         "missing_weekend_hours": weekend,
+        "missing_days": [_DAYS[day] for day in each.week.missing_days()],
+        "first_of_a_month_seen": each.month_began,
+        "restarts": each.restarts,
+        "restarted_at": each.restarted_at,
         "threshold": {
             "surprise": limit.surprise,
             "score": 1 - 10**-limit.surprise,
@@ -98,6 +105,8 @@ def _print(each: HostStatus, *, alone: bool) -> None:
     weekday, weekend = each.week.missing()
     for name, kind, missing in zip(("weekdays", "weekends"), each.week.kinds(), (weekday, weekend), strict=True):
         say(f"  {name}    {''.join(map(_mark, kind.tolist()))}  {_said(missing)}")
+    say(f"  days        {_days(each)}")
+    say(f"  restarts    {_restarts(each)}")
     limit = each.threshold
     say(f"  threshold   surprise {limit.surprise:.2f} (score {1 - 10**-limit.surprise:.4f}): {_made_of(each)}")
     say(f"  promise     at most {each.promised:g} false alerts a day; {_achieved(each)}")
@@ -131,6 +140,20 @@ def _runs(hours: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((hour, hour))
     return runs
+
+
+def _days(each: HostStatus) -> str:
+    missing = [_DAYS[day] for day in each.week.missing_days()]
+    parts = [f"not seen whole yet: {', '.join(missing)}"] if missing else ["all days of the week seen"]
+    if not each.month_began:
+        parts.append("no first of a month")
+    return "; ".join(parts)
+
+
+def _restarts(each: HostStatus) -> str:
+    if each.restarted_at is None:
+        return "none seen yet"
+    return f"{each.restarts:,} seen, the last {local(each.restarted_at)}"
 
 
 def _made_of(each: HostStatus) -> str:

@@ -43,6 +43,11 @@ class Program(click.Group):
         "doctor": Verb(
             "detector.cli.doctor:doctor", "Say how this machine stands, each fault with its remedy.", takes_faults=True
         ),
+        "support-bundle": Verb(
+            "detector.cli.support_bundle:support_bundle",
+            "Write what whoever is to help needs into one file.",
+            takes_faults=True,
+        ),
         "query": Verb("detector.cli.query:query", "Show who connected where, and when."),
         "who": Verb("detector.cli.who:who", "Show all that is known of an address, a user or a program."),
         "diff": Verb("detector.cli.diff:diff", "Show what is new, and what is gone, between two periods."),

@@ -25,16 +25,18 @@ from detector.models import ageing
 from detector.models.features import person_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
-    from detector.domain import StoredCount
-    from detector.models.features import Arranged
+    from detector.domain import ConnectionKey
+    from detector.models.endpoints import Endpoint
+    from detector.models.facts import Facts
     from detector.models.state import Subjects
 
 KINDS = ("executable", "user")
 """The kinds of actors."""
+OF_KEY = ("actor", "port", "network", "destination", "nobody", "appears", "own_port", "own_destination", "own_near")
+"""What is learnt of an actor and a key. The last five are the rates of its discoveries, by `Habit`."""
+_FIRST_RATE = OF_KEY.index("nobody")
 
 
 class Habit(IntEnum):
@@ -96,9 +98,29 @@ class ActorScores:
     """(n,) seconds since the discovery that the surprise stems from."""
 
 
-def number(subjects: Subjects, counts: Sequence[StoredCount], arranged: Arranged) -> tuple[ActorSubjects, ...]:
-    """Numbers what is learnt of actors; one element for each of KINDS."""
-    return tuple(_numbered(subjects, counts, arranged, kind) for kind in KINDS)
+def number_actor(subjects: Subjects, kind: str, key: ConnectionKey, end: Endpoint) -> tuple[int, ...]:
+    """Numbers what is learnt of an actor and a key, as OF_KEY names it; of one that is not judged nothing is."""
+    name = key.executable if kind == "executable" else person_of(key)
+    nobody = subjects.number("habit", kind, Habit.NOTHING)
+    if name is None or not end.outbound:
+        return (nobody,) * len(OF_KEY)
+    return (
+        subjects.number(kind, True, name),
+        subjects.number(f"{kind}_port", True, name, end.port),
+        subjects.number(f"{kind}_network", True, name, end.place.network),
+        subjects.number(f"{kind}_destination", True, name, end.subject),
+        nobody,
+        subjects.number("found", kind, Habit.APPEARS),
+        *(
+            subjects.number("found", kind, name, habit)
+            for habit in (Habit.PORT, Habit.DESTINATION, Habit.DESTINATION_IN_KNOWN_NETWORK)
+        ),
+    )
+
+
+def number(subjects: Subjects, facts: Facts) -> tuple[ActorSubjects, ...]:
+    """What is learnt of the actors of n rows; one element for each of KINDS."""
+    return tuple(_numbered(subjects, facts, kind) for kind in KINDS)
 
 
 def judge(subjects: Subjects, numbers: ActorSubjects, *, hour: int, now_seconds: float) -> ActorScores:
@@ -185,35 +207,16 @@ def _rates(subjects: Subjects, numbers: ActorSubjects, now_seconds: float) -> np
     return rates
 
 
-def _numbered(subjects: Subjects, counts: Sequence[StoredCount], arranged: Arranged, kind: str) -> ActorSubjects:
-    names = [stored.count.key.executable if kind == "executable" else person_of(stored.count.key) for stored in counts]
-    nobody = subjects.number("habit", kind, Habit.NOTHING)
-    table = np.full((len(counts), 4), nobody, dtype=np.int64)
-    own = np.full((len(counts), len(Habit)), nobody, dtype=np.int64)
-    named = np.zeros(len(counts), dtype=bool)
-    appears = subjects.number("found", kind, Habit.APPEARS)
-    for row, (name, number_of_endpoint) in enumerate(zip(names, arranged.endpoint_of.tolist(), strict=True)):
-        endpoint = arranged.endpoints[number_of_endpoint]
-        if name is None or not endpoint.outbound:
-            continue
-        named[row] = True
-        table[row] = (
-            subjects.number(kind, True, name),
-            subjects.number(f"{kind}_port", True, name, endpoint.port),
-            subjects.number(f"{kind}_network", True, name, endpoint.place.network),
-            subjects.number(f"{kind}_destination", True, name, endpoint.subject),
-        )
-        own[row, Habit.APPEARS] = appears
-        for habit in (Habit.PORT, Habit.DESTINATION, Habit.DESTINATION_IN_KNOWN_NETWORK):
-            own[row, habit] = subjects.number("found", kind, name, habit)
+def _numbered(subjects: Subjects, facts: Facts, kind: str) -> ActorSubjects:
+    of_kind = facts.actor(kind)
     return ActorSubjects(
         kind=kind,
-        named=named,
-        actor=table[:, 0],
-        port=table[:, 1],
-        network=table[:, 2],
-        destination=table[:, 3],
-        own=own,
+        named=facts.trait(f"named_{kind}") > 0,
+        actor=of_kind[:, 0],
+        port=of_kind[:, 1],
+        network=of_kind[:, 2],
+        destination=of_kind[:, 3],
+        own=of_kind[:, _FIRST_RATE:],
         population=subjects.number("population", kind),
         habits=np.array([subjects.number("habit", kind, habit) for habit in Habit], dtype=np.int64),
     )

@@ -67,12 +67,6 @@ class Volumes:
         return np.maximum(0.0, np.log1p(self.hour_connects) - self.hour_usual) * self.answering
 
 
-def number_hosts(subjects: Subjects, arranged: Arranged) -> npt.NDArray[np.int64]:
-    """Numbers the host's own means, apart for each direction; (m,)."""
-    inbound, outbound = (number_host(subjects, outbound=each) for each in (False, True))
-    return np.where(arranged.outbound, outbound, inbound)
-
-
 def number_host(subjects: Subjects, *, outbound: bool) -> int:
     """Numbers the host's own means in one direction."""
     return subjects.number("host", outbound)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.models import explain, features, isolation_forest, scorer, state, training
+from detector.models import endpoints, explain, isolation_forest, scorer, state, training
 from detector.models.features import FEATURES
 from detector.models.judgement import Moment, look
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 _CLOCK = ("clock_sine", "clock_cosine")
 _YES_OR_NO = frozenset({"switched_user", "root", "login", "container"})
 _CLASSES = {
-    features.LOOPBACK: "loopback",
-    features.PRIVATE: "private",
-    features.PUBLIC: "public",
-    features.UNKNOWN: "unknown",
+    endpoints.LOOPBACK: "loopback",
+    endpoints.PRIVATE: "private",
+    endpoints.PUBLIC: "public",
+    endpoints.UNKNOWN: "unknown",
 }
 _DAY_HOURS = 24
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.models.features import person_of
+from detector.models.features import groups, person_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from detector.domain import StoredCount
-    from detector.models.features import Arranged
+    from detector.models.facts import Facts
     from detector.models.state import Subjects
 
 _HOURS_OF_DAY, _HOURS_OF_WEEK = 24, 168
@@ -55,27 +55,27 @@ class ClockScores:
     """Of so many times since the person was first met."""
 
 
-def number(subjects: Subjects, counts: Sequence[StoredCount], arranged: Arranged, moment: datetime) -> ClockSubjects:
+def number(subjects: Subjects, counts: Sequence[StoredCount], facts: Facts, moment: datetime) -> ClockSubjects:
     """Numbers what is learnt of persons and hours."""
-    table = np.zeros((len(counts), 5), dtype=np.int64)
-    named = np.zeros(len(counts), dtype=bool)
     hours = [(moment.hour + step) % _HOURS_OF_DAY for step in (-1, 0, 1)]
     week_hour = moment.weekday() * _HOURS_OF_DAY + moment.hour
-    for row, (stored, endpoint) in enumerate(zip(counts, arranged.endpoint_of.tolist(), strict=True)):
-        name = person_of(stored.count.key)
-        if name is None or not arranged.endpoints[endpoint].outbound:
-            continue
-        named[row] = True
-        table[row] = (
-            subjects.number("user", True, name),
-            *(subjects.number("user_clock_hour", True, name, hour) for hour in hours),
-            subjects.number("user_week_hour", True, name, week_hour),
-        )
+    person = facts.actor("user")[:, 0]
+    named = facts.trait("named_user") > 0
+    first, of_row = groups(person)
+    table = np.zeros((len(first), 4), dtype=np.int64)
+    for place, row in enumerate(first.tolist()):
+        if named[row]:
+            name = person_of(counts[row].count.key)
+            table[place] = (
+                *(subjects.number("user_clock_hour", True, name, hour) for hour in hours),
+                subjects.number("user_week_hour", True, name, week_hour),
+            )
+    of_person = table[of_row]
     return ClockSubjects(
         named=named,
-        person=table[:, 0],
-        hours=table[:, 1:4],
-        week_hour=table[:, 4],
+        person=person,
+        hours=of_person[:, :3],
+        week_hour=of_person[:, 3],
         anybody=subjects.number("population", "user"),
     )
 

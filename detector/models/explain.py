@@ -15,7 +15,7 @@ from detector.models.novelty import Novelty
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from detector.models.features import Endpoint
+    from detector.models.endpoints import Endpoint
 
 FEATURE_WORDS = {
     "inbound": "the direction",

@@ -90,15 +90,17 @@ def keep_subjects(connection: Connection, alert_id: int, host_id: int, pages: It
     snapshot = SnapshotRef(host_id=host_id, host="", seq=0, start=_EPOCH, end=_EPOCH)
     columns = alert_verdict_subjects.c
     there = set(map(bytes, connection.scalars(select(columns.subject).where(columns.alert_id == alert_id))))
-    names = ("alert_id", "subject", "kept_seconds", "kind", "first_seconds", "hours", "state")
+    names = ("alert_id", "subject", "kept_seconds", "kind", "content")
     for counts in pages:
         sight = look(connection, snapshot, counts, moment)
-        new = [each for each in sight.subjects.stored(_own(sight)) if each.subject not in there]
-        there |= {each.subject for each in new}
+        own = _own(sight)
+        known = np.unique(own[sight.subjects.known[own]])
         rows = [
-            (alert_id, each.subject, moment.start_seconds, each.kind, each.first_seconds, each.hours, each.state)
-            for each in new
+            (alert_id, digest, moment.start_seconds, kind, content)
+            for digest, kind, content in sight.subjects.memory.records(known)
+            if digest not in there
         ]
+        there |= {digest for _, digest, *_ in rows}
         bulk.upsert(connection, alert_verdict_subjects, names, rows)
 
 
@@ -113,13 +115,7 @@ def unlearn(connection: Connection, alert_id: int, host_id: int) -> int:
     kept = connection.execute(select(alert_verdict_subjects).where(columns.alert_id == alert_id)).all()
     if kept:
         now = state.load_host(connection, host_id).observed_seconds
-        before = [
-            state.StoredSubject(bytes(row.subject), row.kind, row.first_seconds, row.hours, bytes(row.state)).later(
-                now - row.kept_seconds
-            )
-            for row in kept
-        ]
-        state.put_back(connection, host_id, before)
+        state.put_back(connection, host_id, [(row.kind, bytes(row.content), now - row.kept_seconds) for row in kept])
         sample = model_samples.c
         began = select(alerts.c.start).where(alerts.c.alert_id == alert_id).scalar_subquery()
         of_keys = sample.key_id.in_(_keys_behind(alert_id))

@@ -15,6 +15,7 @@ from detector.models import (
     channels,
     clock,
     evidence,
+    facts,
     failures,
     features,
     isolation_forest,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from detector.domain import Learning, SnapshotRef, StoredCount
     from detector.models.calibration import Calibration
     from detector.models.isolation_forest import Forest
+    from detector.models.memory import Memory
 
 _HOUR_SECONDS = 3600
 # The part of burn-in before hours are worth calibrating on: everything is new in it (docs/models.md, "Learning").
@@ -160,26 +162,32 @@ class Judgement:
         return np.array([channel == channels.FOREST for channel in self.combined.channels], dtype=bool)
 
 
-def look(connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount], moment: Moment) -> Sight:
-    """Reads what is known of a snapshot's rows, of which there is at least one."""
-    arranged = features.arrange(counts)
-    subjects = state.Subjects(connection, snapshot.host_id)
-    endpoints = features.number_endpoints(subjects, arranged.endpoints)
-    familiar = features.number_familiar(subjects, counts, arranged, snapshot.end)
-    hosts = baseline.number_hosts(subjects, arranged)
+def look(
+    connection: Connection,
+    snapshot: SnapshotRef,
+    counts: Sequence[StoredCount],
+    moment: Moment,
+    memory: Memory | None = None,
+) -> Sight:
+    """Looks at a snapshot's rows, of which there is at least one; reads what is known of them and not remembered."""
+    subjects = state.Subjects(connection, snapshot.host_id, memory)
+    of_keys = facts.look_up(subjects, counts)
+    arranged = features.arrange(counts, of_keys)
+    familiar = features.familiar_now(subjects, counts, of_keys, snapshot.end)
+    baseline.number_host(subjects, outbound=False)
     traffic.number(subjects)
-    of_actors = actors.number(subjects, counts, arranged)
-    of_clock = clock.number(subjects, counts, arranged, snapshot.end)
+    of_actors = actors.number(subjects, of_keys)
+    of_clock = clock.number(subjects, counts, of_keys, snapshot.end)
     subjects.load()
     hours = moment.start_seconds / _HOUR_SECONDS
-    matrix = features.matrix(counts, arranged, subjects, endpoints, familiar, moment=snapshot.end, observed_hours=hours)
+    matrix = features.matrix(of_keys, arranged, subjects, familiar, moment=snapshot.end, observed_hours=hours)
     return Sight(
         moment=moment,
         arranged=arranged,
         subjects=subjects,
-        endpoints=endpoints,
+        endpoints=features.of_endpoints(of_keys, arranged),
         familiar=familiar,
-        hosts=hosts,
+        hosts=of_keys.host[arranged.first],
         actors=of_actors,
         clock=of_clock,
         matrix=matrix,

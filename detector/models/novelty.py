@@ -19,14 +19,15 @@ import numpy as np
 
 from detector.domain import Protocol
 from detector.models import ageing
-from detector.models.features import COMMON_PORTS, PUBLIC
+from detector.models.endpoints import COMMON_PORTS, PUBLIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from detector.models.features import Endpoint, EndpointSubjects
+    from detector.models.endpoints import Endpoint
+    from detector.models.features import EndpointSubjects
     from detector.models.state import Subjects
 
 _PORT_HOURS = 6.0  # weight of the host's rate against a port's own
@@ -95,19 +96,7 @@ def judge(
         numbers: their subjects.
         now_seconds: observed time at the snapshot's start.
     """
-    known = [subjects.known[each].tolist() for each in numbers.columns]
-    discoveries = tuple(
-        _discovery(
-            endpoint,
-            port_known=port,
-            class_known=address_class,
-            destination_known=destination,
-            network_known=network,
-        )
-        if endpoint.outbound and not pair
-        else None
-        for endpoint, pair, destination, network, port, address_class in zip(endpoints, *known, strict=True)
-    )
+    discoveries = _discoveries(subjects, endpoints, numbers)
     _load_rates(subjects, endpoints, discoveries)
     values = subjects.values
     own = values["surprise"][numbers.pair] * ageing.left(ageing.age(subjects, numbers.pair, now_seconds))
@@ -138,9 +127,9 @@ def learn(
     if hour >= _FIRST_COUNTED_HOUR:
         events = {
             number
-            for endpoint, discovery, strange in zip(endpoints, scores.discoveries, suspicious.tolist(), strict=True)
-            if discovery is not None and not strange
-            for number in (_rate(subjects, discovery), _port_rate(subjects, discovery, endpoint.port))
+            for position in new
+            if (discovery := scores.discoveries[position]) is not None and not suspicious[position]
+            for number in (_rate(subjects, discovery), _port_rate(subjects, discovery, endpoints[position].port))
         }
         subjects.touch(np.fromiter(events, dtype=np.int64), hour=hour, now_seconds=now_seconds)
     values = subjects.values
@@ -153,6 +142,25 @@ def learn(
     stranger = destinations[strangest[destinations] > values["surprise"][destinations] * left]
     values["surprise"][stranger] = strangest[stranger]
     values["surprise_seconds"][stranger] = now_seconds
+
+
+def _discoveries(
+    subjects: Subjects, endpoints: Sequence[Endpoint], numbers: EndpointSubjects
+) -> tuple[Discovery | None, ...]:
+    found: list[Discovery | None] = [None] * len(endpoints)
+    unknown = np.flatnonzero(~subjects.known[numbers.pair])
+    known = (subjects.known[each[unknown]].tolist() for each in numbers.columns)
+    for position, _, destination, network, port, address_class in zip(unknown.tolist(), *known, strict=True):
+        endpoint = endpoints[position]
+        if endpoint.outbound:
+            found[position] = _discovery(
+                endpoint,
+                port_known=port,
+                class_known=address_class,
+                destination_known=destination,
+                network_known=network,
+            )
+    return tuple(found)
 
 
 def _discovery(
@@ -186,10 +194,10 @@ def _port_rate(subjects: Subjects, discovery: Discovery, port: int | Protocol) -
 
 
 def _load_rates(subjects: Subjects, endpoints: Sequence[Endpoint], discoveries: Sequence[Discovery | None]) -> None:
-    for endpoint, discovery in zip(endpoints, discoveries, strict=True):
+    for position, discovery in enumerate(discoveries):
         if discovery is not None:
             _rate(subjects, discovery)
-            _port_rate(subjects, discovery, endpoint.port)
+            _port_rate(subjects, discovery, endpoints[position].port)
             _rate(subjects, _ADDRESS_CLASS)
     subjects.load()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from detector.domain import StoredCount
     from detector.models.calibration import Calibration
-    from detector.models.features import Endpoint
+    from detector.models.endpoints import Endpoint
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.models import ageing
-from detector.models.state import BIN_SECONDS
+from detector.models.layout import BIN_SECONDS
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,6 +13,7 @@ from detector.errors import ModelError
 from detector.models import channels, registry, said, samples, state, threshold, training
 from detector.models.calibration import Calibration
 from detector.models.judgement import Moment, fresh, judge, learn, look
+from detector.models.memory import Memories
 from detector.models.observing import observations
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class _Standing:
 
 
 class HostScorer:
-    """Knows what is normal for each host. All it knows is in the store; it keeps only loaded forests, by content."""
+    """Knows what is normal for each host. All it knows is in the store; what it keeps beside, forests by content and
+    subjects by the store's mark, only saves reading.
+    """
 
     def __init__(self, settings: config.Models, *, trains: bool = True) -> None:
         """`trains`: forests are trained here, in the transaction of the snapshot after which they are due. Without,
@@ -65,6 +68,7 @@ class HostScorer:
         self._settings = settings
         self._trains = trains
         self._forests: dict[bytes, Forest] = {}
+        self._memories = Memories()
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """How far the host's burn-in has come."""
@@ -113,7 +117,8 @@ class HostScorer:
         surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
-            sight = look(connection, snapshot, counts, moment)
+            memory = self._memories.take(host_id, host.mark)
+            sight = look(connection, snapshot, counts, moment, memory)
             judgement = judge(sight, calibration, forest, standing.limit, said.levels(counts, words))
             surprises = judgement.combined.surprise
             observed = observations(counts, sight, judgement, calibration, forest)
@@ -127,6 +132,8 @@ class HostScorer:
             elif not moment.learning.finished:
                 taken = np.ones_like(suspicious)
             learn(sight, judgement, suspicious)
+            host = replace(host, mark=sight.subjects.mark)
+            self._memories.keep(host_id, memory)
             if moment.calibrating:
                 calibration.observe({name: values[taken] for name, values in judgement.values.items()})
                 self._offer(connection, snapshot, counts, sight, judgement)

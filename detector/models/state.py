@@ -6,73 +6,30 @@ never the history.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
-from functools import cache
+from dataclasses import astuple, dataclass, fields, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Connection, select
 
+from detector.models import blocks
+from detector.models.layout import NEVER, later, record
+from detector.models.memory import Memory
 from detector.store import bulk
-from detector.store.tables import model_hosts, model_subjects
+from detector.store.tables import model_hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
 
     import numpy.typing as npt
-
-# SQLite accepts 32,766 bound parameters a statement (since 3.32), Postgres 65,535.
-_LOOKUP_BATCH = 1000
-
-BIN_SECONDS = 300.0
-"""The length of the periods that a pair's activity is counted by: see `rhythm`."""
 
 LONGEST_SNAPSHOT_SECONDS = 3600.0
 """The longest interval that can be configured: a clock that jumps in the middle of a snapshot is not time observed."""
 
-_NEWNESS = ("surprise", "surprise_seconds", "last_seconds", "flagged")
-_VOLUME = ("weight", "mean", "hour_mean", "recent", "recent_seconds", "earlier")
-_RHYTHM = ("bins", "last_bin", "interval", "interval_spread", "intervals")
-_OUTCOMES = ("failed_recent", "ended_recent", "outcome_seconds")
-_TOTALS = ("failed", "ended")
-_SPREAD = ("new_minute", "new_hour", "new_day", "spread_seconds")
-_EVIDENCE = ("evidence", "evidence_seconds")
-
-SUBJECT = np.dtype(
-    [
-        ("first_seconds", "f8"),
-        ("hours", "i8"),
-        ("last_hour", "i8"),
-        *(
-            (name, "f8")
-            for part in (_NEWNESS, _VOLUME, _RHYTHM, _OUTCOMES, _TOTALS, _SPREAD, _EVIDENCE)
-            for name in part
-        ),
-    ]
-)
-"""The state of one subject. What of it a kind of subject has is in `LAYOUT`; the rest is 0."""
-_MOMENTS = tuple(name for name in SUBJECT.names or () if name.endswith("_seconds"))
-
-LAYOUT: Mapping[str, tuple[str, ...]] = {
-    # Each by the file that learns it: novelty and ageing, baseline, rhythm, failures, spread, evidence, actors.
-    "pair": (*_NEWNESS, *_VOLUME, *_RHYTHM),
-    "destination": (*_NEWNESS, *_OUTCOMES, *_TOTALS, *_SPREAD, *_EVIDENCE),
-    "port": (*_OUTCOMES, *_SPREAD),
-    "host": (*_VOLUME, *_TOTALS),
-    "traffic": _VOLUME,
-    "executable": _NEWNESS,
-    "user": _NEWNESS,
-    "executable_destination": _NEWNESS,
-    "user_destination": _NEWNESS,
-    "population": ("weight",),
-    "habit": ("weight",),
-}
-"""What is stored of each kind beside `first_seconds`, `hours` and `last_hour`, in this order, as little-endian
-doubles in the column `state`. Kinds that are not named have nothing more."""
-
 _ADMITTED_EVERY_HOURS = 24
-_NEVER = -1  # no observed hour has this number
+_MARK_BYTES = 16
 
 Part = str | bytes | int | None
 """What a subject is named by: text, a packed address or network, a port."""
@@ -84,12 +41,14 @@ class HostState:
 
     observed_seconds: float = 0.0
     """Sum of the lengths of its snapshots: the clock of everything that is learnt."""
-    admitted_hour: int = -1
+    admitted_hour: int = NEVER
     """The last observed hour with something suspicious that calibration took in; -1: none."""
+    mark: bytes | None = None
+    """Stands for all that was ever written of its subjects; None: nothing was. Whoever changes them changes it."""
 
     def admits(self, hour: int) -> bool:
         """Whether calibration takes in what is suspicious in an observed hour: of a day only one."""
-        return self.admitted_hour in (_NEVER, hour) or hour - self.admitted_hour >= _ADMITTED_EVERY_HOURS
+        return self.admitted_hour in (NEVER, hour) or hour - self.admitted_hour >= _ADMITTED_EVERY_HOURS
 
 
 _HOST_COLUMNS = tuple(field.name for field in fields(HostState))
@@ -116,164 +75,138 @@ class Subjects:
     More may be numbered and loaded later; earlier numbers and changes stay.
     """
 
-    def __init__(self, connection: Connection, host_id: int) -> None:
+    def __init__(self, connection: Connection, host_id: int, memory: Memory | None = None) -> None:
+        """`memory`: what is remembered of the host; it stands for nothing until it is saved. None: nothing is."""
+        self.memory = Memory() if memory is None else memory
+        """All subjects that are in memory: those of this snapshot, and others."""
+        self._mark, self.memory.mark = self.memory.mark, None
         self._connection = connection
         self._host_id = host_id
         self._numbers: dict[tuple[Part, ...], int] = {}
-        self._digests: list[bytes] = []
-        self._loaded = _unknown(0)
-        self.values: npt.NDArray[Any] = _unknown(0)
-        """Structured array of dtype SUBJECT, one element for each loaded subject."""
-        self.known: npt.NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self._unread: list[int] = []
+        # The subjects of this snapshot in the order in which they came up, those that are new to it since the last
+        # load, and what they were.
+        self._met: list[npt.NDArray[np.int64]] = []
+        self._loaded: list[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]] = []
+        self._is_loaded = np.zeros(0, dtype=bool)
+        self._named = 0
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """Structured array of dtype layout.SUBJECT, one element for each number."""
+        return self.memory.values
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
         """Which of them the store knew."""
+        return self.memory.known
+
+    @property
+    def mark(self) -> bytes | None:
+        """That of the store, as it was at first, or as it is once they are saved."""
+        return self._mark
 
     def number(self, kind: str, *parts: Part) -> int:
-        """The number of a subject in this snapshot; `kind` and `parts` together name it."""
+        """The number of a subject; `kind` and `parts` together name it."""
         name = (kind, *parts)
         number = self._numbers.get(name)
         if number is None:
-            number = self._numbers[name] = len(self._numbers)
+            number = self._numbers[name] = self.number_of(kind, _digest(name))
         return number
 
+    def number_of(self, kind: str, digest: bytes) -> int:
+        """The number of a subject that is named by its digest."""
+        number = self.memory.numbers.get(digest)
+        if number is None:
+            number = self.memory.add(kind, digest)
+            self._unread.append(number)
+        return number
+
+    def meet(self, numbers: npt.NDArray[np.int64]) -> None:
+        """Says which subjects that were numbered for an earlier snapshot are touched by this one as well."""
+        self._met.append(numbers.ravel())
+
     def load(self) -> None:
-        """Reads the state of the subjects numbered since the last load; unknown ones are all zero."""
-        names = list(self._numbers)[len(self.values) :]
-        if not names:
-            return
-        digests = [_digest(name) for name in names]
-        found = self._read(digests)
-        values = _unknown(len(digests))
-        known = np.zeros(len(digests), dtype=bool)
-        by_kind: dict[str, list[int]] = {}
-        for position, digest in enumerate(digests):
-            if digest in found:
-                known[position] = True
-                by_kind.setdefault(names[position][0], []).append(position)  # type: ignore[arg-type]
-        for kind, positions in by_kind.items():
-            _unpack(kind, values, positions, [found[digests[position]] for position in positions])
-        self._digests += digests
-        self._loaded = np.concatenate([self._loaded, values])
-        self.values = np.concatenate([self.values, values])
-        self.known = np.concatenate([self.known, known])
+        """Reads the state of the subjects that came up since the last load; unknown ones are all zero."""
+        if self._unread:
+            blocks.read(self._connection, self._host_id, self.memory, self._unread)
+            self._unread = []
+        self._met.append(np.array(list(self._numbers.values())[self._named :], dtype=np.int64))
+        self._named = len(self._numbers)
+        before, self._is_loaded = self._is_loaded, np.zeros(len(self.values), dtype=bool)
+        self._is_loaded[: len(before)] = before
+        fresh = np.zeros_like(self._is_loaded)
+        for numbers in self._met:
+            fresh[numbers] = True
+        new = np.flatnonzero(fresh & ~self._is_loaded)
+        self._is_loaded |= fresh
+        self._loaded.append((new, self.values[new]))
 
     def touch(self, numbers: npt.NDArray[np.int64], *, hour: int, now_seconds: float) -> None:
         """Says that subjects were active in an observed hour; each hour counts once."""
         fresh = np.unique(numbers)
         fresh = fresh[self.values["last_hour"][fresh] != hour]
-        new = fresh[self.values["last_hour"][fresh] == _NEVER]
+        new = fresh[self.values["last_hour"][fresh] == NEVER]
         self.values["first_seconds"][new] = now_seconds
         self.values["hours"][fresh] += 1
         self.values["last_hour"][fresh] = hour
 
     def save(self) -> None:
-        """Writes the subjects whose state has changed since it was read."""
-        changed = np.flatnonzero(self.values != self._loaded)
-        if not len(changed):
-            return
-        kinds = [str(name[0]) for name in self._numbers]
-        by_kind: dict[str, list[int]] = {}
-        for number in changed.tolist():
-            by_kind.setdefault(kinds[number], []).append(number)
-        rows = [
-            (self._host_id, self._digests[number], kind, *stored)
-            for kind, numbers in by_kind.items()
-            for number, stored in zip(numbers, _pack(kind, self.values, numbers), strict=True)
-        ]
-        names = ("host_id", "subject", "kind", "first_seconds", "hours", "state")
-        bulk.upsert(self._connection, model_subjects, names, rows)
-
-    def stored(self, numbers: npt.NDArray[np.int64]) -> list[StoredSubject]:
-        """What the store has of subjects; those that it does not know are left out."""
-        names = list(self._numbers)
-        by_kind: dict[str, list[int]] = {}
-        for number in np.unique(numbers[self.known[numbers]]).tolist():
-            by_kind.setdefault(str(names[number][0]), []).append(number)
-        return [
-            StoredSubject(self._digests[number], kind, *stored)
-            for kind, of_kind in by_kind.items()
-            for number, stored in zip(of_kind, _pack(kind, self._loaded, of_kind), strict=True)
-        ]
-
-    def _read(self, digests: Sequence[bytes]) -> dict[bytes, _Stored]:
-        found: dict[bytes, _Stored] = {}
-        columns = model_subjects.c
-        for start in range(0, len(digests), _LOOKUP_BATCH):
-            rows = self._connection.execute(
-                select(columns.subject, columns.first_seconds, columns.hours, columns.state).where(
-                    columns.host_id == self._host_id,
-                    bulk.among(self._connection, columns.subject, digests[start : start + _LOOKUP_BATCH]),
-                )
-            )
-            found.update({bytes(digest): (first, hours, bytes(state)) for digest, first, hours, state in rows})
-        return found
+        """Writes the subjects whose state has changed since it was read; then memory is as the store is."""
+        changed = np.concatenate([numbers[_differ(self.values[numbers], before)] for numbers, before in self._loaded])
+        if len(changed):
+            new = np.zeros(len(self.values), dtype=bool)
+            new[self.memory.homeless(changed)] = True
+            met = np.concatenate(self._met)
+            met = met[new[met]]
+            # In the order in which they came up, whatever is in memory beside them.
+            homeless = met[np.sort(np.unique(met, return_index=True)[1])]
+            state = blake2b(self._mark or b"", digest_size=_MARK_BYTES)
+            for content in blocks.write(self._connection, self._host_id, self.memory, changed, homeless):
+                state.update(content)
+            self._mark = state.digest()
+        self.memory.mark = self._mark
 
 
-_Stored = tuple[float, int, bytes]
-"""The columns `first_seconds`, `hours` and `state` of a subject."""
+def put_back(connection: Connection, host_id: int, kept: Iterable[tuple[str, bytes, float]]) -> None:
+    """Has the store know subjects as they were, as if it were a while ago.
+
+    Args:
+        connection: the transaction.
+        host_id: whose they are.
+        kept: kind, what was known as `Memory.records` gives it, and how many seconds ago.
+    """
+    host = load_host(connection, host_id)
+    subjects, found = Subjects(connection, host_id, Memory(host.mark)), []
+    for kind, content, seconds in kept:
+        then = np.frombuffer(content, dtype=record(kind)).copy()
+        later(then, seconds)
+        found.append((subjects.number_of(kind, then["subject"][0].tobytes()), then))
+    subjects.meet(np.array([number for number, _ in found], dtype=np.int64))
+    subjects.load()
+    for number, then in found:
+        for name in (then.dtype.names or ())[1:]:
+            subjects.values[name][number] = then[name][0]
+    subjects.save()
+    save_host(connection, host_id, replace(host, mark=subjects.mark))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSubject:
-    """A subject as the store has it."""
-
-    subject: bytes
-    kind: str
-    first_seconds: float
-    hours: int
-    state: bytes
-
-    def later(self, seconds: float) -> StoredSubject:
-        """The same as it would be had all of it happened so much later."""
-        values = _unknown(1)
-        _unpack(self.kind, values, [0], [(self.first_seconds, self.hours, self.state)])
-        for name in _MOMENTS:
-            values[name] += seconds
-        values["last_bin"] += seconds // BIN_SECONDS
-        return StoredSubject(self.subject, self.kind, *_pack(self.kind, values, [0])[0])
-
-
-def put_back(connection: Connection, host_id: int, subjects: Sequence[StoredSubject]) -> None:
-    """Has the store know subjects as they were."""
-    names = ("host_id", "subject", "kind", "first_seconds", "hours", "state")
-    bulk.upsert(connection, model_subjects, names, [(host_id, *astuple(each)) for each in subjects])
-
-
-@cache
-def _record(kind: str) -> np.dtype[Any]:
-    return np.dtype([("last_hour", "<i8"), *((name, "<f8") for name in LAYOUT.get(kind, ()))])
-
-
-def _pack(kind: str, values: npt.NDArray[Any], numbers: Sequence[int]) -> list[_Stored]:
-    record = _record(kind)
-    chosen = values[list(numbers)]
-    packed = np.empty(len(chosen), dtype=record)
-    for name in record.names or ():
-        packed[name] = chosen[name]
-    raw, size = packed.tobytes(), record.itemsize
-    states = (raw[start : start + size] for start in range(0, len(raw), size))
-    return list(zip(chosen["first_seconds"].tolist(), chosen["hours"].tolist(), states, strict=True))
-
-
-def _unpack(kind: str, values: npt.NDArray[Any], positions: Sequence[int], stored: Sequence[_Stored]) -> None:
-    record = _record(kind)
-    packed = np.frombuffer(b"".join(state for _, _, state in stored), dtype=record)
-    where = list(positions)
-    values["first_seconds"][where] = [first for first, _, _ in stored]
-    values["hours"][where] = [hours for _, hours, _ in stored]
-    for name in record.names or ():
-        values[name][where] = packed[name]
-
-
-def _unknown(length: int) -> npt.NDArray[Any]:
-    values = np.zeros(length, dtype=SUBJECT)
-    values["last_hour"] = _NEVER
-    return values
+def _differ(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """(n,) whether anything differs; each field has eight bytes."""
+    words = values.dtype.itemsize // 8
+    differ: npt.NDArray[np.bool_] = (
+        values.view(np.uint64).reshape(-1, words) != others.view(np.uint64).reshape(-1, words)
+    ).any(axis=1)
+    return differ
 
 
 def _digest(name: tuple[Part, ...]) -> bytes:
+    return blake2b(b"".join(map(_written, name)), digest_size=16).digest()
+
+
+# Most parts are of many names. By type as well: True and 1 are equal.
+@lru_cache(maxsize=4096, typed=True)
+def _written(part: Part) -> bytes:
     # Each part with its type and length: no choice of names can make two subjects one.
-    raw = bytearray()
-    for part in name:
-        content = part if isinstance(part, bytes) else b"" if part is None else str(part).encode()
-        raw += f"{type(part).__name__}:{len(content)}:".encode() + content
-    return blake2b(raw, digest_size=16).digest()
+    content = part if isinstance(part, bytes) else b"" if part is None else str(part).encode()
+    return f"{type(part).__name__}:{len(content)}:".encode() + content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select
@@ -53,6 +54,10 @@ class HostStatus:
     promised: float
     """False alerts per day."""
     week: Week
+    restarts: int
+    """How often the host came back after nobody had watched it."""
+    restarted_at: datetime | None
+    """When it last did."""
     threshold: Threshold
     """As it was at `until`."""
     false_alerts: int
@@ -67,6 +72,12 @@ class HostStatus:
     """Of all that are stored."""
     subjects: int
     samples: int
+
+    @property
+    def month_began(self) -> bool:
+        """Whether a first of a month was watched whole, with what runs on it; surely, however many gaps there were."""
+        first = (self.until - timedelta(days=1)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return self.until - timedelta(seconds=self.learning.elapsed_seconds) <= first
 
     @property
     def achieved(self) -> float | None:
@@ -112,6 +123,8 @@ def _read(connection: Connection, settings: config.Models, host_id: int, name: s
         scored_since=state.scored_since,
         promised=state.false_alerts_per_day,
         week=state.week,
+        restarts=state.restarts,
+        restarted_at=state.restarted_at,
         threshold=state.threshold(until),
         false_alerts=told,
         days=days,

@@ -35,6 +35,10 @@ _YOUNG_HOURS = 7 * 24
 _OTHERS = 64
 _UPPER = 0.9
 _WORTH_SAYING = 0.1
+# Nobody watched for so long: the host was down, or the collector.
+_GAP = timedelta(minutes=1)
+AFTER_RESTART = timedelta(minutes=30)
+"""For so long what happens may be a restart's doing."""
 _ADJUSTMENTS_KEPT = 100
 
 
@@ -57,6 +61,12 @@ class State:
     week: Week
     scored_since: datetime | None = None
     """When burn-in was over."""
+    restarts: int = 0
+    """How often the host came back after nobody had watched it."""
+    restarted_at: datetime | None = None
+    """When it last did."""
+    until: datetime | None = None
+    """The end of the last snapshot that was taken in."""
 
     def threshold(self, moment: datetime) -> promise.Threshold:
         """The threshold in force at a moment."""
@@ -64,9 +74,22 @@ class State:
             promised=promise.surprise_at(self.false_alerts_per_day),
             observed=self.observed,
             correction=self.correction,
-            uncertainty=promise.uncertainty(self.week.evidence(moment), self.false_alerts_per_day),
+            uncertainty=promise.uncertainty(self._evidence(moment), self.false_alerts_per_day),
             hours=self.hours,
         )
+
+    def follows_a_gap(self, moment: datetime) -> bool:
+        """Whether a snapshot that begins then is the first after a while in which nobody watched."""
+        return self.until is not None and moment - self.until > _GAP
+
+    def _evidence(self, moment: datetime) -> float:
+        """How many days like this one tell of a moment; of one after a restart no more than there were restarts."""
+        of_week = self.week.evidence(moment)
+        if self.follows_a_gap(moment):
+            return min(of_week, self.restarts)
+        if self.restarted_at is not None and timedelta(0) <= moment - self.restarted_at < AFTER_RESTART:
+            return min(of_week, self.restarts - 1)
+        return of_week
 
 
 def load(connection: Connection, host_id: int, false_alerts_per_day: float) -> State:
@@ -85,6 +108,9 @@ def load(connection: Connection, host_id: int, false_alerts_per_day: float) -> S
         tail=Prior(row.tail_threshold, row.tail_scale),
         week=Week.unpack(row.week),
         scored_since=row.scored_since,
+        restarts=row.restarts,
+        restarted_at=row.restarted_at,
+        until=row.until,
     )
     if state.false_alerts_per_day == false_alerts_per_day:
         return state
@@ -97,7 +123,10 @@ def advance(
     connection: Connection, snapshot: SnapshotRef, state: State, moment: Moment, surprises: npt.NDArray[np.float64]
 ) -> None:
     """Takes the surprises (n,) of a snapshot into the hour; the last one of an hour moves the threshold."""
-    state = replace(state, week=state.week.with_time(snapshot.start, moment.duration_seconds))
+    if state.follows_a_gap(snapshot.start):
+        state = replace(state, restarts=state.restarts + 1, restarted_at=snapshot.start)
+    week = state.week.with_time(snapshot.start, moment.duration_seconds)
+    state = replace(state, week=week, until=snapshot.end)
     if moment.learning.finished and state.scored_since is None:
         state = replace(state, scored_since=snapshot.start)
     if moment.learning.finished:
@@ -211,5 +240,8 @@ def _save(connection: Connection, host_id: int, state: State) -> None:
         "tail_scale": state.tail.scale,
         "week": state.week.pack(),
         "scored_since": state.scored_since,
+        "restarts": state.restarts,
+        "restarted_at": state.restarted_at,
+        "until": state.until,
     }
     bulk.upsert(connection, model_promises, tuple(values), [tuple(values.values())])

@@ -64,3 +64,8 @@ class Week:
         seen = self.kinds() >= _SEEN_HOURS
         weekday, weekend = (np.flatnonzero(~each).tolist() for each in seen)
         return weekday, weekend
+
+    def missing_days(self) -> list[int]:
+        """The days of the week, 0 for Monday, of which not every hour was seen yet: jobs may run once a week."""
+        days: list[int] = np.flatnonzero(~(self.observed >= _SEEN_HOURS).all(axis=1)).tolist()
+        return days

@@ -95,10 +95,12 @@ def _alerts(digest: Digest) -> Iterator[str]:
 
 def _alert(digest: Digest, each: ListedAlert) -> str:
     title = f"{each.alert_id} [{each.severity}] {each.host}: {each.rule}"
+    commands = _command("\n".join(each.commands))
     return (
         f'<div style="margin:.7em 0;padding-left:.7em;border-left:4px solid {COLOURS[each.severity]}">'
         f"<b>{escape(title)}</b><br>{escape(each.summary)}<br>"
-        f'<span style="{_FAINT}">{escape(words.standing(digest, each))}</span></div>'
+        f'<span style="{_FAINT}">{escape(words.standing(digest, each))}</span>'
+        f"{commands}</div>"
     )
 
 

@@ -61,8 +61,10 @@ def _lines(digest: Digest, most: int) -> Iterator[str]:
         yield f"  by {words.unit(digest)}: |{line}|"
     if line := words.unanswered(digest):
         yield f"  {line}"
-    listed = [words.alert(digest, each) for each in digest.alerts.worst]
-    yield from _list(listed, most, digest.alerts.worst_more)
+    for each in digest.alerts.worst[:most]:
+        yield f"- {words.alert(digest, each)}"
+        yield from (f"    {command}" for command in each.commands)
+    yield from _list((), 0, digest.alerts.worst_more + max(len(digest.alerts.worst) - most, 0))
     yield f"False alerts of the scores: {words.promises(digest)}"
     yield from _list([words.promise(each) for each in digest.promises.worst], most)
     yield f"New destinations: {words.destinations(digest)}"

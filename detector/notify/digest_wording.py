@@ -89,7 +89,7 @@ def unanswered(digest: Digest) -> str:
     number = digest.alerts.unanswered
     if not number:
         return ""
-    return f"Nobody has answered {number:,} high or critical {plural(number, 'alert')}: detector alerts ack NUMBER"
+    return f"Nobody has answered {number:,} high or critical {plural(number, 'alert')}"
 
 
 def alert(digest: Digest, listed: ListedAlert) -> str:
@@ -189,6 +189,7 @@ def capture(digest: Digest) -> str:
     lost = (
         (found.lost_events, "event", "lost"),
         (found.lost_snapshots, "snapshot", "lost"),
+        (found.waited, "snapshot", "waited for the database"),
         (found.given_up, "snapshot", "given up for the size of the database"),
     )
     parts += [f"{count:,} {plural(count, noun)} {verb}" for count, noun, verb in lost if count]
@@ -208,6 +209,7 @@ def missing(each: Capture) -> str:
         (each.lost_events, "events lost"),
         (each.lost_snapshots, "snapshots lost"),
         (each.blind, "taken blind"),
+        (each.waited, "waited for the database"),
     )
     parts += [f"{count:,} {words}" for count, words in lost if count]
     if each.behind:

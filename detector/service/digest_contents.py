@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from detector import digest as told
-from detector.domain import Severity, Verdict
+from detector.domain import AlertState, Severity, Verdict
 from detector.models import status as models
 from detector.models import threshold
 from detector.ruleset.catalogue import State
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from detector.config import Settings
+    from detector.domain import Alert
     from detector.ruleset.catalogue import Entry
     from detector.ruleset.load import LoadedRules
     from detector.store.findings import RuleHits
@@ -121,11 +122,24 @@ def _alerts(connection: Connection, wanted: Wanted, least: Severity) -> told.Ale
                 opened_at=each.opened_at,
                 state=each.state.value,
                 verdict=verdict,
+                commands=tuple(_answers(each, verdict)),
             )
             for each, verdict in worst
         ),
         worst_more=listed - len(worst),
     )
+
+
+def _answers(alert: Alert, verdict: Verdict | None) -> Iterator[str]:
+    yield f"detector alerts show {alert.alert_id}"
+    answered = alert.acknowledged_at or alert.resolved_by or verdict
+    if alert.severity.rank < Severity.HIGH.rank or answered:
+        return
+    if alert.state is AlertState.RESOLVED:
+        # Nothing is left to look after, but what it was nobody has said.
+        yield f"detector model feedback add {alert.alert_id} true  # or benign"
+    else:
+        yield f"detector alerts ack {alert.alert_id}"
 
 
 def _bars(connection: Connection, since: datetime, until: datetime) -> Iterator[told.Bar]:
@@ -287,6 +301,7 @@ def _capture(connection: Connection, given_up: dict[str, int], since: datetime, 
             lost_events=each.lost_events,
             lost_snapshots=each.lost_snapshots,
             blind=each.blind,
+            waited=each.waited,
             given_up=given_up.get(each.host, 0),
             behind=each.host in behind,
         )
@@ -301,6 +316,7 @@ def _capture(connection: Connection, given_up: dict[str, int], since: datetime, 
         share=watched / period if period else 1.0,
         lost_events=sum(each.lost_events for each in found),
         lost_snapshots=sum(each.lost_snapshots for each in found),
+        waited=sum(each.waited for each in found),
         given_up=sum(each.given_up for each in found),
         behind=sum(each.behind for each in found),
         worst=tuple(worst[:_LISTED_HOSTS]),

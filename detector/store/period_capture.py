@@ -34,6 +34,8 @@ class Captured:
     lost_events: int
     lost_snapshots: int
     blind: int
+    waited: int
+    """Snapshots that could not be written at once, and waited on disk for the database."""
     known_since: datetime
     """When the host was first heard of, as far as is stored."""
 
@@ -69,6 +71,7 @@ def captured(connection: Connection, since: datetime, until: datetime) -> list[C
                 func.coalesce(func.sum(lost), 0).label("events"),
                 func.coalesce(func.sum(columns.lost_snapshots), 0).label("gone"),
                 func.coalesce(func.sum(case((blind, 1), else_=0)), 0).label("blind"),
+                func.coalesce(func.sum(case((columns.waited_seconds > 0, 1), else_=0)), 0).label("waited"),
             ).where(of_host, columns.end > since, columns.end <= until)
         ).one()
         found.append(
@@ -80,6 +83,7 @@ def captured(connection: Connection, since: datetime, until: datetime) -> list[C
                 lost_events=int(row.events),
                 lost_snapshots=int(row.gone),
                 blind=int(row.blind),
+                waited=int(row.waited),
                 known_since=first,
             )
         )

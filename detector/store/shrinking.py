@@ -29,6 +29,8 @@ _CUT = 4
 _LEAST_CUT = timedelta(minutes=10)
 _LEAST_SINCE_MET = timedelta(minutes=1)
 _PAGES = 500
+# Of up to eight subjects each.
+_BLOCKS_AT_ONCE = MOST_AT_ONCE // 8
 # The sums of alerts that still grow are made of their values.
 _GROWS = timedelta(days=1)
 
@@ -196,10 +198,10 @@ class Shrinking:
                 yield
 
     def _subjects(self, state: HostState, older: timedelta, done: Done) -> Iterator[None]:
-        after: bytes | None = b""
+        after: int | None = -1
         while after is not None:
             gone, after = subjects.forget_met_once(
-                self._engine, state.host_id, older=older, after=after, limit=MOST_AT_ONCE
+                self._engine, state.host_id, older=older, after=after, limit=_BLOCKS_AT_ONCE
             )
             done.deleted["destinations met once"] += gone
             yield

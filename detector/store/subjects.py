@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import timedelta
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
+from detector.store import bulk
 from detector.store.engine import reading, writing
-from detector.store.tables import model_hosts, model_subjects
+from detector.store.tables import detection_cursors, model_blocks, model_hosts, model_subjects
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 # Of a single destination, of which a scan has millions. The others are few.
 _OF_ONE_DESTINATION = (
     *("pair", "destination", "network", "user_network"),
     *("user_destination", "executable_network", "executable_destination"),
 )
+# What each place of a block begins with: the subject's digest, when it was first met, in how many hours it was active.
+_HEAD = struct.Struct("<16sdq")
+_MARK_BYTES = 16
+# SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
+_LOOKUP_BATCH = 1000
 
 
 def observed(engine: Engine, host_id: int) -> timedelta:
@@ -32,9 +40,10 @@ def observed(engine: Engine, host_id: int) -> timedelta:
 
 
 def forget_met_once(
-    engine: Engine, host_id: int, *, older: timedelta, after: bytes, limit: int
-) -> tuple[int, bytes | None]:
-    """Deletes, of up to so many subjects of a host that come after one, those that were met in one observed hour alone.
+    engine: Engine, host_id: int, *, older: timedelta, after: int, limit: int
+) -> tuple[int, int | None]:
+    """Deletes, of up to so many blocks of a host that come after one, the subjects that were met in one observed hour
+    alone.
 
     Should they be met again, they are new.
 
@@ -42,32 +51,71 @@ def forget_met_once(
         engine: the database.
         host_id: whose.
         older: since they were first met, in observed time.
-        after: the last one that was looked at; empty: none was.
+        after: the last block that was looked at; -1: none was.
         limit: how many are looked at.
 
     Returns:
-        How many were deleted, and the last one that was looked at; None: that was all.
+        How many subjects were deleted, and the last block that was looked at; None: that was all.
 
     Raises:
         StoreError: the database is away.
     """
-    columns = model_subjects.c
+    hosts, stored = model_hosts.c, model_blocks.c
     with writing(engine) as connection:
-        seconds = connection.scalar(select(model_hosts.c.observed_seconds).where(model_hosts.c.host_id == host_id))
+        # Held, so that detection changes nothing meanwhile of what is read here.
+        connection.execute(
+            select(detection_cursors.c.seq).where(detection_cursors.c.host_id == host_id).with_for_update()
+        )
+        host = connection.execute(select(hosts.observed_seconds, hosts.mark).where(hosts.host_id == host_id)).first()
         rows = connection.execute(
-            select(columns.subject, columns.kind, columns.hours, columns.first_seconds)
-            .where(columns.host_id == host_id, columns.subject > after)
-            .order_by(columns.subject)
+            select(stored.block, stored.kind, stored.places, stored.content)
+            .where(stored.host_id == host_id, stored.block > after)
+            .order_by(stored.block)
             .limit(limit)
         ).all()
-        if not rows or seconds is None:
+        if not rows or host is None:
             return 0, None
-        until = seconds - older.total_seconds()
-        once = [
-            row.subject
-            for row in rows
-            if row.hours <= 1 and row.first_seconds < until and row.kind in _OF_ONE_DESTINATION
-        ]
-        if once:
-            connection.execute(delete(model_subjects).where(columns.host_id == host_id, columns.subject.in_(once)))
-    return len(once), bytes(rows[-1].subject)
+        until = host.observed_seconds - older.total_seconds()
+        gone: list[bytes] = []
+        left: list[tuple[int, int, str, int, bytes]] = []
+        for block, kind, places, content in rows:
+            if kind in _OF_ONE_DESTINATION:
+                some, without = _without_met_once(bytes(content), places, until)
+                gone += some
+                if some:
+                    left.append((host_id, block, kind, places, without))
+        if gone:
+            _delete(connection, host_id, gone, left)
+            # Who remembers them must not take them for known.
+            mark = blake2b(b"".join([host.mark or b"", *gone]), digest_size=_MARK_BYTES).digest()
+            connection.execute(update(model_hosts).where(hosts.host_id == host_id).values(mark=mark))
+    return len(gone), int(rows[-1].block)
+
+
+def _without_met_once(content: bytes, places: int, until: float) -> tuple[list[bytes], bytes]:
+    """The subjects of a block that were first met before `until`, and in one hour only; and the block without them."""
+    size = len(content) // places
+    gone, left = [], bytearray(content)
+    for at in range(0, len(content), size):
+        subject, first_seconds, hours = _HEAD.unpack_from(content, at)
+        if any(subject) and hours <= 1 and first_seconds < until:
+            gone.append(subject)
+            left[at : at + size] = bytes(size)
+    return gone, bytes(left)
+
+
+def _delete(
+    connection: Connection, host_id: int, gone: list[bytes], left: list[tuple[int, int, str, int, bytes]]
+) -> None:
+    of_host = model_subjects.c.host_id == host_id
+    for start in range(0, len(gone), _LOOKUP_BATCH):
+        some = bulk.among(connection, model_subjects.c.subject, gone[start : start + _LOOKUP_BATCH])
+        connection.execute(delete(model_subjects).where(of_host, some))
+    emptied = [block for _, block, *_, content in left if not any(content)]
+    connection.execute(
+        delete(model_blocks).where(
+            model_blocks.c.host_id == host_id, bulk.among(connection, model_blocks.c.block, emptied)
+        )
+    )
+    names = ("host_id", "block", "kind", "places", "content")
+    bulk.upsert(connection, model_blocks, names, [row for row in left if any(row[-1])])

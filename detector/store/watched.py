@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from detector.domain import AlertState, NotificationState, Severity
+from detector.store.held_back import held_alerts
 from detector.store.outbox import messages_since
 from detector.store.tables import (
     alert_silences,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _RECENTLY = timedelta(minutes=5)
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _UNDELIVERED = (NotificationState.PENDING, NotificationState.DEAD)
 
 
@@ -122,7 +123,15 @@ def waiting_snapshots(connection: Connection) -> dict[str, int]:
     return {row.host: max((row.newest or 0) - (row.seen or 0), 0) for row in rows}
 
 
-def held_back(connection: Connection) -> dict[str, int]:
+def capped(connection: Connection, now: datetime) -> dict[str, int]:
+    """By host what was found in the last day beyond the most alerts that its scores may open."""
+    found = dict.fromkeys(connection.scalars(select(hosts.c.host)), 0)
+    for alert in held_alerts(connection, since=now - _DAY):
+        found[alert.host] += alert.finding_count
+    return found
+
+
+def held_in_burn_in(connection: Connection) -> dict[str, int]:
     """By host what rules found of which nobody is told yet."""
     rows = connection.execute(
         select(hosts.c.host, func.coalesce(func.sum(held_findings.c.findings), 0))

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.shell_completion import ShellComplete
+from sqlalchemy import insert
 
 from detector.cli.program import program
-from detector.store.engine import open_store
+from detector.store.engine import open_store, writing
+from detector.store.tables import evidence
 from tests.builders import START, Recorder, count, insert_alert
 
 if TYPE_CHECKING:
@@ -86,6 +88,21 @@ def test_an_alert_is_said_to_be_over(call: Call, alert: int) -> None:
     assert json.loads(call("alerts", "list", "--open", "--json").out) == []
     assert _shown(call)["resolved_by"] == "alice"
     assert call("alerts", "resolve", "12").err == "nothing to be done for alert 12: it is resolved already, by alice\n"
+
+
+def test_what_an_alert_was_is_said_with_its_end(call: Call, alert: int, engine: Engine) -> None:
+    """Over and true in one go: what is behind it is not learnt, as is listed, and can be taken back."""
+    with writing(engine) as connection:
+        connection.execute(insert(evidence).values(alert_id=alert, seq=1, key_id=1, session=0, found_seq=1))
+    said = call("alerts", "resolve", str(alert), "--as", "true", "--note", "a \x1b[31mpentest", "--author", "alice")
+    assert (said.code, said.lines) == (
+        0,
+        ["resolved: alert 12", "true: alert 12: 1 key behind it will not be learnt"],
+    )
+    (one,) = json.loads(call("model", "feedback", "list", "--json").out)
+    assert (one["alert_id"], one["verdict"], one["author"], one["keys"]) == (12, "true", "alice", 1)
+    assert call("model", "feedback", "undo", "12").code == 0
+    assert json.loads(call("model", "feedback", "list", "--json").out) == []
 
 
 def test_remarks_are_kept_with_an_alert(call: Call, alert: int) -> None:

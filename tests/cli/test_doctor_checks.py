@@ -17,10 +17,11 @@ from sqlalchemy import insert, update
 from detector import config
 from detector.cli import doctor as command
 from detector.cli import main
-from detector.cli.checks import capturing, channels, clock, database, files, running
+from detector.cli.checks import capturing, channels, clock, database, figures, files, running
 from detector.cli.checks.check import Check, Verdict
 from detector.domain import Losses, NotificationState, Snapshot
 from detector.errors import ConfigError
+from detector.service.metrics.serving import served
 from detector.store.engine import writing
 from detector.store.liveness import Liveness
 from detector.store.snapshots import SnapshotWriter
@@ -267,6 +268,24 @@ def test_a_service_is_told_by_what_systemd_says_of_it(told: dict[str, str], verd
     check = running.service("detector-detect.service", told)
     assert check.verdict == verdict
     assert finding in check.finding
+
+
+def test_figures_that_nobody_serves_are_doubtful_and_what_is_served_is_told(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    """By what /healthz answers; and nothing is said where none are wanted."""
+    path = tmp_path / "metrics.sock"
+    url = str(sqlite_engine.url)
+    settings = config.load(None, {"DETECTOR_METRICS_LISTEN": f"unix:{path}", "DETECTOR_DATABASE_URL": url})
+    ((verdict, finding, _),) = _said(figures.figures(settings))
+    assert (verdict, finding.split(":")[0]) == ("doubtful", "nothing that is understood answers at unix")
+    with served(settings, sqlite_engine):
+        ((verdict, finding, _),) = _said(figures.figures(settings))
+    assert (verdict, finding) == (
+        "bad",
+        f"unix:{path} answers that something is wrong: no snapshot is stored yet",
+    )
+    assert _said(figures.figures(config.load(None, {}))) == []
 
 
 def test_text_from_outside_is_written_out(

@@ -48,11 +48,14 @@ def test_status_says_what_is_learnt_and_what_is_missing(call: Call) -> None:
     result = call("model", "status")
 
     assert result.code == 0, result.err
-    first, scores, weekdays, weekends, limit, promised, forest, state = result.lines
+    first, scores, weekdays, weekends, days, restarts, limit, promised, forest, state = result.lines
     assert first == "bastion-1: 30.0 hours observed until 2026-03-03 16:00:00+01:00"
     assert scores == "  scores      since 2026-03-03 09:30:00+01:00"
     assert weekdays == "  weekdays    ---------++++++---------  all hours seen"
     assert weekends == "  weekends    ........................  not seen yet: 00-24"
+    assert days.startswith("  days        not seen whole yet: Monday, Tuesday, Wednesday, ")
+    assert days.endswith("Sunday; no first of a month")
+    assert restarts == "  restarts    none seen yet"
     assert limit.startswith("  threshold   surprise 2.")
     assert "promised" in limit
     assert promised == "  promise     at most 0.143 false alerts a day; 1 in 0.3 days, 3.69 a day"
@@ -68,6 +71,8 @@ def test_status_as_json(call: Call) -> None:
     assert one["missing_weekday_hours"] == []
     assert len(one["missing_weekend_hours"]) == 24
     assert one["week_hours"][0][9] == 1.0
+    assert len(one["missing_days"]) == 7
+    assert (one["first_of_a_month_seen"], one["restarts"], one["restarted_at"]) == (False, 0, None)
     assert one["threshold"]["surprise"] > one["threshold"]["promised"] - 0.1
     assert one["false_alerts_per_day"]["promised"] == 0.143
     assert json.loads(call("model", "status", "--json", "--host", "other").out) == []

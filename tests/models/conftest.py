@@ -9,10 +9,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine
 
 from detector.config import Models
-from detector.models import isolation_forest, registry
+from detector.domain import StoredCount
+from detector.models import facts, features, isolation_forest, registry
 from detector.models.scorer import HostScorer
+from detector.models.state import Subjects
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
 from tests.builders import START, Recorder, count, read_counts
@@ -84,6 +87,13 @@ def trained(forest: isolation_forest.Forest, *, accepted: bool = True) -> regist
         accepted=accepted,
         reason="as the test wants it",
     )
+
+
+def arranged(*counts: ConnectionCount) -> features.Arranged:
+    """The counts of a snapshot by their endpoints."""
+    stored = [StoredCount(key_id=number, count=each, first_seen=START) for number, each in enumerate(counts)]
+    with create_engine("sqlite://").connect() as connection:
+        return features.arrange(stored, facts.look_up(Subjects(connection, 1), stored))
 
 
 def usual(hour_fraction: int = 0) -> tuple[ConnectionCount, ...]:

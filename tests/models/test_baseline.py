@@ -9,24 +9,35 @@ import numpy as np
 import pytest
 
 from detector.domain import StoredCount
-from detector.models import baseline, features
+from detector.models import baseline, facts, features
 from detector.models.state import Subjects
 from detector.store.engine import writing
 from tests.builders import START, count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
     from sqlalchemy import Engine
 
     from detector.domain import ConnectionCount
     from detector.models.baseline import Volumes
+    from detector.models.features import Arranged, EndpointSubjects
+
+
+def _arranged(
+    subjects: Subjects, counts: Sequence[ConnectionCount]
+) -> tuple[Arranged, EndpointSubjects, npt.NDArray[np.int64]]:
+    stored = [StoredCount(key_id=number, count=each, first_seen=START) for number, each in enumerate(counts)]
+    of_keys = facts.look_up(subjects, stored)
+    arranged = features.arrange(stored, of_keys)
+    return arranged, features.of_endpoints(of_keys, arranged), of_keys.host[arranged.first]
 
 
 def _take_in(engine: Engine, now: float, duration: float, *counts: ConnectionCount) -> Volumes:
     with writing(engine) as connection:
         subjects = Subjects(connection, 1)
-        arranged = features.arrange([StoredCount(key_id=n, count=c, first_seen=START) for n, c in enumerate(counts)])
-        numbers = features.number_endpoints(subjects, arranged.endpoints)
-        hosts = baseline.number_hosts(subjects, arranged)
+        arranged, numbers, hosts = _arranged(subjects, counts)
         subjects.load()
         volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=now, duration_seconds=duration)
         subjects.touch(numbers.pair, hour=int(now // 3600), now_seconds=now)
@@ -98,9 +109,7 @@ def test_the_order_of_rows_does_not_matter(sqlite_engine: Engine) -> None:
     for port, ordered in ((22, rows), (22, rows[::-1])):
         with writing(sqlite_engine) as connection:
             subjects = Subjects(connection, port)
-            arranged = features.arrange([StoredCount(key_id=0, count=c, first_seen=START) for c in ordered])
-            numbers = features.number_endpoints(subjects, arranged.endpoints)
-            hosts = baseline.number_hosts(subjects, arranged)
+            arranged, numbers, hosts = _arranged(subjects, ordered)
             subjects.load()
             volumes = baseline.judge(subjects, arranged, numbers, hosts, now_seconds=0, duration_seconds=60)
             benign = np.zeros(len(arranged.endpoints), dtype=bool)

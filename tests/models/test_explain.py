@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from detector.models import explain
-from detector.models.features import FEATURES, Endpoint, place
+from detector.models.endpoints import Endpoint, place
+from detector.models.features import FEATURES
 from detector.models.novelty import Novelty
 
 

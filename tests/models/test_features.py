@@ -7,9 +7,9 @@ from ipaddress import ip_address
 import numpy as np
 import pytest
 
-from detector.domain import StoredCount
-from detector.models.features import LOOPBACK, PRIVATE, PUBLIC, arrange, place
-from tests.builders import START, count
+from detector.models.endpoints import LOOPBACK, PRIVATE, PUBLIC, place
+from tests.builders import count
+from tests.models.conftest import arranged
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_rows_are_arranged_by_endpoint() -> None:
         count("192.0.2.1", 22, direction="inbound", established=4),
         count("192.0.2.200", 22, direction="inbound", established=3, attempted=99),
     ]
-    arranged = arrange([StoredCount(key_id=n, count=each, first_seen=START) for n, each in enumerate(counts)])
-    assert arranged.endpoint_of.tolist() == [0, 0, 1, 2, 2]
-    assert arranged.connects.tolist() == [32, 1, 7]
-    assert [endpoint.outbound for endpoint in arranged.endpoints] == [True, True, False]
-    assert arranged.credited.tolist() == [False, True, True, True, True]
-    assert arranged.connects.dtype == np.float64
+    rows = arranged(*counts)
+    assert rows.endpoint_of.tolist() == [0, 0, 1, 2, 2]
+    assert rows.connects.tolist() == [32, 1, 7]
+    assert [endpoint.outbound for endpoint in rows.endpoints] == [True, True, False]
+    assert rows.credited.tolist() == [False, True, True, True, True]
+    assert rows.connects.dtype == np.float64

@@ -6,19 +6,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from detector import shipped
+from detector.alerts.book import AlertBook
 from detector.config import Models
 from detector.domain import Verdict
 from detector.models import training
 from detector.models.features import FEATURES
 from detector.models.feedback import rows_of
+from detector.pipeline import Stages, detect_next
+from detector.ruleset.evaluate import RuleSet
+from detector.ruleset.load import load_rules
 from detector.service import feedback
 from detector.store.engine import reading, writing
 from detector.store.feedback import listed
 from detector.store.old_alerts import expire
-from detector.store.tables import alert_verdict_keys, alert_verdict_subjects, alerts, evidence, snapshots
+from detector.store.snapshots import create_cursors
+from detector.store.tables import (
+    alert_verdict_keys,
+    alert_verdict_subjects,
+    alerts,
+    detection_cursors,
+    evidence,
+    snapshots,
+)
 from tests.builders import START, alert_values, count
 from tests.models.conftest import usual
 
@@ -220,3 +232,36 @@ def test_nothing_is_learnt_of_no_alert(quiet: Watched) -> None:
     """It is not there."""
     with writing(quiet.engine) as connection:
         assert feedback.record(connection, 99, Verdict.TRUE, author="alice", now=START) is None
+
+
+def test_people_are_told_as_they_said(quiet: Watched) -> None:
+    """Through the shipped rule: an alert, none after it was called benign, one once that is taken back, and one again
+    each time after that was called true.
+    """
+    ruleset = RuleSet(
+        each for each in load_rules([shipped.folder("rules")]).ruleset.rules if each.rule_id == shipped.ANOMALY_RULE
+    )
+    stages = Stages(scorer=quiet.scorer, ruleset=ruleset, alert_book=AlertBook([], timedelta(minutes=1)))
+    with writing(quiet.engine) as connection:
+        create_cursors(connection)
+        newest = connection.scalar(select(func.max(snapshots.c.seq)))
+        connection.execute(update(detection_cursors).values(seq=newest))
+
+    def told() -> list[int]:
+        quiet.recorder.pass_time(minutes=5)
+        quiet.recorder.snapshot(*usual(1), _NEW)
+        assert detect_next(quiet.engine, 1, stages)
+        with reading(quiet.engine) as connection:
+            ours = select(alerts.c.alert_id).where(alerts.c.rule_id == shipped.ANOMALY_RULE)
+            return list(connection.scalars(ours.order_by(alerts.c.alert_id)))
+
+    first = told()
+    assert len(first) == 1
+    _say(quiet, Verdict.BENIGN, first[0])
+    assert told() == told() == first
+    _undo(quiet, first[0])
+    second = told()
+    assert len(second) == 2
+    _say(quiet, Verdict.TRUE, second[1])
+    assert len(told()) == 3
+    assert len(told()) == 4

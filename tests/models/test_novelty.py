@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from detector.models import features, novelty
-from detector.models.features import Endpoint, place
+from detector.models import novelty
+from detector.models.endpoints import Endpoint, place
+from detector.models.features import ENDPOINT, EndpointSubjects, number_endpoint
 from detector.models.state import Subjects
 from detector.store.engine import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
 
     from detector.models.novelty import NoveltyScores
@@ -27,11 +30,16 @@ def _endpoint(address: str, port: int) -> Endpoint:
     return Endpoint(outbound=True, address=parsed, place=place(parsed), port=port)
 
 
+def _numbered(subjects: Subjects, endpoints: Sequence[Endpoint]) -> EndpointSubjects:
+    numbers = np.array([number_endpoint(subjects, each) for each in endpoints])
+    return EndpointSubjects(**dict(zip(ENDPOINT, numbers.T, strict=True)))
+
+
 def _meet(engine: Engine, hours: float, *endpoints: Endpoint) -> NoveltyScores:
     """Judges endpoints after so many hours observed, and learns them."""
     with writing(engine) as connection:
         subjects = Subjects(connection, 1)
-        numbers = features.number_endpoints(subjects, endpoints)
+        numbers = _numbered(subjects, endpoints)
         subjects.load()
         now = hours * _HOUR
         scores = novelty.judge(subjects, endpoints, numbers, now_seconds=now)
@@ -105,7 +113,7 @@ def test_scores_do_not_depend_on_the_order(sqlite_engine: Engine) -> None:
     ends = [_endpoint(f"10.7.0.{n}", port) for n in range(5) for port in (22, 25, 443, 50_000)]
     with writing(sqlite_engine) as connection:
         subjects = Subjects(connection, 1)
-        forwards, backwards = (features.number_endpoints(subjects, each) for each in (ends, ends[::-1]))
+        forwards, backwards = (_numbered(subjects, each) for each in (ends, ends[::-1]))
         subjects.load()
         one = novelty.judge(subjects, ends, forwards, now_seconds=10 * _HOUR).surprise
         other = novelty.judge(subjects, ends[::-1], backwards, now_seconds=10 * _HOUR).surprise

@@ -189,6 +189,34 @@ def test_a_young_host_begins_with_the_upper_end_of_others(connection: Connection
     assert (host.state().prior.threshold, host.state().prior.scale) == (1.5, 0.9)
 
 
+def test_after_the_first_restarts_little_is_known(connection: Connection) -> None:
+    """For half an hour after a host came back more surprise is asked for, less each time; then all is as it was."""
+    host = _Host(connection, 1 / 7)
+    for _ in range(14 * 24):
+        host.snapshot(0.1)
+    known = host.state().threshold(host.now).uncertainty
+    assert host.state().restarts == 0
+    asked = []
+    for number in range(1, 5):
+        host.hour += 2
+        asked.append(host.state().threshold(host.now).uncertainty)
+        host.snapshot(0.1)
+        state = host.state()
+        assert (state.restarts, state.restarted_at) == (number, host.now - _HOUR)
+        assert state.threshold(host.now - timedelta(minutes=40)).uncertainty == pytest.approx(asked[-1])
+        assert state.threshold(host.now).uncertainty < known + 0.01
+    assert asked[0] == pytest.approx(promise.uncertainty(0, 1 / 7))
+    assert asked == sorted(asked, reverse=True)
+
+
+def test_days_that_were_not_seen_whole_are_named() -> None:
+    """A weekly job may run in any hour of one."""
+    week = Week()
+    for hour in range(24 + 23):
+        week = week.with_time(datetime(2026, 3, 2, tzinfo=START.tzinfo) + hour * _HOUR, 3600)
+    assert week.missing_days() == [1, 2, 3, 4, 5, 6]
+
+
 def test_moves_of_the_threshold_are_written_down(connection: Connection) -> None:
     """Those that are worth saying, with what moved it."""
     host = _Host(connection, 1 / 7)

@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config import Models
-from detector.domain import Protocol, StoredCount
+from detector.domain import Protocol
 from detector.models import explain
-from detector.models.features import FEATURES, UNKNOWN, arrange, connects_of, place
+from detector.models.endpoints import UNKNOWN, place
+from detector.models.features import FEATURES
 from detector.models.judgement import Moment, look
 from detector.models.novelty import Novelty
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
-from tests.builders import START, count, read_counts
-from tests.models.conftest import Watched
+from tests.builders import count, read_counts
+from tests.models.conftest import Watched, arranged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +29,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from detector.domain import ConnectionCount
-    from detector.models.features import Arranged, Endpoint
-
-
-def _arrange(*counts: ConnectionCount) -> Arranged:
-    return arrange([StoredCount(key_id=n, count=each, first_seen=START) for n, each in enumerate(counts)])
+    from detector.models.endpoints import Endpoint
 
 
 def _endpoint(**values: Any) -> Endpoint:
-    return _arrange(count(**values)).endpoints[0]
+    return arranged(count(**values)).endpoints[0]
 
 
 def test_an_unknown_address_is_a_place_of_its_own() -> None:
@@ -48,21 +45,21 @@ def test_an_unknown_address_is_a_place_of_its_own() -> None:
 
 def test_flows_and_connects_add_up() -> None:
     """What goes to one address and port is one endpoint, whatever it travels by; a flow counts as a connect does."""
-    arranged = _arrange(
+    rows = arranged(
         count("10.0.0.2", 53, attempted=3, established=3),
         count("10.0.0.2", 53, protocol="udp", attempted=40, failed=2),
         count("10.0.0.2", 53, protocol="sctp", attempted=2, refused=2),
         count("10.0.0.2", 443, protocol="udp", attempted=7),
     )
 
-    assert arranged.endpoint_of.tolist() == [0, 0, 0, 1]
-    assert arranged.connects.tolist() == [45, 7]
-    assert [each.what for each in arranged.endpoints] == ["connects and flows", "flows"]
+    assert rows.endpoint_of.tolist() == [0, 0, 0, 1]
+    assert rows.connects.tolist() == [45, 7]
+    assert [each.what for each in rows.endpoints] == ["connects and flows", "flows"]
 
 
 def test_without_a_port_the_protocol_stands_for_it() -> None:
     """Pings of a host, raw packets to it and connects to it are apart; so is what has no address."""
-    arranged = _arrange(
+    rows = arranged(
         count("10.0.0.2", None, protocol="icmp"),
         count("10.0.0.2", None, protocol="raw"),
         count("10.0.0.2", 22),
@@ -72,15 +69,15 @@ def test_without_a_port_the_protocol_stands_for_it() -> None:
         count(None, None, direction="inbound"),
     )
 
-    assert arranged.endpoint_of.tolist() == [0, 1, 2, 3, 3, 4, 5]
-    assert [each.service for each in arranged.endpoints] == ["icmp", "raw", "port 22", "packet", "tcp", "tcp"]
+    assert rows.endpoint_of.tolist() == [0, 1, 2, 3, 3, 4, 5]
+    assert [each.service for each in rows.endpoints] == ["icmp", "raw", "port 22", "packet", "tcp", "tcp"]
 
 
 def test_inbound_flows_count() -> None:
     """What has no connections has none accepted: coming in, its flows are counted."""
     inbound = [count(direction="inbound", protocol=each, attempted=9, established=4) for each in ("tcp", "udp")]
 
-    assert [connects_of(StoredCount(key_id=1, count=each, first_seen=START)) for each in inbound] == [4, 9]
+    assert [arranged(each).connects.tolist() for each in inbound] == [[4], [9]]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ def test_volume_is_told_in_its_own_words() -> None:
 
     def told(*counts: ConnectionCount) -> str:
         return explain.volume(
-            _arrange(*counts).endpoints[0], connects=312, usual=math.log1p(3), period_seconds=10, young=False
+            arranged(*counts).endpoints[0], connects=312, usual=math.log1p(3), period_seconds=10, young=False
         )
 
     udp, tcp = count("10.0.0.2", 53, protocol="udp"), count("10.0.0.2", 53)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import text
 
-from detector.models.state import LAYOUT, SUBJECT, Subjects
+from detector.models.layout import LAYOUT, SUBJECT
+from detector.models.state import Subjects
 from detector.store.engine import reading, writing
 from detector.store.migrating import downgrade, upgrade
 
@@ -86,9 +87,9 @@ def test_what_is_unchanged_is_not_written(engine: Engine) -> None:
         subjects = Subjects(connection, 1)
         number = subjects.number("pair", True, "x")
         subjects.load()
-        connection.execute(text("DELETE FROM model_subjects"))
+        connection.execute(text("DELETE FROM model_blocks"))
         subjects.save()
-        assert connection.scalar(text("SELECT count(*) FROM model_subjects")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM model_blocks")) == 0
         subjects.touch(np.array([number]), hour=10**6, now_seconds=5.0)
         subjects.save()
-        assert connection.scalar(text("SELECT count(*) FROM model_subjects")) == 1
+        assert connection.scalar(text("SELECT count(*) FROM model_blocks")) == 1

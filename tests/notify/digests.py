@@ -32,6 +32,7 @@ def digest(name: str = "bastion-1", *, length: timedelta = DAY, many: int = 1) -
         opened_at=START,
         state="open",
         verdict=None,
+        commands=("detector alerts show 12", "detector alerts ack 12"),
     )
     return told.Digest(
         kind=told.Kind.DAILY,
@@ -127,6 +128,7 @@ def _capture(name: str, many: int) -> told.Captures:
         lost_events=7,
         lost_snapshots=1,
         blind=2,
+        waited=3,
         given_up=0,
         behind=False,
     )
@@ -136,6 +138,7 @@ def _capture(name: str, many: int) -> told.Captures:
         share=0.9953,
         lost_events=7 * many,
         lost_snapshots=many,
+        waited=3 * many,
         given_up=0,
         behind=0,
         worst=(each,) * many,

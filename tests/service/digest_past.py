@@ -34,6 +34,9 @@ def fill(engine: Engine) -> None:
         create_cursors(connection)
         last = select(func.max(snapshots.c.seq)).where(snapshots.c.host_id == detection_cursors.c.host_id)
         connection.execute(update(detection_cursors).values(seq=last.scalar_subquery()))
+    with writing(engine) as connection:
+        waited = (snapshots.c.host_id == 1, snapshots.c.start == START + timedelta(hours=6))
+        connection.execute(update(snapshots).where(*waited).values(waited_seconds=42.0))
     for host_id in (1, 2):
         while rollups.advance(engine, host_id, now=END + timedelta(days=1)).more:
             pass

@@ -60,6 +60,8 @@ def test_every_figure_is_that_of_the_period(day: Digest) -> None:
     assert (alerts.open, alerts.acknowledged, alerts.benign, alerts.true, alerts.unanswered) == (1, 1, 1, 0, 1)
     assert [each.alert_id for each in alerts.worst] == [3, 9, 7, 6, 5, 4, 2]
     assert [each.verdict for each in alerts.worst] == [None, None, None, None, "benign", None, None]
+    assert alerts.worst[0].commands == ("detector alerts show 3", "detector model feedback add 3 true  # or benign")
+    assert alerts.worst[1].commands == ("detector alerts show 9",)
     assert len(alerts.bars) == 24
     assert {number: bar.counts for number, bar in enumerate(alerts.bars) if bar.counts} == {
         0: {"low": 1},
@@ -100,6 +102,7 @@ def test_capture_is_as_complete_as_it_was(day: Digest) -> None:
     assert (second.host, second.incomplete, second.snapshots) == ("bastion-2", 1, 44)
     assert second.watched_seconds == timedelta(hours=22).total_seconds()
     assert (day.capture.hosts, day.capture.incomplete, day.capture.behind) == (2, 2, 0)
+    assert (first.waited, second.waited, day.capture.waited) == (1, 0, 1)
     (silence,) = day.silences
     assert (silence.host, silence.since, silence.until) == (
         "bastion-2",
@@ -128,6 +131,17 @@ def test_rules_come_with_what_to_do_about_them(day: Digest) -> None:
 def test_it_is_stored_as_it_is(day: Digest) -> None:
     """What is sent later, and after a restart, is what was counted."""
     assert from_stored(to_stored(day)) == day
+
+
+def test_an_open_alert_that_nobody_answered_is_to_be_taken_on(sqlite_engine: Engine) -> None:
+    """It comes with the command for that; one of little severity need not be answered."""
+    fill(sqlite_engine)
+    times = {"opened_at": START, "start": START, "end": START + timedelta(hours=1)}
+    insert_alert(sqlite_engine, alert_id=20, severity="critical", state="open", **times)
+    alerts = made(sqlite_engine).alerts
+    assert alerts.unanswered == 2
+    assert alerts.worst[0].commands == ("detector alerts show 20", "detector alerts ack 20")
+    assert alerts.worst[-1].commands == ("detector alerts show 2",)
 
 
 def test_periods_that_meet_count_each_alert_once(sqlite_engine: Engine) -> None:

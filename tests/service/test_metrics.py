@@ -20,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert, update
 
-from detector import config
+from detector import config, shipped
 from detector.domain import Learning, Losses, NotificationState, Snapshot, SnapshotRef
 from detector.errors import ConfigError
 from detector.pipeline import STAGES, Detected
@@ -102,6 +102,8 @@ def test_what_must_not_vanish_is_served(engine: Engine, watched: Served) -> None
     _captured(engine, "bastion-1", 5, Losses(attempted=312, snapshots=2))
     insert_alert(engine)
     now = datetime.now(UTC)
+    capped = {"fingerprint": f"{shipped.HELD_BACK}1", "finding_count": 12, "end": now, "rule_id": shipped.ANOMALY_RULE}
+    insert_alert(engine, alert_id=2, **capped)
     states = [("mail", NotificationState.DEAD, 90), ("mail", NotificationState.PENDING, 60)]
     with writing(engine) as connection:
         connection.execute(update(hosts).values(given_up=4))
@@ -129,6 +131,7 @@ def test_what_must_not_vanish_is_served(engine: Engine, watched: Served) -> None
         "detector_snapshot_seconds{host=bastion-1}": 10,
         "detector_host_learnt{host=bastion-1}": 0,
         "detector_findings_held{host=bastion-1}": 0,
+        "detector_findings_capped{host=bastion-1}": 12,
         "detector_rule_files_refused{host=bastion-1}": 0,
         "detector_notifications{channel=mail,state=dead}": 1,
         "detector_notifications{channel=mail,state=pending}": 1,

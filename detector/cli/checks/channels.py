@@ -23,7 +23,7 @@ _LONG = timedelta(minutes=10)
 
 
 def channels(settings: Settings) -> Iterator[Check]:
-    """Whether each could be sent to."""
+    """Whether each could be sent to, and the heartbeat."""
     from detector.notify.channels import CONSOLE, open_channels
 
     try:
@@ -39,6 +39,11 @@ def channels(settings: Settings) -> Iterator[Check]:
             "none is configured: alerts reach nobody who is not at this terminal",
             "add [[channels]] to the configuration",
         )
+    try:
+        if settings.heartbeat.address:
+            yield good("heartbeat", f"is sent every {settings.heartbeat.interval_seconds:.0f} s")
+    except DetectorError as fault:
+        yield bad("heartbeat", fault.message, fault.hint)
 
 
 def outbox(settings: Settings) -> Iterator[Check]:

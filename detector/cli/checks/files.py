@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.cli.checks.check import bad, doubtful, good
+from detector.config_secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from detector.cli.checks.check import Check
     from detector.config import Settings
 
-_CONFIGURATION, _SECRET, _STATE, _DATABASE, _RULES = 0o640, 0o600, 0o750, 0o640, 0o755
+_CONFIGURATION, _SECRET, _SECRETS, _STATE, _DATABASE, _RULES = 0o640, 0o600, 0o700, 0o750, 0o640, 0o755
 _OTHERS = 0o007
 _WRITE = 0o022
 
@@ -36,6 +37,9 @@ def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, 
         yield configuration, _CONFIGURATION, f"the configuration{', with secrets in it' if holds_secrets else ''}"
     secrets = [settings.database.url_file, settings.heartbeat.url_file, *(each.url_file for each in settings.channels)]
     yield from ((Path(name), _SECRET, "a secret") for name in dict.fromkeys(secrets) if name)
+    # What systemd hands to the service.
+    yield SECRETS, _SECRETS, "the folder of secrets"
+    yield from ((path, _SECRET, "a secret") for path in sorted(SECRETS.glob("*")))
     yield settings.state, _STATE, "the state folder"
     if (path := _database_file(settings)) is not None:
         yield path, _DATABASE, "the database"

@@ -87,6 +87,12 @@ LEARNT = Metric("detector_host_learnt", Kind.GAUGE, "1: burn-in is over, and row
 HELD = Metric(
     "detector_findings_held", Kind.GAUGE, "What rules found during their burn-in, of which nobody is told", _HOST
 )
+CAPPED = Metric(
+    "detector_findings_capped",
+    Kind.GAUGE,
+    "What the scores of the last day found beyond `models.most_alerts_per_day`, and is told in one alert",
+    _HOST,
+)
 NOTIFICATIONS = Metric(
     "detector_notifications",
     Kind.GAUGE,
@@ -154,6 +160,7 @@ METRICS = (
         WAITING,
         LEARNT,
         HELD,
+        CAPPED,
         NOTIFICATIONS,
         OLDEST,
         DELIVERY,

@@ -142,6 +142,7 @@ def _hosts(found: Sample) -> Iterator[Family]:
         (catalogue.WAITING, found.waiting),
         (catalogue.LEARNT, found.learnt),
         (catalogue.HELD, found.held),
+        (catalogue.CAPPED, found.capped),
     ):
         yield _family(metric, [((host,), number) for host, number in by_host.items()])
 

@@ -51,6 +51,7 @@ class Sample:
     given_up: Mapping[str, int]
     learnt: Mapping[str, bool]
     held: Mapping[str, int]
+    capped: Mapping[str, int]
     refused: Mapping[str, int]
     channels: Mapping[str, ChannelFigures]
     """By channel."""
@@ -84,7 +85,8 @@ def sample(engine: Engine, settings: Settings) -> Sample:
                 host: learning(connection, host_id, settings.models).finished
                 for host_id, host in known_hosts(connection).items()
             },
-            held=watched.held_back(connection),
+            held=watched.held_in_burn_in(connection),
+            capped=watched.capped(connection, now),
             refused=watched.refused_files(connection),
             channels=watched.channel_figures(connection, now),
             alerts=watched.alert_figures(connection, now),

@@ -17,6 +17,9 @@ model_hosts = Table(
     Column("observed_seconds", Double, nullable=False),
     # The last observed hour with something suspicious that calibration took in all the same; -1: none.
     Column("admitted_hour", BigInteger, nullable=False, server_default="-1"),
+    # BLAKE2b-128 over the mark before and what was then written of its subjects; NULL: nothing was yet. Who remembers
+    # subjects knows by it whether somebody else has changed them.
+    Column("mark", LargeBinary(16)),
 )
 
 model_subjects = Table(
@@ -25,14 +28,24 @@ model_subjects = Table(
     Column("host_id", Integer, primary_key=True, autoincrement=False),
     # BLAKE2b-128 over the kind and what it is about: names are of any length and chosen by others.
     Column("subject", LargeBinary(16), primary_key=True),
+    # Where it stands: the number of its block, times eight, and its place there.
+    Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What is known of subjects: up to eight of one kind that were first met together. A snapshot changes something of most
+# of what it touches, and a row for each would take ten times as long to write.
+model_blocks = Table(
+    "model_blocks",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
     # "pair", "destination", "user_executable" …: see detector.models.features.
     Column("kind", String(24), nullable=False),
-    # Observed time when it was first met, and the observed hours in which it was active.
-    Column("first_seconds", Double, nullable=False),
-    Column("hours", BigInteger, nullable=False),
-    # The last of these hours (8 bytes), and what its kind has beside: see detector.models.state.LAYOUT.
-    Column("state", LargeBinary, nullable=False),
-    sqlite_with_rowid=False,
+    # How many places it has, and what stands there, one as long as the other: see detector.models.layout. A place with
+    # nothing but zeros is that of a subject that was forgotten.
+    Column("places", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 model_channels = Table(
@@ -79,6 +92,11 @@ model_promises = Table(
     Column("week", LargeBinary, nullable=False),
     # When burn-in was over; NULL: it is not.
     Column("scored_since", UtcDateTime),
+    # How often the host came back after nobody had watched it, and when it last did.
+    Column("restarts", BigInteger, nullable=False, server_default="0"),
+    Column("restarted_at", UtcDateTime),
+    # The end of the last snapshot that was taken in; NULL: it was before restarts were counted.
+    Column("until", UtcDateTime),
 )
 
 # How the threshold has moved.
@@ -152,11 +170,9 @@ alert_verdict_subjects = Table(
     Column("subject", LargeBinary(16), primary_key=True),
     # Observed time when this was kept.
     Column("kept_seconds", Double, nullable=False),
-    # As in `model_subjects`.
+    # As in `model_blocks`.
     Column("kind", String(24), nullable=False),
-    Column("first_seconds", Double, nullable=False),
-    Column("hours", BigInteger, nullable=False),
-    Column("state", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0023"
-down_revision: str | None = "0022"
+revision: str = "0024"
+down_revision: str | None = "0023"
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -39,9 +39,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.LargeBinary(16), nullable=False),
         sa.Column("kept_seconds", sa.Double(), nullable=False),
         sa.Column("kind", sa.String(24), nullable=False),
-        sa.Column("first_seconds", sa.Double(), nullable=False),
-        sa.Column("hours", sa.BigInteger(), nullable=False),
-        sa.Column("state", sa.LargeBinary(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["alert_id"], ["alert_verdicts.alert_id"], name=op.f("fk_alert_verdict_subjects_alert_id")
         ),

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.domain import Learning
 from detector.models.calibration import Calibration, Channel, Prior, Tail, fit
+from detector.models.judgement import Moment
 from detector.store.engine import reading, writing
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def _hour(engine: Engine, hour: int, value: float) -> Tail:
         calibration.save()
     with writing(engine) as connection:
         calibration = Calibration(connection, 1, (_CHANNEL,))
-        calibration.close_hour(hour, ["bursts"], settled=hour)
+        calibration.close_hour(hour, ["bursts"], settled=range(hour + 1))
         calibration.save()
     with reading(engine) as connection:
         return Calibration(connection, 1, (_CHANNEL,)).tails["bursts"]
@@ -95,3 +97,19 @@ def test_old_hours_are_forgotten(sqlite_engine: Engine) -> None:
     """After four weeks an hour counts no more."""
     _hour(sqlite_engine, 0, 0.9)
     assert _hour(sqlite_engine, 28 * 24, 0.2) == fit([0.2], _PRIOR)
+
+
+def test_hours_of_burn_in_give_way_to_those_after_it() -> None:
+    """In burn-in everything is new; once a day of others was seen and has settled, its hours count no more."""
+
+    def hours(hour: int, burn_in: float = 24) -> range:
+        learning = Learning(elapsed_seconds=(hour + 1) * 3600.0, required_seconds=burn_in * 3600)
+        return Moment(start_seconds=hour * 3600.0, duration_seconds=60, learning=learning).settled_hours
+
+    assert hours(10) == range(11)
+    assert hours(24) == hours(47) == range(24)
+    assert hours(50) == range(3, 27)
+    assert hours(71) == range(24, 48)
+    assert hours(100) == range(24, 77)
+    assert hours(0, burn_in=0) == range(0)
+    assert hours(300, burn_in=168) == range(109, 277)

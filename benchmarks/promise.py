@@ -1,7 +1,8 @@
-"""Whether as many false alerts are told as were promised: generated weeks of several hosts, through all of detection.
+"""Whether scores keep what they promise: generated weeks of several hosts, through all of detection.
 
-Nothing in them is an attack, so that each alert of the rule on scores is a false one. The hosts share a database; the
-day before scores are given, and the first one after, are not counted.
+Nothing in them is an attack, so that each alert of the rule on scores is a false one, and an hour should hold a p of a
+channel below one in ten in one hour of ten. The hosts share a database; the day before scores are given, and the first
+one after, are not counted.
 
 `python -m benchmarks.promise [--days 12] [--hosts 3] [--promised 1.0]`
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,7 @@ from benchmarks.figures import Figure
 from detector import shipped
 from detector.alerts.book import AlertBook
 from detector.config import Models
+from detector.domain import CHANNELS
 from detector.evaluation.generate import MONDAY, weeks
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next
@@ -31,19 +35,70 @@ from detector.store.snapshots import SnapshotWriter, create_cursors
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from detector.domain import Learning, Observation, SnapshotRef, StoredCount
 
 _SECONDS = 300
 _LEARNT = timedelta(days=2)
 _DAYS, _HOSTS, _PROMISED = 12, 3, 1.0
+_LEVELS = (0.25, 0.1, 1 / 24, 0.01)
+_SHOWN = 0.1
 
 
-def told(folder: Path, *, days: float, hosts: int, promised: float) -> int:
-    """The alerts of the rule on scores that so many hosts' weeks give rise to, after the first two days of each."""
+@dataclass(slots=True)
+class Hours:
+    """The smallest p of each channel, and of all together, in each hour of each host that has any."""
+
+    smallest: dict[str, dict[tuple[int, float], float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def take(self, snapshot: SnapshotRef, observed: Sequence[Observation]) -> None:
+        """Looks at what was said of a snapshot."""
+        if snapshot.start < MONDAY + _LEARNT:
+            return
+        hour = snapshot.host_id, snapshot.start.timestamp() // 3600
+        for each in observed:
+            self._take("all together", hour, None if each.surprise is None else 10**-each.surprise)
+            for name in CHANNELS:
+                self._take(name, hour, getattr(each, f"p_{name}"))
+
+    def _take(self, name: str, hour: tuple[int, float], p: float | None) -> None:
+        if p is not None:
+            self.smallest[name][hour] = min(p, self.smallest[name].get(hour, 1.0))
+
+    def below(self, name: str, level: float) -> int:
+        """How many hours hold a p below a level."""
+        return sum(p < level for p in self.smallest[name].values())
+
+
+class _Watched:
+    """A scorer whose words are kept."""
+
+    def __init__(self, settings: Models, hours: Hours) -> None:
+        self._scorer, self._hours = HostScorer(settings), hours
+
+    def score(
+        self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]
+    ) -> tuple[Sequence[Observation], Learning]:
+        observed, learning = self._scorer.score(connection, snapshot, counts)
+        self._hours.take(snapshot, observed)
+        return observed, learning
+
+    def learning(self, connection: Connection, host_id: int) -> Learning:
+        return self._scorer.learning(connection, host_id)
+
+
+def told(folder: Path, *, days: float, hosts: int, promised: float) -> tuple[int, Hours]:
+    """The alerts of the rule on scores that so many hosts' weeks give rise to after the first two days of each, and
+    what the channels said meanwhile.
+    """
     engine = open_store(f"sqlite:///{folder / 'promise.db'}")
     upgrade(engine)
     rules = load_rules([shipped.folder("rules") / "anomaly_score.yml"]).ruleset
-    scorer = HostScorer(Models(false_alerts_per_day=promised))
+    hours = Hours()
+    scorer = _Watched(Models(false_alerts_per_day=promised), hours)
     stages = Stages(scorer=scorer, ruleset=rules, alert_book=AlertBook([], timedelta(hours=1)))
     for number in range(1, hosts + 1):
         writer = SnapshotWriter(f"bastion-{number}")
@@ -56,20 +111,25 @@ def told(folder: Path, *, days: float, hosts: int, promised: float) -> int:
         chosen = alerts.c.rule_id == shipped.ANOMALY_RULE, alerts.c.opened_at >= MONDAY + _LEARNT
         number = connection.scalar(select(func.count()).select_from(alerts).where(*chosen)) or 0
     engine.dispose()
-    return number
+    return number, hours
 
 
 def measure(*, days: float = _DAYS, hosts: int = _HOSTS, promised: float = _PROMISED) -> Iterator[Figure]:
-    """False alerts per host and day, beside what was promised."""
+    """False alerts per host and day, beside what was promised; and hours that hold a p, of those that should."""
     with tempfile.TemporaryDirectory() as folder:
-        number = told(Path(folder), days=days, hosts=hosts, promised=promised)
+        number, found = told(Path(folder), days=days, hosts=hosts, promised=promised)
     counted = hosts * (days - _LEARNT / timedelta(days=1))
     note = f"{promised:g} promised; {number} in {counted:g} generated host-days"
     yield Figure("false alerts of scores per host and day", number / counted, "1/day", note)
+    for name in ("all together", *CHANNELS):
+        shares = ", ".join(f"{found.below(name, level) / (counted * 24 * level):.2f}" for level in _LEVELS)
+        share = found.below(name, _SHOWN) / (counted * 24 * _SHOWN)
+        label, note = f"hours with p < .1, of those expected: {name}", f"p < 1/4, 1/10, 1/24, 1/100: {shares}"
+        yield Figure(label, share, "", note)
 
 
 def main() -> int:
-    """Prints the figure."""
+    """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=float, default=_DAYS)
     parser.add_argument("--hosts", type=int, default=_HOSTS)

@@ -21,6 +21,7 @@ from detector.cli.db_status import described
 from detector.cli.doctor import examine
 from detector.cli.store import stored
 from detector.errors import ConfigError
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,7 +166,8 @@ def _channels(settings: Settings) -> list[dict[str, Any]]:
 
 def _log(files: Sequence[Path]) -> str:
     texts = [_journal(), *(f"--- {file}\n{_tail(file)}" for file in files)]
-    return "\n".join(texts)
+    # Whoever looks into it does so at a terminal.
+    return "".join(f"{visible(line)}\n" for text in texts for line in text.splitlines())
 
 
 def _journal() -> str:

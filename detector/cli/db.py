@@ -10,7 +10,7 @@ import click
 from detector.cli.db_copies import backup, pg_dump_instead, vacuum
 from detector.cli.db_prune import prune
 from detector.cli.db_status import megabytes, status
-from detector.cli.terminal import note, say
+from detector.cli.terminal import say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -60,10 +60,13 @@ def upgrade(settings: Settings, /, *, backup_file: Path | None, for_service: boo
       DETECTOR_DATABASE_URL=sqlite:////var/lib/detector/detector.db detector db upgrade
     """
     from detector.errors import StoreDamagedError
+    from detector.log import Level, Log
     from detector.service.renewal import renew
     from detector.store.engine import open_store, place
     from detector.store.migrating import upgrade as upgrade_schema
 
+    # Of the service's start this is a part, and is said like the rest of it.
+    log = Log("run", settings.log.format, settings.log.level)
     engine = open_store(settings.database_url)
     if for_service and engine.dialect.name != "sqlite":
         return
@@ -74,17 +77,21 @@ def upgrade(settings: Settings, /, *, backup_file: Path | None, for_service: boo
     except StoreDamagedError as fault:
         if not for_service:
             raise
-        note(renew(settings.database_url, fault))
+        log.say(Level.WARNING, "fault", renew(settings.database_url, fault))
         before, after = upgrade_schema(engine)
     finally:
         engine.dispose()
-    where = place(engine)
-    if before == after:
-        say(f"{where}: already current, schema {after}")
-    elif before is None:
-        say(f"{where}: made, schema {after}")
+    done = f"{place(engine)}: {_outcome(before, after)}"
+    if for_service:
+        log.say(Level.INFO, "database", done)
     else:
-        say(f"{where}: upgraded from schema {before} to {after}")
+        say(done)
+
+
+def _outcome(before: str | None, after: str) -> str:
+    if before == after:
+        return f"already current, schema {after}"
+    return f"made, schema {after}" if before is None else f"upgraded from schema {before} to {after}"
 
 
 def _copy_before(engine: Engine, file: Path) -> None:

@@ -104,10 +104,10 @@ class Calibration:
         for name, of_channel in values.items():
             self._maxima[name] = max(self._maxima[name], float(of_channel.max(initial=0.0)))
 
-    def close_hour(self, hour: int, names: Sequence[str], *, settled: int, over: bool = True) -> None:
+    def close_hour(self, hour: int, names: Sequence[str], *, settled: range, over: bool = True) -> None:
         """Ends observed hour `hour`: the channels named, which had a value all along, keep its maximum.
 
-        Their tails follow from the hours up to `settled`: what is under way must not make itself usual. An hour that is
+        Their tails follow from the hours `settled`: what is under way must not make itself usual. An hour that is
         not `over` is ended once more.
         """
         limits = {name: self.tails[name].value_at(_WINSOR) for name in names}
@@ -136,14 +136,14 @@ class Calibration:
         names = ("host_id", "channel", "maximum", "threshold", "exceedance", "scale")
         bulk.upsert(self._connection, model_channels, names, rows)
 
-    def _kept(self, hour: int, settled: int) -> dict[str, list[float]]:
+    def _kept(self, hour: int, settled: range) -> dict[str, list[float]]:
         """The maxima by channel, in the order of hours."""
         columns = model_hours.c
         of_host = columns.host_id == self._host_id
         self._connection.execute(delete(model_hours).where(of_host, columns.hour <= hour - _KEPT_HOURS))
         rows = self._connection.execute(
             select(columns.channel, columns.maximum)
-            .where(of_host, columns.hour <= settled)
+            .where(of_host, columns.hour >= settled.start, columns.hour < settled.stop)
             .order_by(columns.channel, columns.hour)
         )
         kept: dict[str, list[float]] = {}

@@ -1,9 +1,14 @@
 """The channels, their weights, and how they become one surprise.
 
 A channel is a kind of strangeness that people tell apart; most have several members, each a statistic with a calibrated
-tail of its own. The surprise of a row is the weighted maximum over all members, max(s + log10 w), with weights that sum
-to one: by the union bound an hour of a benign host holds a surprise above x with a probability of at most 10^-x. A sum
-would drown what shows in one channel only, and the channel that wins is the explanation (docs/models.md, "Channels").
+tail of its own: s = -log10 p. With weights that sum to one the surprise of a row is -log10 of a mean of all p of
+order -2, (1 + Σ w² (p^-2 - 1))^-1/2 (Vovk and Wang, "Combining p-values via averaging", Biometrika, 2020). That is
+between the union bound's weighted maximum (order minus infinity) and the harmonic mean (-1; Wilson, "The harmonic mean
+p-value for combining dependent tests", PNAS, 2019). Like these it hardly minds how the tests depend on each other: an
+hour of a benign host holds a surprise above x with a probability of about 10^-x. One clear sign decides, as in the
+maximum, which a sum of surprises would drown; several lesser ones count for a little more than one. Where nothing is
+strange it is 0, and of a single member that member's own. The channel whose w / p is largest is the explanation
+(docs/models.md, "Channels").
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import numpy as np
 from detector.models.calibration import Channel, Prior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -113,40 +118,62 @@ class Combined:
     """The channels of n rows as one."""
 
     surprise: npt.NDArray[np.float64]
-    """The weighted maximum."""
+    """Of all members together: at least 0."""
     by_channel: dict[str, npt.NDArray[np.float64]]
-    """Of each channel its own members' weighted maximum, as if it were alone: at least 0."""
+    """Of each channel's members, as if it were alone: at least 0."""
     channels: tuple[str | None, ...]
-    """Which channel decided; None where none saw anything."""
+    """Which channel decided; None where none saw more than an hour holds anyway."""
     members: dict[str, npt.NDArray[np.int64]]
     """Of each channel the member that decided, by its place in MEMBERS."""
 
 
 def combine(surprises: Mapping[str, npt.NDArray[np.float64]]) -> Combined:
-    """The weighted maximum over the surprises of n rows by member; members that are not there have no share of it."""
+    """Puts together the surprises of n rows by member; members that are not there have no share of it."""
     total = sum(each.weight for each in _present(surprises))
     by_channel: dict[str, npt.NDArray[np.float64]] = {}
     deciding: dict[str, npt.NDArray[np.int64]] = {}
-    weighted: list[npt.NDArray[np.float64]] = []
+    shares: list[float] = []
     for channel, members in MEMBERS.items():
         there = [(place, each) for place, each in enumerate(members) if each.name in surprises]
         if not there:
             continue
         share = sum(each.weight for _, each in there)
-        values = np.stack([surprises[each.name] + math.log10(each.weight / share) for _, each in there])
-        deciding[channel] = np.array([place for place, _ in there], dtype=np.int64)[values.argmax(axis=0)]
-        by_channel[channel] = np.maximum(0.0, values.max(axis=0))
-        weighted.append(by_channel[channel] + math.log10(share / total))
-    together = np.stack(weighted)
-    surprise = np.maximum(0.0, together.max(axis=0))
-    names = list(by_channel)
-    winners = zip(together.argmax(axis=0).tolist(), (surprise > 0).tolist(), strict=True)
+        weights = [each.weight / share for _, each in there]
+        values = np.stack([surprises[each.name] for _, each in there])
+        deciding[channel] = np.array([place for place, _ in there], dtype=np.int64)[_strongest(values, weights)[0]]
+        # The mean of means is that of all: it makes no difference which members are called one channel.
+        by_channel[channel] = _mean(values, weights)
+        shares.append(share / total)
+    names, together = list(by_channel), np.stack(list(by_channel.values()))
+    winners, strengths = _strongest(together, shares)
     return Combined(
-        surprise=surprise,
+        surprise=_mean(together, shares),
         by_channel=by_channel,
-        channels=tuple(names[winner] if strange else None for winner, strange in winners),
+        channels=tuple(
+            names[winner] if strange else None
+            for winner, strange in zip(winners.tolist(), (strengths > 0).tolist(), strict=True)
+        ),
         members=deciding,
     )
+
+
+def _strongest(
+    surprises: npt.NDArray[np.float64], weights: Sequence[float]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Which of (k, n) surprises has the largest w / p, and log10 of that; (n,) each."""
+    strengths = surprises + np.log10(np.array(weights))[:, np.newaxis]
+    return strengths.argmax(axis=0), strengths.max(axis=0)
+
+
+def _mean(surprises: npt.NDArray[np.float64], weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """-log10 of the mean of order -2 of p-values, given as (k, n) surprises; (n,), at least 0."""
+    square = np.array(weights)[:, np.newaxis] ** 2
+    # In proportion to the largest, whose power of ten no number may hold.
+    largest = np.maximum(0.0, (surprises + np.log10(square) / 2).max(axis=0))
+    one = 10.0 ** (-2 * largest)
+    total = one + (square * (10.0 ** (2 * (surprises - largest)) - one)).sum(axis=0)
+    mean: npt.NDArray[np.float64] = np.maximum(0.0, largest + np.log10(total) / 2)
+    return mean
 
 
 def without_accepted(

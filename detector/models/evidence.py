@@ -2,6 +2,7 @@
 
 Each destination has a sum of what its rows had in surprise beyond half a decade, fading with exp(-age / 1 h): a
 one-sided cumulative sum (Page, "Continuous inspection schemes", 1954) that forgets (docs/models.md, "Evidence").
+It speaks against the rows that add to it: ordinary connects to the same destination are not blamed for what was there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def judge(
     now_seconds: float,
     duration_seconds: float,
 ) -> npt.NDArray[np.float64]:
-    """The evidence against each endpoint's destination, this snapshot included; (m,), 0 for inbound ones.
+    """The evidence against each endpoint's destination, this snapshot included; (m,), 0 where it adds nothing to it.
 
     Args:
         subjects: the loaded state.
@@ -48,7 +49,8 @@ def judge(
     np.maximum.at(largest, numbers.destination, added)
     past = subjects.values.of(numbers.destination)
     fading = left(now_seconds - past["evidence_seconds"], HOUR_SECONDS)
-    evidence: npt.NDArray[np.float64] = (past["evidence"] * fading + largest[numbers.destination]) * arranged.outbound
+    sums: npt.NDArray[np.float64] = past["evidence"] * fading + largest[numbers.destination]
+    evidence: npt.NDArray[np.float64] = sums * (arranged.outbound & (added > 0))
     return evidence
 
 

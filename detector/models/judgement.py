@@ -78,10 +78,15 @@ class Moment:
         return self.learning.finished and self.start_seconds < self.learning.required_seconds
 
     @property
-    def settled_hour(self) -> int:
-        """The last observed hour that calibration takes for benign: a day ago, or of burn-in."""
-        of_burn_in = math.ceil(self.learning.required_seconds / _HOUR_SECONDS) - 1
-        return max(self.hour - _SETTLED_AFTER_HOURS, min(self.hour, of_burn_in))
+    def settled_hours(self) -> range:
+        """The observed hours that calibration takes for benign: up to a day ago, or to the end of burn-in.
+
+        In burn-in everything is new, and its hours hold more than any will again: each that follows takes the place of
+        the oldest of them, until there are none left.
+        """
+        of_burn_in = math.ceil(self.learning.required_seconds / _HOUR_SECONDS)
+        end = 1 + max(self.hour - _SETTLED_AFTER_HOURS, min(self.hour, of_burn_in - 1))
+        return range(min(of_burn_in, max(0, end - of_burn_in)), end)
 
     @property
     def calibrating(self) -> bool:

@@ -33,10 +33,9 @@ _PRIOR_DAYS = 12.0
 # One false alert raises the threshold by this much, and the time in which one was promised takes it back. It takes
 # four to make alerts ten times rarer, which is the most: an intruder's alerts cannot hide what is stranger than they.
 _STEP = 0.25
-_RAISED_AT_MOST = 1.0
-# Twice as many alerts, once four weeks have shown that there is room for them.
-_LOWERED_AT_MOST = math.log10(2)
-_LOWERED_AFTER_HOURS = 28 * 24.0
+_MOVED_AT_MOST = 1.0
+# Lower by as much once the host is no longer young: a promise that is kept by silence alone is worth little.
+_LOWERED_AFTER_HOURS = 7 * 24.0
 
 
 def surprise_at(false_alerts_per_day: float) -> float:
@@ -71,8 +70,8 @@ class Threshold:
         return self.usual + self.uncertainty
 
     def _bounded(self, surprise: float) -> float:
-        lowered = _LOWERED_AT_MOST * min(1.0, self.hours / _LOWERED_AFTER_HOURS)
-        return min(max(surprise, self.promised - lowered), self.promised + _RAISED_AT_MOST)
+        lowered = _MOVED_AT_MOST * min(1.0, self.hours / _LOWERED_AFTER_HOURS)
+        return min(max(surprise, self.promised - lowered), self.promised + _MOVED_AT_MOST)
 
 
 def uncertainty(evidence: float, false_alerts_per_day: float) -> float:
@@ -99,8 +98,8 @@ def corrected(told: Iterable[datetime], *, since: datetime, until: datetime, fal
     for moment in (*told, None):
         now = until if moment is None else max(moment, at)
         passed = (now - at).total_seconds() / 86_400
-        correction = max(correction - _STEP * false_alerts_per_day * passed, -_LOWERED_AT_MOST)
+        correction = max(correction - _STEP * false_alerts_per_day * passed, -_MOVED_AT_MOST)
         if moment is not None:
-            correction = min(correction + _STEP, _RAISED_AT_MOST)
+            correction = min(correction + _STEP, _MOVED_AT_MOST)
         at = now
     return correction

@@ -139,7 +139,7 @@ class HostScorer:
                 self._offer(connection, snapshot, counts, sight, judgement)
         if (moment.closes_hour or moment.ends_burn_in) and moment.calibrating:
             named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
-            calibration.close_hour(moment.hour, named, settled=moment.settled_hour, over=moment.closes_hour)
+            calibration.close_hour(moment.hour, named, settled=moment.settled_hours, over=moment.closes_hour)
         calibration.save()
         threshold.advance(connection, snapshot, standing.promised, moment, surprises)
         state.save_host(connection, host_id, replace(host, observed_seconds=moment.end_seconds))

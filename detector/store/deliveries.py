@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 
 from detector.domain import NotificationState
+from detector.store.counting import number_of
 from detector.store.outbox import messages_since
 from detector.store.tables import notifications
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy import ColumnElement
 
 _COLUMNS = notifications.c
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,10 +45,10 @@ def channel_standings(connection: Connection, now: datetime) -> dict[str, Channe
     rows = connection.execute(
         select(
             _COLUMNS.channel,
-            _count(pending).label("waiting"),
-            _count(and_(pending, _COLUMNS.leased_until > now)).label("under_way"),
-            _count(_COLUMNS.state == NotificationState.DEAD.value).label("dead"),
-            _count(_COLUMNS.state == NotificationState.DELIVERED.value).label("delivered"),
+            number_of(pending).label("waiting"),
+            number_of(and_(pending, _COLUMNS.leased_until > now)).label("under_way"),
+            number_of(_COLUMNS.state == NotificationState.DEAD.value).label("dead"),
+            number_of(_COLUMNS.state == NotificationState.DELIVERED.value).label("delivered"),
             func.min(case((pending, _COLUMNS.created_at))).label("waiting_since"),
             func.max(_COLUMNS.delivered_at).label("last_delivered_at"),
             func.max(_COLUMNS.failed_at).label("last_failed_at"),
@@ -130,10 +129,6 @@ def known_ids(connection: Connection, notification_ids: Sequence[int]) -> set[in
     """Those of these numbers that notifications have."""
     found = select(_COLUMNS.notification_id).where(_COLUMNS.notification_id.in_(notification_ids))
     return set(connection.scalars(found))
-
-
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
 def _error_at(connection: Connection, channel: str, failed_at: datetime | None) -> str | None:

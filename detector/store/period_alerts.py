@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Connection, and_, case, func, literal, select
 
 from detector.domain import Alert, AlertState, NotificationState, Severity, Verdict
 from detector.store.alerts import alert_from, alerts_with_hosts
+from detector.store.counting import number_of
 from detector.store.moments import microseconds
 from detector.store.tables import alert_verdicts, alerts, notifications
 
@@ -68,12 +69,12 @@ def opened_counts(connection: Connection, since: datetime, until: datetime) -> O
         connection.execute(
             select(
                 func.count().label("total"),
-                _number(_ALERTS.state != AlertState.RESOLVED.value).label("open"),
-                _number(_ALERTS.acknowledged_at.is_not(None)).label("acknowledged"),
-                _number(_ALERTS.silenced_by.is_not(None)).label("silenced"),
-                _number(_SAID.verdict == Verdict.BENIGN.value).label("benign"),
-                _number(_SAID.verdict == Verdict.TRUE.value).label("true"),
-                _number(and_(_ALERTS.severity.in_(_SERIOUS), ~answered)).label("unanswered"),
+                number_of(_ALERTS.state != AlertState.RESOLVED.value).label("open"),
+                number_of(_ALERTS.acknowledged_at.is_not(None)).label("acknowledged"),
+                number_of(_ALERTS.silenced_by.is_not(None)).label("silenced"),
+                number_of(_SAID.verdict == Verdict.BENIGN.value).label("benign"),
+                number_of(_SAID.verdict == Verdict.TRUE.value).label("true"),
+                number_of(and_(_ALERTS.severity.in_(_SERIOUS), ~answered)).label("unanswered"),
             )
             .select_from(_judged())
             .where(*_opened(since, until))
@@ -106,8 +107,8 @@ def opened_by_rule(connection: Connection, since: datetime, until: datetime) -> 
             func.max(_RANK).label("rank"),
             number,
             func.sum(_ALERTS.finding_count).label("findings"),
-            _number(_SAID.verdict == Verdict.BENIGN.value).label("benign"),
-            _number(_SAID.verdict == Verdict.TRUE.value).label("true"),
+            number_of(_SAID.verdict == Verdict.BENIGN.value).label("benign"),
+            number_of(_SAID.verdict == Verdict.TRUE.value).label("true"),
         )
         .select_from(_judged())
         .where(*_opened(since, until))
@@ -203,9 +204,9 @@ def sent_by_channel(connection: Connection, since: datetime, until: datetime) ->
     rows = connection.execute(
         select(
             _SENT.channel,
-            _number(delivered).label("delivered"),
-            _number(dead).label("failed"),
-            _number(pending).label("waiting"),
+            number_of(delivered).label("delivered"),
+            number_of(dead).label("failed"),
+            number_of(pending).label("waiting"),
         )
         .where(delivered | dead | pending)
         .group_by(_SENT.channel)
@@ -226,7 +227,3 @@ def _at_least(severity: Severity) -> Sequence[ColumnElement[bool]]:
 
 def _judged() -> FromClause:
     return alerts.outerjoin(alert_verdicts, _SAID.alert_id == _ALERTS.alert_id)
-
-
-def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

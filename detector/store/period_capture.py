@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, case, func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from detector.domain import Losses
+from detector.store.counting import number_of
 from detector.store.filters import known_hosts
 from detector.store.moments import microseconds
 from detector.store.tables import hosts, silences, snapshots
@@ -66,12 +67,12 @@ def captured(connection: Connection, since: datetime, until: datetime) -> list[C
         row = connection.execute(
             select(
                 func.count().label("snapshots"),
-                func.coalesce(func.sum(case((incomplete, 1), else_=0)), 0).label("incomplete"),
+                number_of(incomplete).label("incomplete"),
                 func.coalesce(func.sum(microseconds(columns.end) - microseconds(columns.start)), 0).label("watched"),
                 func.coalesce(func.sum(lost), 0).label("events"),
                 func.coalesce(func.sum(columns.lost_snapshots), 0).label("gone"),
-                func.coalesce(func.sum(case((blind, 1), else_=0)), 0).label("blind"),
-                func.coalesce(func.sum(case((columns.waited_seconds > 0, 1), else_=0)), 0).label("waited"),
+                number_of(blind).label("blind"),
+                number_of(columns.waited_seconds > 0).label("waited"),
             ).where(of_host, columns.end > since, columns.end <= until)
         ).one()
         found.append(

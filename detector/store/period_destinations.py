@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, and_, case, func, select
 
 from detector.domain import Direction, Verdict
+from detector.store.counting import number_of
 from detector.store.filters import known_hosts
 from detector.store.moments import microseconds
 from detector.store.tables import alert_verdicts, alerts, connection_keys, destination_names, evidence, hourly_counts
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import Row, Select
 
     from detector.domain import IPAddress
 
@@ -82,7 +83,7 @@ def new_destinations(
         found = _met(host_id, begins, until).subquery()
         told, again = found.c.alerted > 0, found.c.again > 0
         counts = connection.execute(
-            select(func.count(), _number(told), _number(and_(~told, ~again))).select_from(found)
+            select(func.count(), number_of(told), number_of(and_(~told, ~again))).select_from(found)
         ).one()
         new, alerted, once = new + counts[0], alerted + int(counts[1]), once + int(counts[2])
         order = found.c.last_seen.desc(), found.c.remote_address, found.c.remote_port
@@ -163,7 +164,3 @@ def _named(connection: Connection, host_id: int, host: str, row: Row[Any]) -> Me
         first_seen=row.first_seen,
         last_seen=row.last_seen,
     )
-
-
-def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

@@ -17,7 +17,7 @@ from sqlalchemy import insert, update
 from detector import config
 from detector.cli import doctor as command
 from detector.cli import main
-from detector.cli.checks import capturing, channels, clock, database, figures, files, running
+from detector.cli.checks import capturing, channels, clock, database, figures, files, kernel, running, spool
 from detector.cli.checks.check import Check, Verdict
 from detector.domain import Losses, NotificationState, Snapshot
 from detector.errors import ConfigError
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 _NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 _LOSSES = Losses(attempted=7)
+
+
+@pytest.fixture(autouse=True)
+def _no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernel program is loaded: test_doctor.py looks at what comes of that."""
+    monkeypatch.setattr(kernel, "hooks", lambda _: iter(()))
 
 
 def _said(checks: Iterable[Check]) -> list[tuple[str, str, str]]:
@@ -78,11 +84,12 @@ def test_a_check_that_fails_is_a_line_and_the_others_go_on(monkeypatch: pytest.M
 
     monkeypatch.setattr(files, "files", broken)
     monkeypatch.setattr(clock, "clock", unreadable)
-    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
-    found = {check.subject: check for check in command.examine(settings, None)}
+    environment = {"DETECTOR_STATE_FOLDER": str(tmp_path), "DETECTOR_RULES_FOLDERS": f'["{tmp_path}"]'}
+    found = {check.subject: check for check in command.examine(config.load(None, environment), None)}
     assert found["files"].finding == "could not be looked at: ZeroDivisionError: by whatever"
     assert found["clock"].finding.startswith("cannot be looked at: ")
-    assert found["rules"].verdict is Verdict.GOOD
+    assert found["kernel"].verdict is Verdict.GOOD
+    assert found["rules"].finding == "there are none, so nothing can alert"
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database, " * 1000, None])
@@ -139,6 +146,19 @@ def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, monkeypatch: p
     ((verdict, finding, _),) = [each for each in _said(database.database(settings)) if "are free" in each[1]]
     assert verdict == "bad"
     assert finding.startswith("50 MB are free of the 10,000 MB that ")
+
+
+def test_a_disk_without_room_for_what_may_wait_is_doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the spool may take."""
+    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
+
+    class Small:
+        free = 100_000_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Small)
+    (room, state) = _said(spool.spool(settings))
+    assert (room[0], state[0]) == ("doubtful", "good")
+    assert room[1].startswith(f"100 MB are free on the disk of {tmp_path}, less than the 256 MB")
 
 
 def test_what_had_to_go_and_what_was_replaced_is_told(sqlite_engine: Engine) -> None:
@@ -289,12 +309,13 @@ def test_figures_that_nobody_serves_are_doubtful_and_what_is_served_is_told(
 
 
 def test_text_from_outside_is_written_out(
-    call: Call, store: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    call: Call, store: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host's name cannot rewrite the screen."""
     del store
     monkeypatch.setattr(socket, "gethostname", lambda: "bastion")
     Recorder(engine, host="\x1b]0;x\x07<script>").snapshot(count())
+    monkeypatch.setenv("DETECTOR_RULES_FOLDERS", f'["{tmp_path}"]')
     called = call("doctor")
     assert "\x1b" not in called.out
     assert "\\x1b]0;x\\x07<script>" in called.out

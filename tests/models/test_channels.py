@@ -8,11 +8,14 @@ import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import betabinom  # type: ignore[import-untyped]
 
 from detector.config import Models
-from detector.models.channels import MEMBERS
+from detector.models.channels import CHANNELS, ISOLATION, MEMBERS, combine
 from detector.models.failures import beta_binomial_tail
 from detector.store.engine import open_store
 from detector.store.migrating import upgrade
@@ -177,3 +180,53 @@ def test_a_channel_has_one_tail_for_each_name() -> None:
     """No two members are calibrated as one."""
     names = [each.name for members in MEMBERS.values() for each in members]
     assert len(names) == len(set(names))
+
+
+_SURPRISES = st.fixed_dictionaries(
+    {each.name: st.floats(0, 500) for members in MEMBERS.values() for each in members if each.name != ISOLATION.name}
+)
+
+
+def _together(surprises: dict[str, float]) -> float:
+    combined = combine({name: np.array([value]) for name, value in surprises.items()})
+    return float(combined.surprise[0])
+
+
+@given(surprises=_SURPRISES, name=st.sampled_from([each.name for each in CHANNELS if each is not ISOLATION]))
+def test_several_signs_are_between_the_strongest_and_the_harmonic_mean(surprises: dict[str, float], name: str) -> None:
+    """What is said of a row never falls as one of its signs grows, and one clear sign is enough."""
+    together = _together(surprises)
+    there = [each for members in MEMBERS.values() for each in members if each.name in surprises]
+    total = sum(each.weight for each in there)
+    weighted = np.array([surprises[each.name] + math.log10(each.weight / total) for each in there])
+    harmonic = weighted.max() + math.log10((10.0 ** (weighted - weighted.max())).sum())
+    assert together >= max(0.0, weighted.max()) - 1e-9
+    assert together <= harmonic + 1e-9
+    assert _together({**surprises, name: surprises[name] + 1}) >= together
+
+
+def test_what_is_rare_in_every_way_is_as_rare_as_it_says() -> None:
+    """Of hours with signs that are independent, or all the same, one in 24 holds a surprise of log10(24), and one in a
+    hundred one of 2, about.
+    """
+    chance = np.random.default_rng(7)
+    names = [each.name for members in MEMBERS.values() for each in members]
+    drawn = -np.log10(chance.uniform(size=(len(names), 50_000)))
+    for signs in (drawn, np.broadcast_to(drawn[0], drawn.shape)):
+        surprise = combine(dict(zip(names, signs, strict=True))).surprise
+        for hours in (24, 100):
+            assert 0.25 < float(np.mean(surprise > math.log10(hours))) * hours < 1.5
+
+
+def test_ordinary_connects_are_not_blamed_for_the_evidence_against_others(browsing: Watched) -> None:
+    """After a slow burst to where the host always connects, what always goes there is as usual as before."""
+    browsing.recorder.interval = timedelta(minutes=5)
+    usual = count("10.0.4.12", 22, attempted=1, established=1, **_ADMIN)
+    for _ in range(8):
+        (burst,) = browsing.snapshot(count("10.0.4.12", 22, attempted=40, established=40, **_ADMIN))
+    (after,) = browsing.would_say(usual)
+    assert burst.p_evidence is not None
+    assert burst.p_evidence < 0.01
+    assert after.p_evidence is not None
+    assert after.p_evidence > 0.5
+    assert not after.unusual

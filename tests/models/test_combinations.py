@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from detector.domain import ConnectionCount
 
 _PEOPLE = ("alice", "bob", "carol")
+_HOURS = 24 * 6
 _PLACES = ("10.0.4.12", "10.0.4.13", "10.0.4.14")
 
 
-def _habits() -> tuple[ConnectionCount, ...]:
-    """People log in and go on by ssh, and install as root; a backup copies by scp; a container asks by curl."""
+def _habits(hour: int) -> tuple[ConnectionCount, ...]:
+    """People log in and go on by ssh, in some hours more than in others, and install as root; a backup copies by scp; a
+    container asks by curl.
+    """
     backup = (
         count(each, 22, user="backup", login_user=None, executable="/usr/bin/scp", attempted=2) for each in _PLACES
     )
-    people = (count(each, 22, user=who, login_user=who, attempted=2) for who in _PEOPLE for each in _PLACES)
+    times = 1 + hour % 3
+    people = (count(each, 22, user=who, login_user=who, attempted=times) for who in _PEOPLE for each in _PLACES)
     installs = (count("10.0.8.2", 443, user="root", login_user=who, executable="/usr/bin/apt") for who in _PEOPLE)
     web = {"user": "www", "login_user": None, "executable": "/usr/bin/curl", "container": "web"}
     return (*backup, *people, *installs, count("10.0.8.2", 443, **web), count("10.0.4.12", 22, **web))
@@ -46,8 +50,8 @@ def regular(sqlite_engine: Engine) -> Watched:
     """A host after six regular days, three of them burn-in; calibration is a day behind."""
     settings = Models(burn_in_hours=72, train_every_hours=720)
     watched = Watched(sqlite_engine, settings, interval=timedelta(hours=1))
-    for _ in range(24 * 6):
-        watched.snapshot(*_habits())
+    for hour in range(_HOURS):
+        watched.snapshot(*_habits(hour))
     return watched
 
 
@@ -55,7 +59,7 @@ def test_a_combination_that_no_other_channel_sees_is_caught(regular: Watched) ->
     """Person, program, account, place and port are each met every hour. Only the forest sees that they never met, and
     by it alone the row is what six days of history can hold no more than once in two; what is usual is not.
     """
-    *usual, strange = sorted(regular.would_say(*_habits(), _attack()), key=lambda each: each.key_id)
+    *usual, strange = sorted(regular.would_say(*_habits(_HOURS), _attack()), key=lambda each: each.key_id)
     assert strange.p_forest is not None
     assert strange.p_forest < 1 / 1000
     assert strange.p_novelty is not None

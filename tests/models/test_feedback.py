@@ -31,12 +31,13 @@ from detector.store.tables import (
     evidence,
     snapshots,
 )
-from tests.builders import START, alert_values, count
-from tests.models.conftest import usual
+from tests.builders import START, alert_values, count, insert_alert
+from tests.models.conftest import Watched, usual
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from detector.domain import ConnectionCount, Observation
-    from tests.models.conftest import Watched
 
 _NEW = count("203.0.113.66", 4444, executable="/tmp/.x", user="www-data", login_user=None)
 _HOURS = timedelta(hours=1)
@@ -265,3 +266,28 @@ def test_people_are_told_as_they_said(quiet: Watched) -> None:
     _say(quiet, Verdict.TRUE, second[1])
     assert len(told()) == 3
     assert len(told()) == 4
+
+
+def test_words_are_kept_alike_by_both_databases(engine: Engine) -> None:
+    """Benign, then true, then nothing: keys, rows and what is unlearnt, on SQLite and Postgres."""
+    watched = Watched(engine, Models(burn_in_hours=0))
+    watched.snapshot(*usual())
+    observed = watched.snapshot(_NEW)
+    insert_alert(engine, alert_id=3, start=watched.recorder.now - watched.interval, end=watched.recorder.now)
+    with writing(engine) as connection:
+        place = {"seq": 2, "key_id": observed[0].key_id, "session": 0, "found_seq": 2}
+        connection.execute(insert(evidence).values(alert_id=3, **place))
+    kept = []
+    for verdict in (Verdict.BENIGN, Verdict.TRUE):
+        assert _say(watched, verdict, 3).keys == 1
+        watched.snapshot(_NEW)
+        with reading(engine) as connection:
+            (said,) = listed(connection)
+            levels = list(connection.scalars(select(alert_verdict_keys.c.level)))
+            subjects = connection.scalar(select(func.count()).select_from(alert_verdict_subjects)) or 0
+            kept.append((said.verdict, said.keys, said.limited_keys, said.rows, levels, subjects))
+    # Of the alert: the surprise of its first sentence. Of the key: its pair and destination, twice its actors'.
+    assert kept == [(Verdict.BENIGN, 1, 1, 1, [2.5], 6), (Verdict.TRUE, 1, 0, 1, [0.0], 0)]
+    assert _undo(watched, 3) is not None
+    (judged,) = watched.snapshot(_NEW)
+    assert judged.explanation is None or "alice" not in judged.explanation

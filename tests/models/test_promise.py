@@ -59,19 +59,20 @@ def test_uncertainty_vanishes() -> None:
 
 @given(st.lists(st.integers(0, 28 * 24), max_size=100), _rates)
 def test_alerts_move_the_threshold_within_bounds(hours: list[int], rate: float) -> None:
-    """However many there are: at most ten times rarer, at most twice as many."""
+    """However many there are: at most ten times rarer, at most ten times as many."""
     until = START + timedelta(days=28)
     told = [START + hour * _HOUR for hour in sorted(hours)]
     found = promise.corrected(told, since=START, until=until, false_alerts_per_day=rate)
-    assert -0.31 < found <= 1.0
-    assert _threshold(observed=-9.0, correction=found, hours=1000).surprise > 1.69
+    assert -1.0 <= found <= 1.0
+    assert _threshold(observed=-9.0, correction=found, hours=1000).surprise >= 1.0
     assert _threshold(observed=9.0, correction=found).surprise <= 3.0
 
 
 def test_a_young_host_is_not_lowered() -> None:
     """Few quiet hours prove nothing."""
     assert _threshold(observed=0.5).surprise == 2.0
-    assert _threshold(observed=0.5, hours=28 * 24).surprise == pytest.approx(2 - 0.301, abs=1e-3)
+    assert _threshold(observed=0.5, hours=24).surprise == pytest.approx(2 - 1 / 7)
+    assert _threshold(observed=0.5, hours=7 * 24).surprise == 1.0
 
 
 def test_the_rule_on_scores_is_the_one_that_ships() -> None:
@@ -145,16 +146,18 @@ def _surprises(seed: int, days: int, stretched: float) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("stretched", [1.0, 1.7])
+@pytest.mark.parametrize("stretched", [0.6, 1.0, 1.7])
 def test_the_promise_is_kept(connection: Connection, stretched: float) -> None:
     """Over 30 days after the first week, one alert a day was promised, within a factor of two, also where the surprise
-    itself is so wrong that the promise alone would tell of three times as much.
+    itself is so wrong that the promise alone would tell of three times as much, or next to nothing.
     """
     host = _Host(connection, 1.0)
     told = [host.snapshot(each) for each in _surprises(3, 37, stretched)]
     assert 15 <= sum(told[7 * 24 :]) <= 60
     if stretched > 1:
         assert sum(each >= promise.surprise_at(1.0) for each in _surprises(3, 37, stretched)[7 * 24 :]) > 60
+    if stretched < 1:
+        assert sum(each >= promise.surprise_at(1.0) for each in _surprises(3, 37, stretched)[7 * 24 :]) < 15
 
 
 def test_what_a_person_calls_true_does_not_raise_the_threshold(connection: Connection) -> None:

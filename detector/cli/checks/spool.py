@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from detector.cli.checks.check import bad, doubtful, good
+from detector.cli.db_status import megabytes
 from detector.cli.lines import numbered
 from detector.cli.terminal import local
 from detector.errors import DetectorError, SpoolError
@@ -30,6 +33,7 @@ def spool(settings: Settings) -> Iterator[Check]:
     except SpoolError as fault:
         yield doubtful("spool", fault.message, fault.hint)
         return
+    yield from _room(settings)
     if not state.waiting:
         if settings.collector.spool_megabytes:
             yield good("spool", "no snapshot waits for the database")
@@ -60,3 +64,16 @@ def spool(settings: Settings) -> Iterator[Check]:
             f"{finding}, although that answers",
             "start detector collect; if it runs, see what it says of the database",
         )
+
+
+def _room(settings: Settings) -> Iterator[Check]:
+    """Whether the disk has what the spool may take."""
+    with suppress(OSError):
+        free, most = shutil.disk_usage(settings.state).free, settings.collector.spool_megabytes * 1_000_000
+        if free < most:
+            yield doubtful(
+                "spool",
+                f"{megabytes(free)} are free on the disk of {settings.state}, less than the {megabytes(most)} that "
+                "snapshots may take which wait for the database",
+                "make room there, or lower collector.spool_megabytes",
+            )

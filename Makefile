@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 VENV := .venv
 SIGMA := build/sigma
+AUDIT := build/audit
 BIN := $(VENV)/bin
 # The lock files name every package. Without --no-deps pip may want a newer release than the one they pin, where a package
 # asks for another one's extra (`coverage[toml]`), and then refuses it for having no hash.
@@ -16,18 +17,20 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test coverage test-vm lint format docs bench wheel lock clean
+.PHONY: help run test coverage test-vm check lint format docs bench wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
 	@echo 'make test     lint, types, import contracts, tests (real kernel, Postgres, SMTP)'
 	@echo 'make coverage the same, and which lines and branches the tests reach; takes longer'
-	@echo 'make lint     lint, types, import contracts'
+	@echo 'make lint     lint, types, import contracts, known weaknesses of what is locked'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make format   format the code'
 	@echo 'make docs     write the pages that are made from code'
 	@echo 'make bench    measure; prints one table for each benchmark'
 	@echo 'make wheel    build the wheel into dist/'
+	@echo 'make deb      build the Debian package into dist/, for the Debian that this is'
+	@echo 'make test-deb install, upgrade and purge that package on a fresh Debian, and boot it; as root, takes minutes'
 	@echo 'make lock     bring requirements/*.txt up to date with pyproject.toml'
 	@echo 'make clean    remove what these made'
 
@@ -40,7 +43,7 @@ run: machine-run $(VENV)/runtime.stamp
 FIRST_COVERED := $(if $(COVERED),--cov --cov-report= --cov-fail-under=0)
 NEXT_COVERED := $(if $(COVERED),$(FIRST_COVERED) --cov-append)
 LAST_COVERED := $(if $(COVERED),--cov --cov-append)
-test: machine-test lint $(SIGMA)/stamp
+test: machine-test check $(SIGMA)/stamp
 	@code=0; \
 	$(BIN)/pytest -m 'not kernel' -n $$((1 + $$(nproc))) --maxprocesses 5 --dist worksteal $(FIRST_COVERED) || code=$$?; \
 	$(BIN)/pytest -m 'kernel and not alone' -n logical --maxprocesses 3 --dist loadfile $(NEXT_COVERED) || code=$$?; \
@@ -54,7 +57,11 @@ coverage:
 test-vm: machine-test $(VENV)/dev.stamp
 	packaging/test-vm
 
-lint: $(VENV)/dev.stamp
+# What others find out about a library tomorrow must not keep today's tests from running: that is a matter of `lint` alone.
+lint: check $(AUDIT)/stamp
+	$(AUDIT)/bin/python packaging/audit.py requirements/runtime.txt
+
+check: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -75,15 +82,22 @@ bench: machine-bench $(VENV)/dev.stamp
 wheel: $(VENV)/dev.stamp
 	$(BIN)/uv build --wheel --out-dir dist
 
+deb: $(VENV)/dev.stamp $(AUDIT)/stamp
+	DETECTOR_PYTHON=$(CURDIR)/$(BIN)/python DETECTOR_AUDIT=$(CURDIR)/$(AUDIT)/bin packaging/build-deb
+
+test-deb: deb
+	packaging/test-deb
+
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(VENV)/dev.stamp
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --group build -o requirements/build.txt
 	$(LOCK) pyproject.toml --group build --group dev -o requirements/dev.txt
 	$(LOCK) --group sigma -o requirements/sigma.txt
+	$(LOCK) --group audit -o requirements/audit.txt
 
 clean:
-	rm -rf $(VENV) $(SIGMA) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SIGMA) $(AUDIT) build/deb dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 MACHINES := machine-run machine-test machine-bench
 .PHONY: $(MACHINES)
@@ -107,8 +121,8 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
 	@touch $@
 
 # Of the same Python, and of nothing else.
-$(SIGMA)/stamp: requirements/sigma.txt
-	@echo 'preparing sigma-cli (once) …'
-	@$(PYTHON) -m venv $(SIGMA)
-	@$(SIGMA)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/sigma.txt
+$(SIGMA)/stamp $(AUDIT)/stamp: build/%/stamp: requirements/%.txt
+	@echo 'preparing the tools of $< (once) …'
+	@$(PYTHON) -m venv build/$*
+	@build/$*/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@

@@ -380,11 +380,12 @@ def _check(settings: Settings, source: str) -> None:
                 hint="choose another name",
             )
         seen.add(channel.name)
-    check_heartbeat(settings.heartbeat, source)
+    channels = {each.name: each.min_severity for each in settings.channels}
+    check_heartbeat(settings.heartbeat, channels, source)
     check_digest(settings.digest, seen, source, console=settings.notify.console)
     check_metrics(settings.metrics, source)
-    channels = {each.name: each.min_severity for each in settings.channels}
-    elsewhere = {*settings.digest.channels, *(name for each in settings.escalations for name in each.channels)}
+    elsewhere = {*settings.digest.channels, *settings.heartbeat.channels}
+    elsewhere |= {name for each in settings.escalations for name in each.channels}
     check_routes(settings.routes, channels, source, elsewhere=elsewhere)
     check_escalations(settings.escalations, channels, source)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
 from detector.config_secrets import SOURCES, named_sources, read_address
 from detector.config_section import Section
-from detector.config_wording import VARIABLE
+from detector.config_wording import VARIABLE, nearest
 from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Heartbeat(Section, frozen=True):
@@ -28,6 +31,11 @@ class Heartbeat(Section, frozen=True):
     """Between two beats."""
     fail_suffix: str = "/fail"
     """Put behind the address when something is wrong, which is said there. Empty: then there is no beat at all."""
+
+    channels: tuple[str, ...] = ()
+    """Channels that are told from time to time that the detector works."""
+    channel_hours: Annotated[float, msgspec.Meta(ge=0.1, le=168)] = 24.0
+    """How often."""
 
     @property
     def address(self) -> str:
@@ -47,8 +55,8 @@ class Heartbeat(Section, frozen=True):
         return address
 
 
-def check_heartbeat(heartbeat: Heartbeat, source: str) -> None:
-    """Refuses an address in several places.
+def check_heartbeat(heartbeat: Heartbeat, channels: Collection[str], source: str) -> None:
+    """Refuses an address in several places, and channels that are not there.
 
     Raises:
         ConfigError: with the file and the keys.
@@ -58,3 +66,9 @@ def check_heartbeat(heartbeat: Heartbeat, source: str) -> None:
         raise ConfigError(
             f"{source}: heartbeat has {' and '.join(named)}", hint=f"name at most one of {', '.join(SOURCES)}"
         )
+    for name in heartbeat.channels:
+        if name not in channels:
+            raise ConfigError(
+                f"{source}: heartbeat.channels: there is no channel {name!r}",
+                hint=nearest(name, channels) if channels else "name a configured channel",
+            )

@@ -136,6 +136,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "alert_silences",
         "notices",
         "unanswered",
+        "detectors",
     )
     # Packed now; what rules look at is unpacked by detection.
     packed = {"packed_counts": 2, "packed_observations": 1, "connection_counts": 0, "observations": 0}

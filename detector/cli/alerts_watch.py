@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -63,6 +64,9 @@ class _View:
         self._engine, self._host, self._limit = engine, host, limit
         self.alerts: list[Alert] = []
         """The newest last."""
+        self._seen: dict[int, Alert] = {}
+        self._before: tuple[int, datetime] | None = None
+        """The last alert that there was at the first look, and the last end of any; None: there was no look yet."""
 
     def look(self) -> list[Alert]:
         """Looks at the store; gives those that are new or have changed.
@@ -70,14 +74,37 @@ class _View:
         Raises:
             StoreError: the database is away.
         """
+        found = self._latest()
+        if self._before is None:
+            last = max((each.alert_id for each in found), default=0)
+            self._before = last, max((each.end for each in found), default=datetime.min.replace(tzinfo=UTC))
+            news = found
+        else:
+            last, end = self._before
+            # An old one that was not shown yet is news when it goes on.
+            news = [each for each in found if each.alert_id in self._seen or each.alert_id > last or each.end > end]
+        changed = [each for each in news if self._seen.get(each.alert_id) != each]
+        self._seen |= {each.alert_id: each for each in changed}
+        self.alerts = found[-self._limit :]
+        return changed
+
+    def _latest(self) -> list[Alert]:
+        """The last alerts, and so many that none that came since the last look is missing."""
         from detector.store.alerts import list_alerts
         from detector.store.engine import reading
 
-        with reading(self._engine) as connection:
-            found = list_alerts(connection, host=self._host, limit=self._limit)[::-1]
-        known = {each.alert_id: each for each in self.alerts}
-        self.alerts = found
-        return [each for each in found if known.get(each.alert_id) != each]
+        limit = self._limit
+        while True:
+            with reading(self._engine) as connection:
+                found = list_alerts(connection, host=self._host, limit=limit)[::-1]
+            # What is as it was is behind all that is new.
+            if (
+                self._before is None
+                or len(found) < limit
+                or any(self._seen.get(each.alert_id) == each for each in found)
+            ):
+                return found
+            limit *= 2
 
     def draw(self, height: int, fault: str | None) -> RenderableType:
         """All of it, no higher than the terminal."""

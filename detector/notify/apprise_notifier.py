@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 
 from detector.domain import Severity
 from detector.errors import ConfigError, DeliveryError
+from detector.notify.mail_connection import keep_connections
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class AppriseNotifier:
         _LOG.silence()
         import apprise
 
+        keep_connections()
         self._name = name
         self._patience_seconds = 2 * timeout_seconds
         asset = apprise.AppriseAsset(

@@ -32,8 +32,11 @@ class Outbox(Protocol):
         patience: int,
         share: Callable[[Backlog], int] | None = None,
         fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
+        delivered: Sequence[int] = (),
     ) -> list[tuple[Notification, Alert | Notice]]:
-        """Takes the channel's next notifications, for one message, for this process alone until `leased_until`."""
+        """Takes the channel's next notifications, for one message, for this process alone until `leased_until`; and
+        says at once, as `mark_delivered` does, that those before were taken.
+        """
 
     def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
         """The channel has taken a message with all of them."""
@@ -105,14 +108,22 @@ def deliver_channel(
     Raises:
         StoreError: the database is away. What was under way comes again when its lease ends.
     """
-    delivered = 0
+    delivered, taken = 0, list[int]()
     share = None if limit == UNLIMITED else limit.share
     while not stopping():
         now = clock()
         lease = now + policy.lease
         claimed = outbox.claim(
-            channel, now=now, leased_until=lease, patience=policy.patience, share=share, fitting=fitting
+            channel,
+            now=now,
+            leased_until=lease,
+            patience=policy.patience,
+            share=share,
+            fitting=fitting,
+            # With the next ones: each transaction waits for the disk.
+            delivered=taken,
         )
+        taken = []
         if not claimed:
             break
         try:
@@ -120,8 +131,10 @@ def deliver_channel(
         except DeliveryError as fault:
             failure = _failed(outbox, [each for each, _ in claimed], lease, fault.message, clock(), policy)
             return DeliveryReport(delivered=delivered, failure=failure)
-        outbox.mark_delivered([each.notification_id for each, _ in claimed], now=clock())
-        delivered += len(claimed)
+        taken = [each.notification_id for each, _ in claimed]
+        delivered += len(taken)
+    if taken:
+        outbox.mark_delivered(taken, now=clock())
     return DeliveryReport(delivered=delivered)
 
 

@@ -14,6 +14,7 @@ from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreE
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
+from detector.service.announcing import Announcing
 from detector.service.delivering import Delivery
 from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
@@ -88,8 +89,8 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     rules = RuleFiles(settings, report)
     stages = build_stages(settings, rules.ruleset)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, *others = _beside(settings, engine, rules, stop, report)
-    for thread in (delivery, keeping, training, *others):
+    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, stop, report)
+    for thread in (delivery, keeping, training, announcing, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
@@ -123,7 +124,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         readiness.stopping()
         delivery.join(_LAST_DELIVERY_SECONDS)
         # What it was about is committed, or is rolled back.
-        for thread in (keeping, training):
+        for thread in (keeping, training, announcing):
             thread.join(_LAST_DELIVERY_SECONDS)
 
 
@@ -149,11 +150,12 @@ def _delivery(settings: Settings, engine: Engine, stop: Event, report: Reporter)
 
 
 def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
-    """What runs beside detection: delivery, looking after the database, training; heartbeat and digests if wanted."""
+    """What runs beside detection: delivery, looking after the database, training, what is told beside alerts."""
     runs = {
         "delivery": _delivery(settings, engine, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
         "training": Training(engine, settings.models, stop, report).run,
+        "announcing": Announcing(engine, settings, rules.endings, stop, report).run,
     }
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.

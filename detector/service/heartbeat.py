@@ -33,7 +33,7 @@ _LEAST = timedelta(seconds=30)
 # Detection that is so far behind has stopped, or might as well have.
 _BEHIND = timedelta(minutes=5)
 # Until everything has started, nothing is said of what is not there yet.
-_STARTING_SECONDS = 300.0
+STARTING_SECONDS = 300.0
 _TIMEOUT_SECONDS = 15.0
 
 
@@ -97,7 +97,7 @@ class Beating:
     def beat(self, wrong: str | None) -> None:
         """Says that all is well, or what is wrong."""
         if wrong is not None:
-            starting = time.monotonic() - self._started < _STARTING_SECONDS
+            starting = time.monotonic() - self._started < STARTING_SECONDS
             if starting or not self._settings.fail_suffix:
                 return
         try:

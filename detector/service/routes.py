@@ -58,3 +58,10 @@ def escalations_of(settings: Settings, severity: Severity) -> list[tuple[int, Es
         if not each.severity or severity in each.severity
     ]
     return sorted(found, key=lambda each: each[1].after_seconds)
+
+
+def channels_told(settings: Settings, kind: str, title: str, severity: Severity, now: datetime) -> list[str]:
+    """Where a notice goes: as an alert of this host would, of a rule that has the kind as its id."""
+    told = Routed(severity=severity, rule_id=kind, rule_title=title, host=settings.host_name, at=now)
+    chosen = Router(tuple(channel_policies(settings)), settings.routes).choose(told)
+    return [each.channel for each in chosen if each.sent]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import ConfigError, RuleError, RuleFault
 from detector.pipeline import RulesRefused
+from detector.ruleset.endings import endings
 from detector.ruleset.folders import is_hidden
 from detector.ruleset.lists import NO_LISTS
 from detector.ruleset.load import LoadedRules, load_rules
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.config import Settings
+    from detector.ruleset.endings import Ending
     from detector.ruleset.evaluate import RuleSet
 
 # A change is seen at the first look, and is read at the second if nothing was written in between.
@@ -82,6 +84,10 @@ class RuleFiles:
             return None
         files = len({fault.path for fault in self._confirmed})
         return RulesRefused(files=files, fault=visible(str(self._confirmed[0])))
+
+    def endings(self) -> Sequence[Ending]:
+        """What the files say that ends."""
+        return tuple(endings(self._loaded))
 
     def anew(self) -> RuleSet:
         """The same rules, with nothing remembered of any database."""

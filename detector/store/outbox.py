@@ -64,6 +64,7 @@ class StoredOutbox:
         patience: int,
         share: Callable[[Backlog], int] | None = None,
         fitting: Callable[[Sequence[tuple[Notification, Alert]]], int] = len,
+        delivered: Sequence[int] = (),
     ) -> list[tuple[Notification, Alert | Notice]]:
         """Takes the channel's next notifications, with their alerts as they stand now; none when none may be sent.
 
@@ -76,6 +77,7 @@ class StoredOutbox:
         Args:
             share: how many may be sent together, from what waits and what was sent; None: one.
             fitting: how many of so many first ones one message has room for.
+            delivered: those before, of which one message was just taken: see `mark_delivered`.
         """
         oldest = select(func.min(_COLUMNS.notification_id)).where(
             _PENDING, _COLUMNS.channel == channel, _COLUMNS.attempts < patience
@@ -92,6 +94,8 @@ class StoredOutbox:
             .with_for_update(skip_locked=True)
         )
         with writing(self._engine) as connection:
+            if delivered:
+                _mark_delivered(connection, delivered, now)
             row = connection.execute(next_one).mappings().first()
             if row is None:
                 return []
@@ -112,17 +116,8 @@ class StoredOutbox:
 
     def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
         """One message with all of them was taken, whatever another process that held them too may have said."""
-        together = {"digest_id": notification_ids[0]} if len(notification_ids) > 1 else {}
         with writing(self._engine) as connection:
-            _set(
-                connection,
-                _among(notification_ids),
-                state=NotificationState.DELIVERED,
-                attempts=_COLUMNS.attempts + 1,
-                delivered_at=now,
-                leased_until=None,
-                **together,
-            )
+            _mark_delivered(connection, notification_ids, now)
 
     def mark_failed(
         self,
@@ -174,6 +169,19 @@ def messages_since(connection: Connection, channel: str, since: datetime) -> int
     message = func.coalesce(_COLUMNS.digest_id, _COLUMNS.notification_id)
     sent = select(func.count(message.distinct())).where(_COLUMNS.channel == channel, _COLUMNS.delivered_at > since)
     return connection.scalar(sent) or 0
+
+
+def _mark_delivered(connection: Connection, notification_ids: Sequence[int], now: datetime) -> None:
+    together = {"digest_id": notification_ids[0]} if len(notification_ids) > 1 else {}
+    _set(
+        connection,
+        _among(notification_ids),
+        state=NotificationState.DELIVERED,
+        attempts=_COLUMNS.attempts + 1,
+        delivered_at=now,
+        leased_until=None,
+        **together,
+    )
 
 
 def _due(now: datetime) -> ColumnElement[bool]:

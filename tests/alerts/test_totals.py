@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
+from detector.alerts.policy import Decision
 from detector.domain import Direction, EvidenceRef
 from detector.store.engine import open_store, writing
 from detector.store.tables import metadata
@@ -90,7 +91,9 @@ def two_engines() -> Iterator[tuple[Engine, Engine]]:
 @settings(max_examples=40)
 @given(data=st.data())
 def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine], data: st.DataObject) -> None:
-    """Whatever findings name which rows, in whatever order, totals are exact and the contents are the same."""
+    """Whatever findings name which rows, in whatever order and however often, totals are exact, each finding has its
+    reason, and the contents are the same.
+    """
     one, other = (Host(_wiped(engine)) for engine in two_engines)
     snapshots = data.draw(st.integers(1, 4))
     everything: dict[str, dict[EvidenceRef, ConnectionCount]] = {"a" * 32: {}, "b" * 32: {}}
@@ -113,7 +116,9 @@ def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine
         for each in found:
             everything[each.fingerprint] |= {place: known[place] for place in each.evidence}
         one.record(ref, *found)
-        other.record(ref, *data.draw(st.permutations(found)))
+        for _ in range(data.draw(st.integers(1, 2))):
+            other.record(ref, *data.draw(st.permutations(found)))
+    assert set(one.decisions()) <= {each.value for each in Decision}
     for alert in one.alerts():
         behind = everything[alert.fingerprint].values()
         for kind in ("attempted", "established", "refused", "timed_out", "failed"):

@@ -15,10 +15,12 @@ import pytest
 from click.shell_completion import ShellComplete
 from sqlalchemy import insert
 
+from detector.cli.alerts_watch import _View
 from detector.cli.program import program
 from detector.store.engine import open_store, writing
 from detector.store.tables import evidence
 from tests.builders import START, Recorder, count, insert_alert
+from tests.notify.samples import enqueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,3 +216,19 @@ def test_alerts_are_followed_as_they_come(store: str, alert: int) -> None:
     assert first["alert_id"] > alert
     assert all(json.loads(line)["summary"] for line in rest.splitlines())
     assert (fault.strip(), watch.returncode) == ("", 130)
+
+
+def test_what_comes_at_once_is_all_shown(engine: Engine) -> None:
+    """More alerts between two looks than are listed are all new, each once; old ones are not, until they go on."""
+    enqueue(engine, titles=["old", "older"])
+    enqueue(engine, titles=["last"], after=timedelta(hours=2))
+    view = _View(engine, None, 1)
+    view.look()
+    assert view.look() == []
+    enqueue(engine, titles=[f"new {number}" for number in range(9)], after=timedelta(hours=3))
+    # The one that was shown is resolved meanwhile.
+    assert sorted(each.rule_title for each in view.look()) == ["last", *(f"new {number}" for number in range(9))]
+    assert view.look() == []
+    assert len(view.alerts) == 1
+    empty = _View(engine, "no such host", 1)
+    assert (empty.look(), empty.look()) == ([], [])

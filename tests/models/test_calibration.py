@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from detector.domain import Learning
 from detector.models.calibration import Calibration, Channel, Prior, Tail, fit
+from detector.models.channels import CHANNELS, OUTBOUND_VOLUME, combine
 from detector.models.judgement import Moment
 from detector.store.engine import reading, writing
 
@@ -113,3 +114,32 @@ def test_hours_of_burn_in_give_way_to_those_after_it() -> None:
     assert hours(100) == range(24, 77)
     assert hours(0, burn_in=0) == range(0)
     assert hours(300, burn_in=168) == range(109, 277)
+
+
+def test_after_burn_in_hours_exceed_a_surprise_as_often_as_it_says() -> None:
+    """However much larger all was in burn-in: from the second day after it, within a factor of two."""
+    drawn = np.random.default_rng(11).exponential(1.0, size=24 * 40)
+    values = np.where(np.arange(len(drawn)) < 24, 3.0 + 2.0 * drawn, drawn)
+    exceeding = {24: 0, 10: 0, 4: 0}
+    judged = range(72, len(values))
+    for hour in judged:
+        learning = Learning(elapsed_seconds=hour * 3600.0, required_seconds=24 * 3600.0)
+        settled = Moment(start_seconds=(hour - 1) * 3600.0, duration_seconds=3600, learning=learning).settled_hours
+        (surprise,) = fit(values[settled.start : settled.stop].tolist(), _PRIOR).surprise(values[hour : hour + 1])
+        for hours in exceeding:
+            exceeding[hours] += surprise > math.log10(hours)
+    for hours, number in exceeding.items():
+        assert 0.5 < number * hours / len(judged) < 2.0
+
+
+@given(maxima=_maxima, usual=st.floats(0, math.log1p(19)))
+def test_a_larger_burst_is_stranger_whatever_was_seen(maxima: list[float], usual: float) -> None:
+    """20,000 connects are strictly above 200, and these above 20, however large the hours of the past."""
+    excess = np.log1p(np.array([20.0, 200.0, 20_000.0])) - usual
+    by_volume, of_row = combine({OUTBOUND_VOLUME[1].name: fit(maxima, _PRIOR).surprise(excess)}), []
+    for row in (0, 1, 2):
+        nothing = {each.name: np.zeros(1) for each in CHANNELS}
+        surprise = fit(maxima, _PRIOR).surprise(excess[row : row + 1])
+        of_row.append(float(combine({**nothing, OUTBOUND_VOLUME[1].name: surprise}).surprise[0]))
+    assert by_volume.surprise[0] < by_volume.surprise[1] < by_volume.surprise[2]
+    assert of_row[0] < of_row[1] < of_row[2]

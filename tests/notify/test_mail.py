@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,6 +63,31 @@ def test_a_mail_says_it_all(server: MailServer) -> None:
     assert plain.startswith("root, via /usr/bin/nc.openbsd, tried 300 ports on 127.0.0.1 in 20 s, 300 refused.\n")
     for line in message.text.splitlines():
         assert line.strip() in plain
+
+
+def test_mails_share_a_connection() -> None:
+    """Those that follow one another do; one that the server has closed is replaced, and no mail is lost by that."""
+    server, sessions = MailServer(), set()
+
+    async def handle_EHLO(_: object, session: Any, _envelope: object, name: str, answer: list[str]) -> list[str]:  # noqa: N802
+        session.host_name = name
+        sessions.add(session.peer)
+        return answer
+
+    server.handle_EHLO = handle_EHLO  # type: ignore[attr-defined]
+    notifier = AppriseNotifier("mail", server.url, TIMEOUT_SECONDS)
+    with server.running():
+        for _ in range(3):
+            notifier.send(trial("mail", "bastion-1"))
+    assert len(sessions) == 1
+    with server.running():
+        notifier.send(trial("mail", "bastion-1"))
+        server.answers = ["451 later", ""]
+        for _ in server.answers.copy():
+            with pytest.raises(DeliveryError):
+                notifier.send(trial("mail", "bastion-1"))
+        notifier.send(trial("mail", "bastion-1"))
+    assert len(server.received) == 5
 
 
 @pytest.mark.parametrize("name", NAMES)

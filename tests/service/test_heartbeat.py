@@ -111,7 +111,7 @@ def test_well_and_unwell_are_told_apart(
     heart.beat(None)
     heart.beat("no snapshot is stored yet")
     assert service.asked == [("GET", "/ping/s3cret", "")]
-    monkeypatch.setattr(heartbeat, "_STARTING_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "STARTING_SECONDS", 0.0)
     heart.beat("no snapshot has come for 10 min")
     assert service.asked[1:] == [("POST", "/ping/s3cret/fail", "no snapshot has come for 10 min")]
     silent = beating(sqlite_engine, f"http://127.0.0.1:{service.server_port}/x", Faults(), fail_suffix="")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from detector.cli.terminal import local
+from detector.ruleset.endings import endings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +31,6 @@ def silences(listed: list[Silence], now: datetime) -> Iterator[tuple[str, str]]:
 def rules(loaded: LoadedRules) -> Iterator[tuple[str, str]]:
     """The same of filters, and of rules that are disabled until then."""
     now = datetime.now(UTC)
-    for entry in loaded.entries:
-        disabled = entry.rule.disabled if entry.rule is not None else None
-        for what, until in (
-            ("the filter", entry.filter.until if entry.filter is not None else None),
-            ("what disables the rule", disabled.until if disabled is not None else None),
-        ):
-            if until is not None and now < until <= now + SOON:
-                yield f"{what} {entry.title} ends {local(until)}", "if it is still wanted, set its end: until"
+    for each in endings(loaded):
+        if now < each.until <= now + SOON:
+            yield f"{each.what} {each.title} ends {local(each.until)}", "if it is still wanted, set its end: until"

@@ -176,6 +176,16 @@ notices = Table(
     UniqueConstraint("kind", "subject"),
 )
 
+# Detectors that work on this database, until they end in order.
+detectors = Table(
+    "detectors",
+    metadata,
+    # The host on which it runs.
+    Column("name", Text, primary_key=True),
+    # By its own clock.
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
 # Each tells of an alert or of a notice.
 notifications = Table(
     "notifications",

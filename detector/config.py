@@ -169,6 +169,9 @@ class Notify(Section, frozen=True):
     """The longest that one attempt may take to connect or to wait for an answer."""
     console: bool = True
     """Print alerts on the standard output of `detector detect`."""
+    templates: str = ""
+    """A folder of templates that messages are written with. Empty: /etc/detector/templates if it exists, and what ships
+    for what is not there."""
 
 
 class Settings(Section, frozen=True):
@@ -225,6 +228,14 @@ class Settings(Section, frozen=True):
     def channel_names(self) -> frozenset[str]:
         """What rules may name: the configured channels, and the console, whether or not that is switched on."""
         return frozenset((*(channel.name for channel in self.channels), "console"))
+
+    @property
+    def template_folder(self) -> Path | None:
+        """The folder of the operator's own templates, which exists unless the configuration names it; None: none."""
+        if self.notify.templates:
+            return Path(self.notify.templates)
+        local = SYSTEM_FILE.parent / "templates"
+        return local if _exists(local) else None
 
     @property
     def rule_folders(self) -> tuple[Path, ...]:

@@ -455,6 +455,8 @@ class Notification:
     """It was told together with others, of which this is the first; None: in a message of its own."""
     notice_id: int | None = None
     """None: it tells of an alert."""
+    chart_fault: str | None = None
+    """Why it was delivered without its chart; None: with it, or none belongs to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,10 @@ class RuleFault:
         return f"{self.path}:{self.line}: {self.message}"
 
 
+class TemplateFault(RuleFault):
+    """One fault in one template of messages; printed in the same way."""
+
+
 class StoreError(DetectorError):
     """The database is away, too old, or refuses what was asked."""
 

@@ -1,4 +1,7 @@
-"""Who connects with what to where, of a stored row, in a few words. As it is: make it visible where it is shown."""
+"""What a stored row says, in words: who, with what, where to, how often. The same in tables and in messages.
+
+The texts hold names as they are: whoever shows them makes them harmless.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from ipaddress import IPv6Address
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from detector.domain import Direction, Protocol
+from detector.domain import Direction, Outcome, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_CONNECTING = (Protocol.TCP, Protocol.SCTP)
 # Programs that run others as someone else.
 _SWITCHES = frozenset({"sudo", "sudo-rs", "su", "doas", "pkexec", "runuser"})
 
@@ -54,3 +58,24 @@ def connection_text(row: Mapping[str, Any]) -> str:
     if row["protocol"] != Protocol.TCP:
         text += f" {row['protocol']}"
     return text if row["remote_name"] is None else f"{text} ({row['remote_name']})"
+
+
+def connects_text(row: Mapping[str, Any]) -> str:
+    """How many there were and how they ended: of connects, or of flows."""
+    ended = {each: row[each.value] for each in Outcome}
+    if row["protocol"] in _CONNECTING:
+        return connects(row["attempted"], ended)
+    flows = f"{row['attempted']} flow{'' if row['attempted'] == 1 else 's'}"
+    return ", ".join([flows] + [f"{number} {each.value.replace('_', ' ')}" for each, number in ended.items() if number])
+
+
+def connects(attempted: int, ended: Mapping[Outcome, int]) -> str:
+    """How many connects there were and how they ended, in words: "3 established, 1 timed out".
+
+    The number of attempts is said when it is not the sum of the ends: inbound connections have none, and an end may
+    fall into a later snapshot than its attempt.
+    """
+    words = ", ".join(f"{number} {each.value.replace('_', ' ')}" for each, number in ended.items() if number)
+    if attempted in {0, sum(ended.values())}:
+        return words or "-"
+    return f"{attempted} attempted: {words}" if words else f"{attempted} attempted"

@@ -10,9 +10,10 @@ from detector.answers import answers
 from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
 from detector.cli.rows import as_object as row_object
-from detector.cli.rows import connects, print_rows
+from detector.cli.rows import print_rows
 from detector.cli.terminal import Column, local, print_json, print_table, say
 from detector.domain import AlertState, Outcome
+from detector.row_words import connects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,7 +158,7 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
         Column("number", align="right"),
         Column("channel", fold=True),
         Column("why", fold=True),
-        Column("state"),
+        Column("state", fold=True),
         Column("attempts", align="right"),
         Column("when"),
         Column("last error", fold=True),
@@ -170,7 +171,9 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
                 str(each.notification_id),
                 each.channel,
                 each.reason,
-                each.state.value + (f" (in one message, with {each.digest_id})" if each.digest_id else ""),
+                each.state.value
+                + (f" (in one message, with {each.digest_id})" if each.digest_id else "")
+                + (f" (without its chart: {each.chart_fault})" if each.chart_fault else ""),
                 str(each.attempts),
                 local(each.delivered_at or max(each.created_at, each.next_attempt_at)),
                 each.last_error or "-",

@@ -100,6 +100,7 @@ def examine(settings: Settings | ConfigError, path: Path | None) -> Iterator[Che
     yield from _guarded("spool", spool.spool, settings)
     yield from _guarded("rules", rules.rules, settings)
     yield from _guarded("channels", channels.channels, settings)
+    yield from _guarded("templates", channels.templates, settings)
     yield from _guarded("metrics", figures.figures, settings)
     if any(check.subject == "database" and check.verdict is Verdict.BAD for check in stored):
         return

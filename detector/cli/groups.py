@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.rows import connects
 from detector.cli.terminal import Column, local, local_column, print_table
 from detector.domain import Outcome
-from detector.row_words import connection_text, program_text, who_text
+from detector.row_words import connection_text, connects, program_text, who_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.criteria import filter_options, wanted_by
-from detector.cli.rows import as_object, connects
+from detector.cli.rows import as_object
 from detector.cli.terminal import local, note, print_json, say
 from detector.domain import Outcome
 from detector.errors import DetectorError
-from detector.row_words import connection_text, program_text, who_text
+from detector.row_words import connection_text, connects, program_text, who_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from detector.cli.notify_digest import digest
+from detector.cli.notify_preview import preview
 from detector.cli.notify_resend import resend
 from detector.cli.notify_route import route
 from detector.cli.notify_status import status
@@ -18,6 +19,7 @@ def notify() -> None:
     \b
     Examples:
       detector notify test
+      detector notify preview
       detector notify status
       detector notify route 12
       detector notify resend --dead
@@ -25,5 +27,5 @@ def notify() -> None:
     """
 
 
-for verb in (test, status, route, resend, digest):
+for verb in (test, preview, status, route, resend, digest):
     notify.add_command(verb)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.cli.lines import numbered
 from detector.cli.store import stored
 from detector.cli.terminal import Column, local, print_json, print_table, say
 
@@ -95,6 +96,11 @@ def _print(channels: list[dict[str, Any]]) -> None:
             for each in channels
         ],
     )
+    for each in channels:
+        if each["without_chart"]:
+            number = numbered(each["without_chart"], "message")
+            say("")
+            say(f"{each['channel']}: {number} without a chart, the last time since: {each['last_chart_fault']}")
     if any(each["dead"] for each in channels):
         say("")
         say("Once the channel works again (detector notify test): detector notify resend --dead")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.terminal import Column, local_column, print_table
-from detector.domain import CHANNELS, Outcome, Protocol
-from detector.row_words import connection_text, program_text, who_text
+from detector.domain import CHANNELS
+from detector.row_words import connection_text, connects_text, program_text, who_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,6 @@ ROW_NAMES = (
     *(f"p_{name}" for name in CHANNELS),
     "explanation",
 )
-_CONNECTING = (Protocol.TCP, Protocol.SCTP)
 
 
 def as_object(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,26 +96,6 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         who_text(row),
         program_text(row),
         connection_text(row),
-        _how_many(row),
+        connects_text(row),
         "-" if row["score"] is None else f"{row['score']:.4f}",
     )
-
-
-def _how_many(row: Mapping[str, Any]) -> str:
-    ended = {each: row[each.value] for each in Outcome}
-    if row["protocol"] in _CONNECTING:
-        return connects(row["attempted"], ended)
-    flows = f"{row['attempted']} flow{'' if row['attempted'] == 1 else 's'}"
-    return ", ".join([flows] + [f"{number} {each.value.replace('_', ' ')}" for each, number in ended.items() if number])
-
-
-def connects(attempted: int, ended: Mapping[Outcome, int]) -> str:
-    """How many connects there were and how they ended, in words: "3 established, 1 timed out".
-
-    The number of attempts is said when it is not the sum of the ends: inbound connections have none, and an end may
-    fall into a later snapshot than its attempt.
-    """
-    words = ", ".join(f"{number} {each.value.replace('_', ' ')}" for each, number in ended.items() if number)
-    if attempted in {0, sum(ended.values())}:
-        return words or "-"
-    return f"{attempted} attempted: {words}" if words else f"{attempted} attempted"

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 import threading
 from base64 import b64encode
 from contextlib import contextmanager
+from html import escape
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from detector.domain import Severity
 from detector.errors import ConfigError, DeliveryError
+from detector.notify.kinds import Form, Picture, kind_of
 from detector.notify.mail_connection import keep_connections
+from detector.notify.message import CHART_NAME, without_picture
+from detector.notify.templates import escaped
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -33,6 +38,10 @@ _SEPARATORS = re.compile(r"[/:@?&=,;#\s]+")
 _EXTRA = re.compile(r"[?&][+:-][^=&]*=([^&]*)")
 # The details of a failure, which apprise logs at debug level beside a warning that says little.
 _DETAIL = re.compile(r"(?:[\w /]* Exception|Response Details):\s*(?P<detail>.*)", re.DOTALL)
+# Of services with several ways in, those that take files.
+_MODES_WITH_FILES = {"slack": ("bot",), "mattermost": ("bot",), "matrix": ("off",)}
+# Characters that apprise puts between a subject and what follows it, where a service has no subjects.
+_BESIDES = 16
 # Repeats the address, its secrets shortened to their ends.
 _NOT_LOADED = "Could not load "
 
@@ -52,6 +61,7 @@ class AppriseNotifier:
     def __init__(self, name: str, url: str, timeout_seconds: float) -> None:
         _LOG.silence()
         import apprise
+        from apprise.attachment.file import AttachFile
 
         keep_connections()
         self._name = name
@@ -95,13 +105,34 @@ class AppriseNotifier:
         plugin.request_rate_per_sec = 0
         # What is too long for the service would be refused: its first lines say what matters.
         plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
+        self._kind = kind_of(url.partition("://")[0].strip())
         # A service whose own format is HTML, and which has subjects, is mail; chats take but a few tags of it.
-        self._sends_html = plugin.resolve_format(None) == apprise.NotifyFormat.HTML and plugin.title_maxlen > 0
-        if not self._sends_html and apprise.NotifyFormat.TEXT in _native_formats(plugin):
-            # Whatever the address asks for: plain text cannot be turned into markup by the names in it. (On the way
-            # from text to Markdown to Slack, a "<" stays as it is.)
-            plugin.notify_format = apprise.NotifyFormat.TEXT
-        self._formats = apprise.NotifyFormat
+        if plugin.resolve_format(None) == apprise.NotifyFormat.HTML and plugin.title_maxlen > 0:
+            self._form = Form.HTML
+        else:
+            self._form = Form.TEXT if self._kind.form is Form.HTML else self._kind.form
+        native = _native_formats(plugin)
+        self._declared = {Form.HTML: apprise.NotifyFormat.HTML, Form.TEXT: apprise.NotifyFormat.TEXT}.get(
+            self._form,
+            # Some show what they call text as Markdown: what they are handed is taken as it is.
+            apprise.NotifyFormat.MARKDOWN if apprise.NotifyFormat.MARKDOWN in native else apprise.NotifyFormat.TEXT,
+        )
+        if self._form is not Form.HTML and self._declared in native:
+            # Whatever the address asks for: what is escaped for one format is not for another. (On the way from text
+            # to Markdown to Slack, a "<" stays as it is.)
+            plugin.notify_format = self._declared
+        if self._kind.name == "slack":
+            plugin.use_blocks = True
+        modes = _MODES_WITH_FILES.get(self._kind.name)
+        takes_files = plugin.attachment_support and (modes is None or plugin.mode in modes)
+        self._picture = self._kind.picture if takes_files else Picture.NONE
+        if self._picture is Picture.INLINE:
+            plugin.inline = True
+        self._attach: Any = AttachFile
+        self._most = self._kind.limit or plugin.body_maxlen
+        # Of what the title, which stands in the body, takes a part.
+        shared = plugin.title_maxlen <= 0 or plugin.overflow_amalgamate_title
+        self._shared: int | None = plugin.body_maxlen if shared else None
         self._types = {
             Severity.INFORMATIONAL: apprise.NotifyType.INFO,
             Severity.LOW: apprise.NotifyType.INFO,
@@ -109,37 +140,81 @@ class AppriseNotifier:
             Severity.HIGH: apprise.NotifyType.FAILURE,
             Severity.CRITICAL: apprise.NotifyType.FAILURE,
         }
+        self._plugin = plugin
         self._sender: Any = apprise.Apprise(asset=asset)
         self._sender.add(plugin)
 
-    def send(self, message: Message) -> None:
-        """Hands `message` over, once.
+    def send(self, message: Message) -> str | None:
+        """Hands `message` over, once; what kept its chart from going with it, if anything did.
 
         Raises:
             DeliveryError: it was refused, or there was no answer in time (it may have arrived even so).
         """
-        answer: SimpleQueue[str | None] = SimpleQueue()
+        answer: SimpleQueue[tuple[str | None, str | None]] = SimpleQueue()
         # In a thread, since neither the look-up of a name nor an answer that trickles in is bounded by a timeout of
         # sockets. One that never ends must not keep the process from ending.
         threading.Thread(
             target=lambda: answer.put(self._attempt(message)), name=f"notify-{self._name}", daemon=True
         ).start()
         try:
-            reason = answer.get(timeout=self._patience_seconds)
+            reason, chart_fault = answer.get(timeout=self._patience_seconds)
         except Empty:
             raise DeliveryError(f"no answer within {self._patience_seconds:g} s") from None
         if reason is not None:
             raise DeliveryError(reason)
+        return chart_fault
 
-    def _attempt(self, message: Message) -> str | None:
-        """None when the message was taken, else why not."""
-        with _LOG.heard() as told:
+    def written(self, message: Message) -> str:
+        """The body as this channel is sent it."""
+        if self._form is Form.HTML:
+            return message.html
+        room = self._most
+        if self._shared is not None:
+            room = min(room, self._shared - len(self._title(message)) - _BESIDES)
+        body = message.fitting(self._form, room)
+        if self._kind.name == "slack":
+            # It counts what is sent, in which three characters are written as entities.
+            while (over := len(escape(body, quote=False)) - room) > 0:
+                body = message.fitting(self._form, len(body) - over)
+        return body
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a message's chart is sent with it."""
+        return self._picture is not Picture.NONE
+
+    def _title(self, message: Message) -> str:
+        # "=?" begins an encoded word in the subject of a mail, which may say anything once it is decoded.
+        title = message.title.replace("=?", "= ?")
+        return escaped(title) if self._form is Form.MARKDOWN else title
+
+    def _attempt(self, message: Message) -> tuple[str | None, str | None]:
+        """None when the message was taken, else why not; and the same of its chart."""
+        chart = message.chart if self.takes_pictures else None
+        together = None if self._picture is Picture.AFTER else chart
+        body = self.written(message)
+        if together is None and self._form is Form.HTML:
+            body = without_picture(body)
+        title = self._title(message)
+        reason = self._handed_over(message, title, body, together)
+        if reason is not None or chart is None or together is not None:
+            return reason, None
+        return None, self._handed_over(message, "", f"Chart: {title}", chart)
+
+    def _handed_over(self, message: Message, title: str, body: str, chart: bytes | None) -> str | None:
+        # Some services' senders open the file by its path.
+        with tempfile.NamedTemporaryFile(prefix="detector-", suffix=".png") as file, _LOG.heard() as told:
+            attach = None
+            if chart is not None:
+                file.write(chart)
+                file.flush()
+                attach = self._attach(path=file.name, name=CHART_NAME, mimetype="image/png")
             taken = self._sender.notify(
-                # "=?" begins an encoded word in the subject of a mail, which may say anything once it is decoded.
-                title=message.title.replace("=?", "= ?"),
-                body=message.html if self._sends_html else message.text,
-                body_format=self._formats.HTML if self._sends_html else self._formats.TEXT,
+                title=title,
+                body=body,
+                body_format=self._declared,
                 notify_type=self._types[message.severity],
+                attach=attach,
             )
         return None if taken else _masked(told, self._secrets) or "refused without a reason"
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class ConsoleNotifier:
     """The channel "console": a text stream."""
 
+    takes_pictures = False
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 

@@ -206,8 +206,8 @@ def missing(each: Capture) -> str:
     parts = [share(each.share)]
     lost = (
         (each.incomplete, f"of {each.snapshots:,} snapshots incomplete"),
-        (each.lost_events, "events lost"),
-        (each.lost_snapshots, "snapshots lost"),
+        (each.lost_events, f"{plural(each.lost_events, 'event')} lost"),
+        (each.lost_snapshots, f"{plural(each.lost_snapshots, 'snapshot')} lost"),
         (each.blind, "taken blind"),
         (each.waited, "waited for the database"),
     )

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 _MEMORY_BYTES = 1 << 30
 _CPU_SECONDS = 20
 
-# 1,080 pixels: sharp on a phone, where a pixel of the page is three of the screen, and legible there, since 13 points
-# are then as high as the text around it.
-_SIZE_INCHES, _DOTS_PER_INCH = (7.2, 4.0), 150
-_POINTS = 13
+# 1,080 pixels: sharp on a phone, where a pixel of the page is three of the screen, and legible there, since 12 points
+# are then almost as high as the text around it.
+_SIZE_INCHES, _DOTS_PER_INCH = (5.4, 3.3), 200
+_POINTS = 12
 # Paper stays paper in a dark window: the picture brings its own background.
 _PAPER, _INK, _FAINT = "#ffffff", "#24292f", "#d8dee4"
 _USUAL, _BAND, _BEYOND, _MARK = "#5b7fa6", "#bfe3c8", "#d1420f", "#f2a516"
 # Above this a usual hour would be no higher than the line that it stands on.
 _STEEP = 40
 # What has room in a line, and for the band to share it.
-_LINE, _SHORT_BAND = 56, 24
+_LINE, _SHORT_BAND = 46, 18
 _DAY_SECONDS = 86_400
 _MOST_LABELS = 6
 # In days, so that labels stand at round times.

@@ -1,4 +1,4 @@
-"""An alert as a message: plain text, HTML, and a block for the terminal."""
+"""An alert as a message: plain text, Markdown, HTML, and a block for the terminal."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from detector.answers import answers
+from jinja2 import TemplateError
+
+from detector.answers import Answer, answers
 from detector.domain import Severity
+from detector.notify import templates as files
+from detector.notify.kinds import Form
 from detector.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from detector.domain import Alert
+    from detector.notify.briefing import Briefing
+    from detector.notify.templates import Templates
 
-# Together they keep a message within 3,000 characters, the least that a service with room for a text allows (a section
-# of Slack), and its title within the 150 of Slack's headers.
 _TITLE_LIMIT = 150
 _SUMMARY_LIMIT = 800
-_EXPLANATION_LIMIT = 200
+_SENTENCE_LIMIT = 300
 _LINE_LIMIT = 240
 _NAME_LIMIT = 80
+_WORD_LIMIT = 60
 _OPENED = "opened"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TIME = "%Y-%m-%d %H:%M:%S"
+CHART_NAME = "chart.png"
+"""The name of the picture in a message."""
+_PICTURE = re.compile(rf'<img [^<>]*"cid:{re.escape(CHART_NAME)}"[^<>]*>')
 # Legible on white and on black: mail is read on both.
 COLOURS = {
     Severity.INFORMATIONAL: "#7a869a",
@@ -36,39 +45,144 @@ COLOURS = {
     Severity.CRITICAL: "#d62839",
 }
 """Of severities, in whatever is shown in colours."""
+# What channels with less room are sent: ever fewer of the rows, then of all else but the first line and the commands.
+_ROWS_SHOWN = (8, 3, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The same in several forms."""
+
+    text: str
+    markdown: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is sent. All text is printable; what else a channel needs escaped is escaped on the way out."""
+    """What is sent. All text is printable, and escaped for its form."""
 
     title: str
     """One line: a subject."""
     text: str
     html: str
     severity: Severity
+    shorter: tuple[Body, ...] = ()
+    """The same with ever less in it, for channels with little room; the first has all. Empty: it is as it is."""
+    chart: bytes | None = None
+    """A picture (PNG), which the HTML has a place for, under `CHART_NAME`."""
+    chart_fault: str | None = None
+    """Why there is none, where one belongs."""
 
     @property
     def block(self) -> str:
         """Title and text as a block for the terminal, indented under a line that is found at a glance."""
-        indented = "\n".join(f"  {line}".rstrip() for line in self.text.splitlines())
+        # What stands apart in a mail would fall apart between the blocks of others.
+        indented = "\n".join(f"  {line}".rstrip() for line in self.text.splitlines() if line.strip())
         return f"== {self.title} ==\n{indented}\n"
 
+    def fitting(self, form: Form, limit: int) -> str:
+        """As text or Markdown of at most `limit` characters: as much as has room, whole, and else cut."""
+        bodies = self.shorter or (Body(text=self.text, markdown=files.escaped_lines(self.text)),)
+        written = [body.markdown if form is Form.MARKDOWN else body.text for body in bodies]
+        whole = next((each for each in written if len(each) <= limit), None)
+        if whole is not None:
+            return whole
+        # Cut behind the mark of an escape, the rest would be markup.
+        return written[-1][: max(limit - 1, 0)].rstrip("\\") + "…"
 
-def render(alert: Alert, reason: str) -> Message:
-    """The message that tells of `alert`.
+
+def render(briefing: Briefing, reason: str, templates: Templates | None = None, chart: bytes | None = None) -> Message:
+    """The message that tells of an alert.
 
     Args:
+        briefing: what is known of it.
         reason: why it is sent ("opened", "grown tenfold" …), as stored with the notification.
+        templates: those in force; None: those that ship.
+        chart: the picture of the briefing's chart.
     """
-    told_again = "" if reason == _OPENED else f" ({visible(reason, _NAME_LIMIT)})"
-    host, title = visible(alert.host, _NAME_LIMIT), visible(alert.rule_title, _NAME_LIMIT)
+    written = templates or files.shipped()
+    try:
+        return _rendered(briefing, reason, written, chart)
+    except (TemplateError, ArithmeticError, TypeError, ValueError, KeyError, IndexError, RecursionError):
+        # A template was sound with the example and is not with this alert. Whatever it says, people are told.
+        return _rendered(briefing, reason, files.shipped(), chart)
+
+
+def _rendered(briefing: Briefing, reason: str, templates: Templates, chart: bytes | None) -> Message:
+    values = values_of(briefing, reason, chart=chart is not None)
+    shorter = [
+        Body(text=templates.write(files.TEXT, less), markdown=templates.write(files.MARKDOWN, less))
+        for less in _ever_less(values)
+    ]
     return Message(
-        title=visible(f"[{alert.severity}] {host}: {title}{told_again}", _TITLE_LIMIT),
-        text=_text(alert, reason),
-        html=_html(alert, reason),
-        severity=alert.severity,
+        title=visible(templates.write(files.SUBJECT, values), _TITLE_LIMIT),
+        text=shorter[0].text,
+        html=templates.write(files.HTML, values),
+        severity=briefing.alert.severity,
+        shorter=tuple(shorter),
+        chart=chart,
+        chart_fault=briefing.chart_fault,
     )
+
+
+def values_of(briefing: Briefing, reason: str, *, chart: bool) -> dict[str, Any]:
+    """What templates fill in. Texts are bounded, and lists have a length that a message has room for."""
+    alert = briefing.alert
+    # A single explanation stands in the summary.
+    saw = (*(alert.explanations if len(alert.explanations) > 1 else ()), *briefing.model)
+    return {
+        "number": alert.alert_id,
+        "severity": alert.severity.value,
+        "colour": COLOURS[alert.severity],
+        "host": visible(alert.host, _NAME_LIMIT),
+        "rule": visible(alert.rule_title, _NAME_LIMIT),
+        "rule_id": visible(alert.rule_id, _NAME_LIMIT),
+        "reason": visible(reason, _NAME_LIMIT),
+        "told_again": reason != _OPENED,
+        "summary": visible(alert.summary, _SUMMARY_LIMIT).strip() or f"Alert {alert.alert_id}",
+        "facts": _facts(alert, reason, about_capture=briefing.about_capture),
+        "normal": _sentences(briefing.normal),
+        "model": _sentences(saw),
+        "about_rule": _sentences(briefing.rule),
+        "rows": [
+            {
+                "when": visible(row.when, _WORD_LIMIT),
+                "who": visible(row.who, _WORD_LIMIT),
+                "program": visible(row.program, _WORD_LIMIT),
+                "connection": visible(row.connection, _WORD_LIMIT),
+                "connects": visible(row.connects, _WORD_LIMIT),
+            }
+            for row in briefing.rows[: _ROWS_SHOWN[0]]
+        ],
+        "more_rows": briefing.more_rows + len(briefing.rows[_ROWS_SHOWN[0] :]),
+        "commands": [each._asdict() for each in _commands(alert, about_capture=briefing.about_capture)],
+        "chart": CHART_NAME if chart else "",
+        "chart_title": visible(briefing.chart.title, _LINE_LIMIT) if briefing.chart is not None else "",
+        "chart_fault": visible(briefing.chart_fault or "", _LINE_LIMIT),
+    }
+
+
+def _ever_less(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for shown in _ROWS_SHOWN:
+        rows = values["rows"][:shown]
+        more = values["more_rows"] + len(values["rows"]) - len(rows)
+        if shown in (_ROWS_SHOWN[0], 0) or len(values["rows"]) > shown:
+            yield {**values, "rows": rows, "more_rows": more if rows else 0}
+    bare = {**values, "rows": [], "more_rows": 0, "about_rule": [], "chart_fault": ""}
+    yield {**bare, "model": values["model"][:1], "normal": values["normal"][:1]}
+    bare |= {"model": [], "normal": []}
+    yield bare
+    yield {**bare, "facts": [], "commands": values["commands"][:3]}
+    yield {**bare, "facts": [], "commands": values["commands"][:1], "summary": visible(values["summary"], _LINE_LIMIT)}
+
+
+def _sentences(said: tuple[str, ...]) -> list[str]:
+    return [visible(each, _SENTENCE_LIMIT) for each in said]
+
+
+def without_picture(html: str) -> str:
+    """HTML without the place for the picture, where there is none."""
+    return _PICTURE.sub("", html)
 
 
 def trial(channel: str, host: str) -> Message:
@@ -85,28 +199,6 @@ def trial(channel: str, host: str) -> Message:
     )
 
 
-def _text(alert: Alert, reason: str) -> str:
-    parts = [visible(alert.summary, _SUMMARY_LIMIT), *(f"{label}: {value}" for label, value in _facts(alert, reason))]
-    if _several(alert):
-        parts += ["What is unusual:", *(f"- {visible(each, _EXPLANATION_LIMIT)}" for each in alert.explanations)]
-    parts += ["What you can do:", *(f"  {command}" for command in _commands(alert))]
-    return "\n".join(parts)
-
-
-def _html(alert: Alert, reason: str) -> str:
-    facts = "<br>".join(f"<b>{escape(label)}:</b> {escape(value)}" for label, value in _facts(alert, reason))
-    parts = [
-        f'<p style="font-size:1.15em"><b>{escape(visible(alert.summary, _SUMMARY_LIMIT))}</b></p>',
-        f"<p>{facts}</p>",
-    ]
-    if _several(alert):
-        sentences = "".join(f"<li>{escape(visible(each, _EXPLANATION_LIMIT))}</li>" for each in alert.explanations)
-        parts.append(f"<p>What is unusual:</p>\n<ul>{sentences}</ul>")
-    commands = "\n".join(escape(command) for command in _commands(alert))
-    parts.append(f'<p>What you can do:</p>\n<pre style="white-space:pre-wrap">{commands}</pre>')
-    return document(alert.severity, "\n".join(parts))
-
-
 def document(severity: Severity, body: str) -> str:
     """HTML around a body that is escaped already, marked with the colour of a severity."""
     # No colours but the bar: the reader's own, light or dark, stay.
@@ -117,14 +209,14 @@ def document(severity: Severity, body: str) -> str:
     return f'<div style="{style}">\n{body}\n</div>'
 
 
-def _facts(alert: Alert, reason: str) -> list[tuple[str, str]]:
+def _facts(alert: Alert, reason: str, *, about_capture: bool) -> list[tuple[str, str]]:
     facts = [
         ("Rule", f"{visible(alert.rule_title, _NAME_LIMIT)} ({visible(alert.rule_id, _NAME_LIMIT)})"),
         ("Severity", alert.severity.value),
         ("Host", visible(alert.host, _NAME_LIMIT)),
         ("When", _period(alert.start, alert.end)),
     ]
-    if _has_rows(alert):
+    if not about_capture:
         spread = f"{_count(alert.destinations, 'address', 'addresses')}, {_count(alert.ports, 'port', 'ports')}"
         facts += [("Counts", _counts(alert)), ("Spread", spread)]
     if alert.score is not None:
@@ -135,11 +227,6 @@ def _facts(alert: Alert, reason: str) -> list[tuple[str, str]]:
         facts.append(("In common", visible(common, _LINE_LIMIT)))
     facts.append(("Sent because", visible(reason, _NAME_LIMIT)))
     return facts
-
-
-def _has_rows(alert: Alert) -> bool:
-    """Whether the alert is about connections: one about capture has none."""
-    return any((alert.attempted, alert.established, alert.refused, alert.timed_out, alert.failed))
 
 
 def _counts(alert: Alert) -> str:
@@ -158,24 +245,24 @@ def _period(start: datetime, end: datetime) -> str:
     return f"{start.strftime(_TIME)} to {until} UTC"
 
 
-def _several(alert: Alert) -> bool:
-    # A single one stands in the summary.
-    return len(alert.explanations) > 1
-
-
-def _commands(alert: Alert) -> list[str]:
+def _commands(alert: Alert, *, about_capture: bool) -> list[Answer]:
     # Names from outside could be commands of their own once they are pasted into a shell.
     host = f" --host {alert.host}" if _PLAIN.fullmatch(alert.host) else ""
     # Whole seconds around it: a person reads this, and may type it.
     since = alert.start.replace(microsecond=0)
     until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
     period = f"--since '{since.isoformat(sep=' ')}' --until '{until.isoformat(sep=' ')}'"
-    about_capture = not _has_rows(alert)
-    said = [each.command for each in answers(alert, about_capture=about_capture)]
+    first, *others = answers(alert, about_capture=about_capture)
     if about_capture:
-        return [said[0], f"detector query --incomplete{host} {period}", "detector doctor", *said[1:]]
-    rule = [f"detector rules show {alert.rule_id}"] if _PLAIN.fullmatch(alert.rule_id) else []
-    return [said[0], f"detector query{host} {period}", *rule, *said[1:]]
+        looks = [
+            Answer("see which snapshots lack something", f"detector query --incomplete{host} {period}"),
+            Answer("see what this machine lacks", "detector doctor"),
+        ]
+    else:
+        looks = [Answer("see what else there was at the time", f"detector query{host} {period}")]
+        if _PLAIN.fullmatch(alert.rule_id):
+            looks.append(Answer("see why its rule matched", f"detector rules explain {alert.rule_id} {alert.alert_id}"))
+    return [first, *others, *looks]
 
 
 def _count(count: int, one: str, many: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector.domain import Alert, Notice
 from detector.errors import DeliveryError
+from detector.notify.briefing import Briefing
 from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.message import Message, render
 from detector.notify.notices import render_notice
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from detector.domain import Backlog, Notification
     from detector.notify.retry import RetryPolicy
+
+# A message that has failed so often with its chart is sent without.
+_ATTEMPTS_WITH_CHART = 3
 
 
 class Outbox(Protocol):
@@ -38,8 +42,8 @@ class Outbox(Protocol):
         says at once, as `mark_delivered` does, that those before were taken.
         """
 
-    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
-        """The channel has taken a message with all of them."""
+    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime, chart_fault: str | None = None) -> None:
+        """The channel has taken a message with all of them; without its chart, if there is a fault."""
 
     def mark_failed(
         self,
@@ -59,11 +63,31 @@ class Outbox(Protocol):
 class Notifier(Protocol):
     """One channel."""
 
-    def send(self, message: Message) -> None:
-        """Hands `message` over; returns once the other side has taken it.
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a message's chart is sent with it."""
+
+    def send(self, message: Message) -> str | None:
+        """Hands `message` over; returns once the other side has taken it: what kept its chart from going with it, if
+        anything did.
 
         Raises:
             DeliveryError: with the reason, which holds no secret.
+        """
+
+
+class Writer(Protocol):
+    """Writes messages."""
+
+    def write(self, alert: Alert, reason: str, *, chart: bool) -> Message:
+        """The message of an alert.
+
+        Args:
+            reason: why it is sent.
+            chart: whether the channel takes a picture; without one the message says why, if one belongs to it.
+
+        Raises:
+            StoreError: the database is away.
         """
 
 
@@ -95,6 +119,7 @@ def deliver_channel(
     clock: Callable[[], datetime],
     policy: RetryPolicy,
     limit: RateLimit = UNLIMITED,
+    writer: Writer | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> DeliveryReport:
     """Sends on one channel until nothing may be sent any more, or an attempt fails.
@@ -103,6 +128,7 @@ def deliver_channel(
         notifier: the channel; None: the configuration has none of that name.
         clock: the present time, aware.
         limit: the most messages that the channel takes. What is over it is told together.
+        writer: writes the messages of single alerts; None: of what stands in the alert alone, without a chart.
         stopping: asked before each attempt; when true, the pass ends early.
 
     Raises:
@@ -127,27 +153,49 @@ def deliver_channel(
         if not claimed:
             break
         try:
-            _send(notifier, channel, claimed)
+            chart_fault = _send(notifier, channel, claimed, writer or _Plain())
         except DeliveryError as fault:
             failure = _failed(outbox, [each for each, _ in claimed], lease, fault.message, clock(), policy)
             return DeliveryReport(delivered=delivered, failure=failure)
         taken = [each.notification_id for each, _ in claimed]
         delivered += len(taken)
+        if chart_fault is not None:
+            outbox.mark_delivered(taken, now=clock(), chart_fault=chart_fault)
+            taken = []
     if taken:
         outbox.mark_delivered(taken, now=clock())
     return DeliveryReport(delivered=delivered)
 
 
-def _send(notifier: Notifier | None, channel: str, claimed: Sequence[tuple[Notification, Alert | Notice]]) -> None:
+class _Plain:
+    """Writes what stands in the alert."""
+
+    def write(self, alert: Alert, reason: str, *, chart: bool) -> Message:  # noqa: ARG002 - there is none
+        """The message of an alert."""
+        return render(Briefing(alert=alert), reason)
+
+
+def _send(
+    notifier: Notifier | None,
+    channel: str,
+    claimed: Sequence[tuple[Notification, Alert | Notice]],
+    writer: Writer,
+) -> str | None:
+    """What kept the message's chart from going with it, if anything did."""
     if notifier is None:
         raise DeliveryError(f"there is no channel {channel!r} in the configuration")
     notification, told = claimed[0]
     if isinstance(told, Notice):
-        notifier.send(render_notice(told))
-    elif len(claimed) == 1:
-        notifier.send(render(told, notification.reason))
-    else:
-        notifier.send(render_together([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
+        return notifier.send(render_notice(told))
+    if len(claimed) > 1:
+        return notifier.send(render_together([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
+    # The chart may be what the other side does not take.
+    burden = notification.attempts >= _ATTEMPTS_WITH_CHART
+    message = writer.write(told, notification.reason, chart=notifier.takes_pictures and not burden)
+    fault = notifier.send(message) or message.chart_fault
+    if burden and notifier.takes_pictures:
+        return fault or f"left out, since the message had failed {notification.attempts} times"
+    return fault if notifier.takes_pictures else None
 
 
 def _failed(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from detector.domain import Notification
     from detector.notify.limits import RateLimit
-    from detector.notify.outbox import FailedDelivery, Notifier
+    from detector.notify.outbox import FailedDelivery, Notifier, Writer
     from detector.notify.retry import RetryPolicy
     from detector.store.outbox import StoredOutbox
 
@@ -45,6 +45,7 @@ class Delivery:
         policy: when what failed is tried again.
         stop: ends it.
         faults: told of each attempt that failed.
+        writer: writes the messages of alerts; None: of what stands in them alone.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Delivery:
         policy: RetryPolicy,
         stop: Event,
         faults: Faults,
+        writer: Writer | None = None,
     ) -> None:
+        self._writer = writer
         self._outbox, self._policy, self._stop, self._faults = outbox, policy, stop, faults
         self._workers = {
             name: _Worker(self, name, notifier, limits.get(name, UNLIMITED)) for name, notifier in notifiers.items()
@@ -101,6 +104,7 @@ class Delivery:
             clock=_now,
             policy=self._policy,
             limit=limit,
+            writer=self._writer,
             stopping=self._stop.is_set,
         )
         if (failure := done.failure) is not None:

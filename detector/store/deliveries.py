@@ -35,6 +35,9 @@ class ChannelStanding:
     last_delivered_at: datetime | None = None
     last_failed_at: datetime | None = None
     last_error: str | None = None
+    without_chart: int = 0
+    """Messages that were delivered without their chart."""
+    last_chart_fault: str | None = None
     messages_last_minute: int = 0
     messages_last_hour: int = 0
 
@@ -49,6 +52,7 @@ def channel_standings(connection: Connection, now: datetime) -> dict[str, Channe
             number_of(and_(pending, _COLUMNS.leased_until > now)).label("under_way"),
             number_of(_COLUMNS.state == NotificationState.DEAD.value).label("dead"),
             number_of(_COLUMNS.state == NotificationState.DELIVERED.value).label("delivered"),
+            number_of(_COLUMNS.chart_fault.is_not(None)).label("without_chart"),
             func.min(case((pending, _COLUMNS.created_at))).label("waiting_since"),
             func.max(_COLUMNS.delivered_at).label("last_delivered_at"),
             func.max(_COLUMNS.failed_at).label("last_failed_at"),
@@ -58,6 +62,7 @@ def channel_standings(connection: Connection, now: datetime) -> dict[str, Channe
         row["channel"]: ChannelStanding(
             **row,
             last_error=_error_at(connection, row["channel"], row["last_failed_at"]),
+            last_chart_fault=_last_chart_fault(connection, row["channel"]) if row["without_chart"] else None,
             messages_last_minute=messages_since(connection, row["channel"], now - timedelta(minutes=1)),
             messages_last_hour=messages_since(connection, row["channel"], now - timedelta(hours=1)),
         )
@@ -120,6 +125,7 @@ def resend(
             delivered_at=None,
             leased_until=None,
             digest_id=None,
+            chart_fault=None,
         )
     ).rowcount
     return Resent(again=again, at_once=waiting)
@@ -136,3 +142,8 @@ def _error_at(connection: Connection, channel: str, failed_at: datetime | None) 
         return None
     found = select(_COLUMNS.last_error).where(_COLUMNS.channel == channel, _COLUMNS.failed_at == failed_at)
     return connection.scalar(found.order_by(_COLUMNS.notification_id.desc()).limit(1))
+
+
+def _last_chart_fault(connection: Connection, channel: str) -> str | None:
+    found = select(_COLUMNS.chart_fault).where(_COLUMNS.channel == channel, _COLUMNS.chart_fault.is_not(None))
+    return connection.scalar(found.order_by(_COLUMNS.delivered_at.desc(), _COLUMNS.notification_id.desc()).limit(1))

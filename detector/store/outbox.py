@@ -114,10 +114,16 @@ class StoredOutbox:
             _set(connection, _among([each.notification_id for each, _ in taken]), leased_until=leased_until)
         return list(taken)
 
-    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime) -> None:
-        """One message with all of them was taken, whatever another process that held them too may have said."""
+    def mark_delivered(self, notification_ids: Sequence[int], *, now: datetime, chart_fault: str | None = None) -> None:
+        """One message with all of them was taken, whatever another process that held them too may have said.
+
+        Args:
+            notification_ids: theirs, the first of them first.
+            now: when.
+            chart_fault: why it had no chart, where one belongs.
+        """
         with writing(self._engine) as connection:
-            _mark_delivered(connection, notification_ids, now)
+            _mark_delivered(connection, notification_ids, now, chart_fault)
 
     def mark_failed(
         self,
@@ -171,7 +177,9 @@ def messages_since(connection: Connection, channel: str, since: datetime) -> int
     return connection.scalar(sent) or 0
 
 
-def _mark_delivered(connection: Connection, notification_ids: Sequence[int], now: datetime) -> None:
+def _mark_delivered(
+    connection: Connection, notification_ids: Sequence[int], now: datetime, chart_fault: str | None = None
+) -> None:
     together = {"digest_id": notification_ids[0]} if len(notification_ids) > 1 else {}
     _set(
         connection,
@@ -180,6 +188,7 @@ def _mark_delivered(connection: Connection, notification_ids: Sequence[int], now
         attempts=_COLUMNS.attempts + 1,
         delivered_at=now,
         leased_until=None,
+        chart_fault=chart_fault,
         **together,
     )
 

@@ -11,6 +11,7 @@ import pytest
 from detector import shipped
 from detector.alerts.book import AlertBook, ChannelPolicy
 from detector.domain import CaptureHealth, Losses, Severity
+from detector.notify.briefing import Briefing
 from detector.notify.message import render
 from detector.ruleset.load import load_rules
 from detector.store.alerts import alert_rows, list_alerts, notifications_of
@@ -175,7 +176,7 @@ def test_no_rows_stand_behind_it(engine: Engine) -> None:
     alert = host.alert()
     with reading(engine) as connection:
         assert list(alert_rows(connection, alert.alert_id, 10)) == []
-    text = render(alert, "opened").text
+    text = render(Briefing(alert=alert), "opened").text
     assert "Counts:" not in text
     assert "Spread:" not in text
     assert "  detector doctor" in text.splitlines()

@@ -50,6 +50,7 @@ class Doctor:
         """Exit code, and (verdict, finding, remedy) by subject."""
         path = self.folder / "detector.toml"
         path.write_text(toml)
+        path.chmod(0o640)
         code = main(["--config", str(path), "doctor", "--json"])
         return code, by_subject(self._capsys.readouterr().out)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from detector.alerts.book import AlertBook, ChannelPolicy
 from detector.domain import Alert, EvidenceRef, Finding, Severity
 from detector.errors import DeliveryError
+from detector.notify.briefing import Briefing
+from detector.notify.message import render
 from detector.notify.retry import RetryPolicy
 from detector.store.engine import reading, writing
 from detector.store.outbox import list_notifications
@@ -53,6 +55,11 @@ def alert(**values: Any) -> Alert:
     return Alert(**defaults | values)
 
 
+def rendered(told: Alert, reason: str) -> Message:
+    """The message of an alert, with the templates that ship, and nothing but what stands in it."""
+    return render(Briefing(alert=told), reason)
+
+
 @dataclass
 class Clock:
     """The wall clock, moved by hand."""
@@ -75,6 +82,8 @@ class Receiver:
     titles: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     attempts: int = 0
+
+    takes_pictures = False
 
     def send(self, message: Message) -> None:
         """Takes a message."""

@@ -86,17 +86,25 @@ class Post:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    """Empty where it is no JSON."""
+    raw: bytes = b""
+    host: str = ""
+    """Who was asked, through the proxy."""
 
 
 class SlackServer:
-    """Answers for hooks.slack.com, behind a proxy: what asks for Slack through it arrives here, over real TLS."""
+    """Answers for services on the internet, Slack's web hooks at first, behind a proxy: what asks for them through it
+    arrives here, over real TLS. What asks it directly is answered too.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hosts: tuple[str, ...] = (SLACK,)) -> None:
+        self.hosts = hosts
+        names = ",".join(f"DNS:{host}" for host in hosts)
         self.certificate, self._key = folder / "certificate.pem", folder / "key.pem"
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-                *("-days", "2", "-subj", f"/CN={SLACK}", "-addext", f"subjectAltName=DNS:{SLACK}"),
+                *("-days", "2", "-subj", f"/CN={SLACK}", "-addext", f"subjectAltName={names}"),
                 *("-keyout", self._key, "-out", self.certificate),
             ],
             check=True,
@@ -132,7 +140,10 @@ class _SlackHandler(BaseHTTPRequestHandler):
     owner: ClassVar[SlackServer]
 
     def do_CONNECT(self) -> None:
-        assert self.path == f"{SLACK}:443"
+        host, _, port = self.path.partition(":")
+        assert port == "443"
+        assert host in self.owner.hosts
+        self.asked = host
         self.send_response(200)
         self.end_headers()
         self.connection = self.tls.wrap_socket(self.connection, server_side=True)
@@ -147,11 +158,16 @@ class _SlackHandler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["Content-Length"]))
-        self.owner.posts.append(Post(path=self.path, headers=dict(self.headers), body=json.loads(raw)))
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = json.loads(raw) if raw.startswith(b"{") else {}
+        self.owner.posts.append(
+            Post(path=self.path, headers=dict(self.headers), body=body, raw=raw, host=getattr(self, "asked", ""))
+        )
         self.send_response(self.owner.status)
         self.end_headers()
         self.wfile.write(self.owner.answer)
+
+    do_PUT = do_GET = do_POST  # noqa: N815 - names of the base class
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""

@@ -74,7 +74,7 @@ def test_a_chart_is_a_small_picture_with_a_light_ground() -> None:
     """It is wide enough for a phone of three pixels to one, light to send, and white behind."""
     png = draw(chart(*[3.0, 4.0, 5.0] * 16, 40.0), timeout_seconds=PATIENCE)
     image = Image.open(io.BytesIO(png))
-    assert image.size == (1080, 600)
+    assert image.size == (1080, 660)
     assert len(png) < 30_000
     assert max(colours(png).items(), key=lambda each: each[1])[0] == (255, 255, 255)
 
@@ -111,7 +111,7 @@ def test_any_number_and_length_of_spans_is_drawn(number: int, seconds: float) ->
 def test_no_text_is_taken_for_a_formula(text: str, value: float) -> None:
     """Whatever names say, and however much it was: there is a picture of the same size."""
     drawn = picture(replace(chart(1.0, value), title=f"$\\frac{{{text}", mark=f"${text}$", band=f"{text}$_"))
-    assert Image.open(io.BytesIO(drawn)).size == (1080, 600)
+    assert Image.open(io.BytesIO(drawn)).size == (1080, 660)
 
 
 def test_a_chart_that_does_not_fit_together_is_no_chart() -> None:

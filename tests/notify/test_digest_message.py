@@ -89,6 +89,7 @@ def test_the_text_tells_everything() -> None:
         "    detector rules disable reverse_tunnel --reason 'never here'",
         "- bastion-1: Mon 2 Mar 07:00 for 2 h 5 min",
         "Capture: 99.53 % of the time of 1 host was watched, 7 events lost, 1 snapshot lost, 3 snapshots waited for",
+        "- bastion-1: 99.53 %, 12 of 8,640 snapshots incomplete, 7 events lost, 1 snapshot lost, 2 taken blind",
         "Notifications: mail 1,204 delivered, 1 given up, 2 waiting",
         "Database: 812 MB of at most 4,000 MB, growing by 12 MB a day",
         "--since '2026-03-02 06:00:00+00:00' --until '2026-03-03 06:00:00+00:00'",

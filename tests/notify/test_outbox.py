@@ -82,6 +82,8 @@ def test_one_bad_message_does_not_stop_a_channel(engine: Engine) -> None:
     clock = Clock()
 
     class Picky(Receiver):
+        takes_pictures = False
+
         def send(self, message: Message) -> None:
             self.error = "400 Bad Request" if "refused" in message.title else None
             super().send(message)
@@ -154,6 +156,8 @@ def test_slow_delivery_does_not_outlive_its_lease(engine: Engine) -> None:
     leases = []
 
     class Slow(Receiver):
+        takes_pictures = False
+
         def send(self, message: Message) -> None:
             leases.append(max(each.leased_until for each in entries(engine) if each.leased_until) - clock.now)
             clock.pass_time(minutes=10)

@@ -9,9 +9,8 @@ import pytest
 from detector.domain import Severity
 from detector.errors import DeliveryError
 from detector.notify.apprise_notifier import AppriseNotifier
-from detector.notify.message import render
 from tests.hostile import NAMES
-from tests.notify.samples import alert
+from tests.notify.samples import alert, rendered
 from tests.notify.servers import TOKENS, SlackServer
 
 if TYPE_CHECKING:
@@ -58,14 +57,17 @@ def unescaped(text: str) -> str:
 
 def test_a_message_arrives_as_it_is(server: SlackServer) -> None:
     """Title and text, plain, at the web hook of the address, without anything that a reader would fetch elsewhere."""
-    message = render(alert(), "opened")
+    message = rendered(alert(), "opened")
     AppriseNotifier("ops", URL, 5).send(message)
     (post,) = server.posts
     assert post.path == f"/services/{'/'.join(TOKENS)}"
     (attachment,) = post.body["attachments"]
-    assert unescaped(attachment["title"]) == message.title
-    assert unescaped(attachment["text"]) == message.text
-    assert post.body["mrkdwn"] is False
+    header, section, footer = attachment["blocks"]
+    assert header["type"] == "header"
+    assert unescaped(header["text"]["text"]) == message.title
+    assert section["text"]["type"] == "plain_text"
+    assert unescaped(section["text"]["text"]) == message.text
+    assert footer["elements"] == [{"type": "plain_text", "text": "detector"}]
     assert not [text for text in texts(post.body) if "http" in text]
 
 
@@ -76,7 +78,7 @@ def test_no_name_speaks_to_slack(server: SlackServer, name: str, options: str) -
     hostile = alert(
         host=name, rule_title=name, rule_id=name, summary=name, group={name: name}, explanations=(name, name)
     )
-    AppriseNotifier("ops", URL + options, 5).send(render(hostile, "opened"))
+    AppriseNotifier("ops", URL + options, 5).send(rendered(hostile, "opened"))
     (post,) = server.posts
     for text in texts(post.body):
         assert "<" not in text
@@ -101,7 +103,7 @@ def _check_limits(body: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("severity", "colour"), [(Severity.LOW, "#3AA3E3"), (Severity.CRITICAL, "#A32037")])
 def test_severity_has_a_colour(server: SlackServer, severity: Severity, colour: str) -> None:
     """The bar beside the message tells a critical alert from a low one."""
-    AppriseNotifier("ops", URL, 5).send(render(alert(severity=severity), "opened"))
+    AppriseNotifier("ops", URL, 5).send(rendered(alert(severity=severity), "opened"))
     (post,) = server.posts
     assert post.body["attachments"][0]["color"] == colour
 
@@ -114,7 +116,7 @@ def test_a_refusal_is_told_in_slacks_words(server: SlackServer, status: int, ans
     """The status and what Slack says of it are the reason; the tokens are not."""
     server.status, server.answer = status, answer
     with pytest.raises(DeliveryError) as failure:
-        AppriseNotifier("ops", URL, 5).send(render(alert(), "opened"))
+        AppriseNotifier("ops", URL, 5).send(rendered(alert(), "opened"))
     assert reason in failure.value.message
     assert str(status) in failure.value.message
     assert not [token for token in TOKENS if token in failure.value.message]

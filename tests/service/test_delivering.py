@@ -40,6 +40,8 @@ class Hanging(Receiver):
 
     free: Event = field(default_factory=Event)
 
+    takes_pictures = False
+
     def send(self, message: Message) -> None:
         """Waits."""
         self.free.wait(20)

@@ -46,6 +46,17 @@ def channels(settings: Settings) -> Iterator[Check]:
         yield bad("heartbeat", fault.message, fault.hint)
 
 
+def templates(settings: Settings) -> Iterator[Check]:
+    """Whether the operator's own are in force."""
+    from detector.service.messages import read_templates
+
+    found = read_templates(settings.template_folder)
+    for fault in found.faults:
+        yield bad("templates", f"{fault} (what ships stands in its place)", "mend it; see: detector notify preview")
+    if found.own:
+        yield good("templates", f"{', '.join(found.own)} of {settings.template_folder} in force")
+
+
 def outbox(settings: Settings) -> Iterator[Check]:
     """What is undelivered, by channel."""
     from detector.cli.store import stored
@@ -68,6 +79,13 @@ def outbox(settings: Settings) -> Iterator[Check]:
                 f"{numbered(channel.waiting, 'notification')} to {channel.channel} wait since "
                 f"{local(channel.waiting_since)}; its last failure: {channel.last_error or 'none'}",
                 "see: detector notify status; if nothing is tried, start detector detect",
+            )
+        if channel.without_chart:
+            yield doubtful(
+                "outbox",
+                f"{numbered(channel.without_chart, 'message')} to {channel.channel} went without a chart, the last one "
+                f"since: {channel.last_chart_fault}",
+                "see: detector notify preview",
             )
     if not any(channel.dead or channel.waiting for channel in standings.values()):
         yield good("outbox", "nothing waits, and nothing was given up")

@@ -207,6 +207,8 @@ notifications = Table(
     Column("leased_until", UtcDateTime),
     # The first of those that one message told together.
     Column("digest_id", BigInteger),
+    # Why it was delivered without its chart; NULL: with it, or none belongs to it.
+    Column("chart_fault", Text),
     Index(None, "state", "next_attempt_at"),
     Index(None, "channel", "delivered_at"),
     Index(None, "channel", "failed_at"),

@@ -1,0 +1,212 @@
+"""Messages as they are written of stored alerts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detector.config import Notify, Settings
+from detector.domain import Alert, Verdict
+from detector.errors import ChartError
+from detector.notify import templates
+from detector.notify.outbox import deliver_channel
+from detector.ruleset.evaluate import RuleSet
+from detector.service import messages
+from detector.service.briefing import brief
+from detector.service.messages import Messages, TemplateFiles
+from detector.store.alerts import list_alerts
+from detector.store.deliveries import channel_standings
+from detector.store.engine import reading, writing
+from detector.store.feedback import record
+from detector.store.outbox import StoredOutbox
+from tests.builders import START
+from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from detector.notify.message import Message
+
+
+@dataclass
+class Told:
+    """Keeps what is reported."""
+
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, message: str) -> None:
+        """Notes it."""
+        self.faults.append(message)
+
+
+@dataclass
+class Pictures(Receiver):
+    """A channel that takes pictures."""
+
+    takes_pictures = True
+    messages: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> None:
+        """Takes a message."""
+        super().send(message)
+        self.messages.append(message)
+
+
+def stored_alert(engine: Engine) -> Alert:
+    """The last one."""
+    with reading(engine) as connection:
+        return list_alerts(connection)[0]
+
+
+def writer(engine: Engine, report: Told | None = None, settings: Settings | None = None) -> Messages:
+    """Writes messages without rules in force."""
+    return Messages(engine, settings or Settings(), RuleSet, report or Told())
+
+
+def test_a_briefing_tells_what_is_stored(engine: Engine) -> None:
+    """Rows, what is new of them, and the rule's record on the host, with what people said of it."""
+    enqueue(engine, titles=("Scan", "Scan again"))
+    with reading(engine) as connection:
+        first, second = sorted(list_alerts(connection), key=lambda each: each.alert_id)
+    with writing(engine) as connection:
+        record(connection, first.alert_id, Verdict.BENIGN, author="ops", now=START)
+    with reading(engine) as connection:
+        found = brief(connection, second, None, Settings().models)
+    assert len(found.rows) == 1
+    assert found.rows[0].connection.startswith("-> ")
+    assert "This was never seen before." in found.normal[-1].replace("Who, with what and where to: this", "This")
+    assert found.rule == (
+        "It made 1 other alert on this host in 30 days, of which people called 1 false: 0.033 false ones a day.",
+    )
+    assert found.chart is not None
+    assert found.chart.values[-1] > 0
+
+
+def test_a_picture_goes_with_the_message(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn of the alert's chart, for a channel that takes pictures; and nothing is said to be missing."""
+    monkeypatch.setattr(messages, "draw", lambda _: b"a picture")
+    enqueue(sqlite_engine)
+    channel = Pictures()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY, writer=writer(sqlite_engine)
+    )
+    (message,) = channel.messages
+    assert message.chart == b"a picture"
+    assert 'src="cid:chart.png"' in message.html
+    assert entries(sqlite_engine)[0].chart_fault is None
+
+
+def test_a_chart_that_cannot_be_drawn_holds_nothing_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is delivered and says why; the reason is stored, counted and shown."""
+
+    def fail(_: object) -> bytes:
+        raise ChartError("was not drawn within 10 s")
+
+    monkeypatch.setattr(messages, "draw", fail)
+    enqueue(engine)
+    channel = Pictures()
+    deliver_channel(StoredOutbox(engine), "mail", channel, clock=Clock(), policy=POLICY, writer=writer(engine))
+    assert "Without its chart: was not drawn within 10 s" in channel.texts[0]
+    assert entries(engine)[0].chart_fault == "was not drawn within 10 s"
+    with reading(engine) as connection:
+        standing = channel_standings(connection, START)["mail"]
+    assert (standing.without_chart, standing.last_chart_fault) == (1, "was not drawn within 10 s")
+
+
+def test_a_channel_without_pictures_misses_none(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn for it."""
+    monkeypatch.setattr(messages, "draw", lambda _: pytest.fail("drawn"))
+    enqueue(sqlite_engine)
+    channel = Receiver()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY, writer=writer(sqlite_engine)
+    )
+    assert channel.attempts == 1
+    assert entries(sqlite_engine)[0].chart_fault is None
+
+
+def test_what_fails_with_its_chart_is_sent_without(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three attempts the chart stays behind: it may be what the other side does not take."""
+    monkeypatch.setattr(messages, "draw", lambda _: b"a picture")
+    enqueue(sqlite_engine)
+    channel, clock = Pictures(error="552 too large"), Clock()
+    outbox, writes = StoredOutbox(sqlite_engine), writer(sqlite_engine)
+    for _ in range(3):
+        deliver_channel(outbox, "mail", channel, clock=clock, policy=POLICY, writer=writes)
+        clock.pass_time(hours=1)
+    channel.error = None
+    deliver_channel(outbox, "mail", channel, clock=clock, policy=POLICY, writer=writes)
+    (message,) = channel.messages
+    assert message.chart is None
+    assert entries(sqlite_engine)[0].chart_fault == "left out, since the message had failed 3 times"
+
+
+def test_a_fault_of_ours_keeps_no_message_back(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When what is behind an alert cannot be told, the alert is, and the fault is said and stored."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("no address: \x1b")
+
+    monkeypatch.setattr(messages, "brief", fail)
+    enqueue(sqlite_engine)
+    channel, report = Pictures(), Told()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY, writer=writer(sqlite_engine, report)
+    )
+    why = r"what is behind it could not be told: ValueError: no address: \x1b"
+    assert report.faults == [f"alert 1: {why}; report this as a fault of detector"]
+    assert entries(sqlite_engine)[0].chart_fault == why
+    assert f"Without its chart: {why}" in channel.texts[0]
+
+
+def test_a_flood_is_told_without_looking_back(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than thirty messages in a minute the rest is what stands in the alerts, and says so."""
+    monkeypatch.setattr(messages, "draw", lambda _: b"a picture")
+    enqueue(sqlite_engine, titles=[f"Scan {number:02}" for number in range(32)])
+    channel = Pictures()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY, writer=writer(sqlite_engine)
+    )
+    assert [message.chart is not None for message in channel.messages] == [True] * 30 + [False] * 2
+    assert "more than 30 messages in a minute" in channel.texts[-1]
+
+
+def test_templates_are_read_again_when_they_change(tmp_path: Path) -> None:
+    """A change counts within a second; a fault is told once, and what ships is in force until it is mended."""
+    now, told = [0.0], Told()
+    files = TemplateFiles(Settings(notify=Notify(templates=str(tmp_path))), told, lambda: now[0])
+    assert files.current().own == ()
+
+    def written(text: str) -> templates.Templates:
+        path = tmp_path / templates.SUBJECT
+        path.write_text(text)
+        os.utime(path, ns=(0, int(now[0] * 1e9)))
+        now[0] += 2
+        return files.current()
+
+    assert written("{{ host }}").own == (templates.SUBJECT,)
+    assert written("{{ hots }}").own == ()
+    files.current()
+    assert written("{{ host }}!").own == (templates.SUBJECT,)
+    assert [each.partition(": ")[0] for each in told.faults] == [
+        "template refused",
+        "all templates of messages are in force again",
+    ]
+    assert f"{tmp_path / templates.SUBJECT}:1" in told.faults[0]
+
+
+def test_an_alert_outlives_its_rows(sqlite_engine: Engine) -> None:
+    """What has expired is not told, and the message is written all the same."""
+    enqueue(sqlite_engine)
+    alert = stored_alert(sqlite_engine)
+    from dataclasses import replace
+
+    gone = replace(alert, alert_id=999, end=alert.end + timedelta(days=400), start=alert.start + timedelta(days=400))
+    message = writer(sqlite_engine).write(gone, "opened", chart=True)
+    assert "detector alerts show 999" in message.text

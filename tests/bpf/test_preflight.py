@@ -104,7 +104,7 @@ def test_tracefs_that_may_not_be_read_is_told_from_one_that_is_missing() -> None
     as_nobody = ("setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps", "-all", "--ambient-caps", "-all")
     faults, doubts = _examined(*as_nobody)
     assert [fault for fault, _ in faults] == [
-        "this process (user 65534) lacks CAP_PERFMON, CAP_BPF",
         "/sys/kernel/tracing cannot be read by this user",
+        "this process (user 65534) lacks CAP_PERFMON, CAP_BPF",
     ]
     assert doubts == []

@@ -293,7 +293,8 @@ def _big_log(path: Path, rows: int) -> None:
 def _content(engine: Engine, host_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     with reading(engine) as connection:
         every = connection.execute(select(snapshots).where(snapshots.c.host_id == host_id).order_by(snapshots.c.seq))
-        of_snapshots = [dict(each, host_id=0) for each in every.mappings()]
+        # The host's name is a part of the hash.
+        of_snapshots = [dict(each, host_id=0, chain_hash=None) for each in every.mappings()]
     return of_snapshots, [dict(row, host_id=0) for row in every_row(engine) if row["host_id"] == host_id]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _KEYS, _SNAPSHOTS = 600, 20
-_MOST_BYTES = {"sqlite": 4_000_000, "postgresql": 12_000_000}
+_MOST_BYTES = {"sqlite": 4_000_000, "postgresql": 14_000_000}
 
 
 @pytest.mark.timeout(600)

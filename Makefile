@@ -17,13 +17,14 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test coverage test-vm check lint format docs bench wheel deb test-deb lock clean
+.PHONY: help run test test-thorough coverage test-vm check lint format docs bench wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
 	@echo 'make test     lint, types, import contracts, tests (real kernel, Postgres, SMTP)'
 	@echo 'make coverage the same, and which lines and branches the tests reach; takes longer'
 	@echo 'make lint     lint, types, import contracts, known weaknesses of what is locked'
+	@echo 'make test-thorough  the same, with the tests that take long'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make format   format the code'
 	@echo 'make docs     write the pages that are made from code'
@@ -45,10 +46,14 @@ NEXT_COVERED := $(if $(COVERED),$(FIRST_COVERED) --cov-append)
 LAST_COVERED := $(if $(COVERED),--cov --cov-append)
 test: machine-test check $(SIGMA)/stamp
 	@code=0; \
-	$(BIN)/pytest -m 'not kernel' -n $$((1 + $$(nproc))) --maxprocesses 5 --dist worksteal $(FIRST_COVERED) || code=$$?; \
+	$(BIN)/pytest $(THOROUGH) -m 'not kernel' -n $$((1 + $$(nproc))) --maxprocesses 5 --dist worksteal $(FIRST_COVERED) || code=$$?; \
 	$(BIN)/pytest -m 'kernel and not alone' -n logical --maxprocesses 3 --dist loadfile $(NEXT_COVERED) || code=$$?; \
 	$(BIN)/pytest -m alone $(LAST_COVERED) tests/system || code=$$?; \
 	exit $$code
+
+# What takes long as well: some tests for longer, and those that are marked so.
+test-thorough:
+	@$(MAKE) --no-print-directory test THOROUGH=--thorough
 
 # Takes a quarter longer. What all phases covered is put together at the end.
 coverage:

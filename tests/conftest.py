@@ -46,9 +46,24 @@ _IN_MEMORY = Path("/dev/shm")
 _ROOMY_BYTES = 4_000_000_000
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--thorough`: tests that take long are run too, and some others for longer."""
+    parser.addoption("--thorough", action="store_true", help="run what takes long too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What mostly waits comes first: one worker begins with it, and the others have the processors meanwhile."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
+    if not config.getoption("thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether a test may take long."""
+    return bool(pytestconfig.getoption("thorough"))
 
 
 class _OneCounts(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -28,7 +28,10 @@ _MOST_BYTES = {"sqlite": 4_000_000, "postgresql": 14_000_000}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("detected", [True, False], ids=["detected", "detection lags"])
+@pytest.mark.parametrize(
+    "detected",
+    [pytest.param(True, id="detected", marks=pytest.mark.thorough), pytest.param(False, id="detection lags")],
+)
 def test_a_scan_stays_within_the_size(engine: Engine, detected: bool) -> None:
     """New destinations without end: the database stays as small as it is to be, whether detection keeps up or not, and
     what had to go unseen is told by the snapshots that are left.

@@ -100,7 +100,7 @@ class QuietRule:
     command: str
     """That says whether it would have found anything; empty: its name could be taken for something else by a shell."""
     switches_off: str
-    """The command for what never can be found here; empty as before."""
+    """The command for what never can be found here; empty as before, and of what is grave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

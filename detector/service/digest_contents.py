@@ -219,10 +219,11 @@ def _noisy(
 
 
 def _quiet(entry: Entry, names: Mapping[str, str], hits: RuleHits | None) -> told.QuietRule:
-    command, switches_off = digest_tuning.for_quiet(names.get(entry.rule_id, ""))
+    severity = entry.severity or Severity.INFORMATIONAL
+    command, switches_off = digest_tuning.for_quiet(names.get(entry.rule_id, ""), severity)
     return told.QuietRule(
         rule=visible(entry.title, _NAME_LIMIT),
-        severity=entry.severity or Severity.INFORMATIONAL,
+        severity=severity,
         last=hits.last if hits else None,
         waits_for=visible(entry.why, _SUMMARY_LIMIT) if entry.state is State.WAITING else "",
         command=command,

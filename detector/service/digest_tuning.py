@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from detector import shipped
+from detector.domain import Severity
 from detector.ruleset.catalogue import State
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _MOST = 0.5
 _FEW = 3
 # More in a day is more than anybody reads.
 _MANY_A_DAY = 5.0
+_GRAVE = Severity.HIGH
 # Can be pasted into a shell as it is.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -95,8 +97,12 @@ def for_noisy(
     return "they are about different things: read them", ""
 
 
-def for_quiet(rule: str) -> tuple[str, str]:
-    """The commands that say whether a rule would have found anything, and that switch it off; empty without a name."""
+def for_quiet(rule: str, severity: Severity) -> tuple[str, str]:
+    """The commands that say whether a rule would have found anything, and that switch it off; empty without a name.
+
+    What is grave is meant to be rare: nobody is advised to switch that off for being quiet.
+    """
     if not rule:
         return "", ""
-    return f"detector rules test {rule} --since 30d", f"detector rules disable {rule} --reason 'never here'"
+    switches_off = f"detector rules disable {rule} --reason 'never here'" if severity.rank < _GRAVE.rank else ""
+    return f"detector rules test {rule} --since 30d", switches_off

@@ -64,11 +64,18 @@ def test_shipped_rules_are_called_by_their_files() -> None:
     called = names(rules.entries)
     assert called["faecaa28-1ee8-452a-b277-b03614c252cc"] == "vertical_scan"
     assert len(set(called.values())) == len(called)
-    assert for_quiet("vertical_scan") == (
-        "detector rules test vertical_scan --since 30d",
-        "detector rules disable vertical_scan --reason 'never here'",
+
+
+def test_nobody_is_advised_to_switch_off_what_is_grave() -> None:
+    """That such a rule finds nothing is as it should be; whether it would have can be tried."""
+    test = "detector rules test irc_contact --since 30d"
+    assert for_quiet("irc_contact", Severity.MEDIUM) == (
+        test,
+        "detector rules disable irc_contact --reason 'never here'",
     )
-    assert for_quiet("") == ("", "")
+    for severity in (Severity.HIGH, Severity.CRITICAL):
+        assert for_quiet("irc_contact", severity) == (test, "")
+    assert for_quiet("", Severity.LOW) == ("", "")
 
 
 @given(

@@ -105,4 +105,3 @@ def _serve(pipe: Connection) -> None:
         pipe.send(server.url)
         pipe.recv()
         pipe.send([str(mail["Subject"]).rpartition(" ")[2] for mail in server.received])
-        time.sleep(60)

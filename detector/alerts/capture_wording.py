@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from detector.alerts.phrases import humanised, named, numbered
+from detector.alerts.phrases import named
+from detector.amounts import humanised, numbered
 from detector.visible import visible
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, and_, case, delete, select
 
 from detector.alerts import events, muting
-from detector.alerts.phrases import humanised
 from detector.alerts.policy import is_over
+from detector.amounts import humanised
 from detector.domain import AlertState, NotificationState, Severity
 from detector.store import bulk
 from detector.store.tables import alerts, hosts, notifications, unanswered

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from detector.alerts.capture_wording import lost
-from detector.alerts.phrases import humanised, named, numbered
+from detector.alerts.phrases import named
+from detector.amounts import humanised, numbered
 from detector.sentence import THINGS, SentenceError, fill_in
 
 if TYPE_CHECKING:

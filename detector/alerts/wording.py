@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from detector.alerts import capture_wording
 from detector.alerts.own_words import told
-from detector.alerts.phrases import humanised, named, numbered
+from detector.alerts.phrases import named
+from detector.amounts import humanised, numbered
 from detector.domain import Direction, Protocol
 from detector.visible import visible
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.amounts import megabytes
 from detector.cli.db_copies import backup, pg_dump_instead, vacuum
 from detector.cli.db_prune import prune
-from detector.cli.db_status import megabytes, status
+from detector.cli.db_status import status
 from detector.cli.terminal import say
 
 if TYPE_CHECKING:

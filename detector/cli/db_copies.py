@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.db_status import megabytes
+from detector.amounts import megabytes
 from detector.cli.terminal import note, say
 from detector.errors import StoreError
 

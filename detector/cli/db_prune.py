@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.db_status import megabytes
+from detector.amounts import megabytes
 from detector.cli.parameters import Moment
 from detector.cli.terminal import local, say
 from detector.errors import StoreError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.amounts import megabytes, numbered
 from detector.cli import terminal
-from detector.cli.lines import numbered
 from detector.cli.terminal import Column, local, say
 
 if TYPE_CHECKING:
@@ -166,9 +166,3 @@ def _print_tables(tables: Sequence[TableStatus]) -> None:
             row.append("" if table.parts is None else f"{numbered(table.parts, 'part')}{until}, and the rest")
         rows.append(row)
     terminal.print_table(columns, rows)
-
-
-def megabytes(size: int) -> str:
-    """`12.3 MB`, or whole ones from ten on."""
-    number = size / 1_000_000
-    return f"{number:,.0f} MB" if number >= 10 else f"{number:.1f} MB"  # noqa: PLR2004

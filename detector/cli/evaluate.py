@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from detector.amounts import numbered
 from detector.cli.evaluation_parameters import ALL, PICTURE, Kinds, Made, Numbers, check_report
-from detector.cli.lines import numbered
 from detector.cli.parameters import Moment, check_period
 from detector.cli.terminal import note, print_json
 from detector.domain import Severity

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.parameters import Moment, check_period
 from detector.cli.terminal import json_line, note
 from detector.errors import DetectorError

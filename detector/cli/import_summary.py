@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.terminal import local, note, print_json, say
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from detector.amounts import numbered
 from detector.domain import Protocol
 from detector.log import Level
 from detector.supervisor import READER_GONE
@@ -95,7 +96,7 @@ def snapshot_line(ref: SnapshotRef, snapshot: Snapshot) -> str:
     if snapshot.counts:
         destinations = len({count.key.remote_address for count in snapshot.counts} - {None})
         executables = len({count.key.executable for count in snapshot.counts} - {None})
-        parts.append(f"{numbered(destinations, 'address', 'es')}, {numbered(executables, 'executable')}")
+        parts.append(f"{numbered(destinations, 'address', 'addresses')}, {numbered(executables, 'executable')}")
     return "  ".join((*parts, *_wrong_with(snapshot)))
 
 
@@ -115,11 +116,6 @@ def _wrong_with(snapshot: Snapshot) -> Iterator[str]:
         yield f"CLOCK SET by {health.clock_step_seconds:+.0f} s"
     if health.suspended_seconds:
         yield f"suspended for {health.suspended_seconds:.0f} s"
-
-
-def numbered(number: int, noun: str, plural: str = "s") -> str:
-    """`1 connect`, `2,000 connects`."""
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _listed(numbers: dict[str, int]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.parameters import HostName
 from detector.cli.rule_changes import said_author
 from detector.cli.terminal import Column, local_column, note, print_json, print_table, say

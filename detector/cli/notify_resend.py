@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.terminal import say
 from detector.errors import DetectorError
 

@@ -35,7 +35,7 @@ def route(settings: Settings, /, alert_id: int, at: datetime | None, *, as_json:
       detector notify route 12
       detector notify route 12 --at 'sunday 3:00'
     """
-    from detector.alerts.phrases import humanised
+    from detector.amounts import humanised
     from detector.ruleset.load import load_rules
     from detector.service.routes import choices, escalations_of
     from detector.store.alerts import read_alert

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.store import stored
 from detector.cli.terminal import Column, local, print_json, print_table, say
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.parameters import Duration, Moment
 from detector.cli.rule_changes import said_author, said_reason
 from detector.cli.terminal import local, note, print_json, say

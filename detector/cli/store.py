@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.terminal import note
 from detector.store.damage import passed_over
 from detector.store.engine import open_store, reading, writing

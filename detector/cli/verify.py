@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.lines import numbered
+from detector.amounts import numbered
 from detector.cli.store import stored
 from detector.cli.terminal import local, print_json, say
 from detector.errors import TamperedError

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from detector.amounts import humanised, megabytes, numbered
 from detector.digest import Kind
 
 if TYPE_CHECKING:
@@ -27,14 +28,13 @@ _NAMES = {Kind.DAILY: "Daily digest", Kind.WEEKLY: "Weekly digest", Kind.ASKED: 
 _DAY = timedelta(days=1)
 # The longest day has an hour more.
 _SHORT = timedelta(days=1, hours=2)
-_MEGABYTE = 1_000_000
-_SMALL, _LEAST = 10, 0.1
+_SMALL = 10
 
 
 def title(digest: Digest) -> str:
     """`Daily digest, Mon 2 Mar: 5 alerts (1 high, 4 low), 3 unanswered; capture 99.98 %`."""
     alerts = digest.alerts
-    said = f"{alerts.total:,} {plural(alerts.total, 'alert')}"
+    said = numbered(alerts.total, "alert")
     if alerts.total:
         said += f" ({counted(alerts.by_severity)})"
     else:
@@ -46,7 +46,7 @@ def title(digest: Digest) -> str:
 
 def period(digest: Digest) -> str:
     """From when to when, of how many hosts."""
-    hosts = f"{digest.capture.hosts:,} {plural(digest.capture.hosts, 'host')}"
+    hosts = numbered(digest.capture.hosts, "host")
     return f"{when(digest, digest.start)} to {when(digest, digest.end)} ({digest.time_zone}), {hosts}"
 
 
@@ -55,15 +55,15 @@ def remarks(digest: Digest) -> Iterator[tuple[str, str]]:
     if digest.late:
         yield f"Sent late: when it was due nothing ran that could send it. Made {when(digest, digest.made_at)}.", ""
     if digest.missed:
-        missed = f"{digest.missed:,} {plural(digest.missed, 'digest')} before it"
+        missed = f"{numbered(digest.missed, 'digest')} before it"
         verb = "was" if digest.missed == 1 else "were"
         since = digest.start - digest.missed * (digest.end - digest.start)
         yield f"{missed} {verb} missed likewise, and {verb} not sent:", _command(since, digest.start)
     if digest.alerts.late:
-        late = f"{digest.alerts.late:,} {plural(digest.alerts.late, 'alert')}"
+        late = numbered(digest.alerts.late, "alert")
         yield f"{late} of the time before came to light only after the last digest:", "detector alerts list"
     if digest.capture.behind:
-        hosts = f"{digest.capture.behind:,} {plural(digest.capture.behind, 'host')}"
+        hosts = numbered(digest.capture.behind, "host")
         yield f"Detection was behind with {hosts} when this was made: alerts may be missing here.", ""
 
 
@@ -89,7 +89,7 @@ def unanswered(digest: Digest) -> str:
     number = digest.alerts.unanswered
     if not number:
         return ""
-    return f"Nobody has answered {number:,} high or critical {plural(number, 'alert')}"
+    return f"Nobody has answered {numbered(number, 'high or critical alert')}"
 
 
 def alert(digest: Digest, listed: ListedAlert) -> str:
@@ -109,9 +109,9 @@ def promises(digest: Digest) -> str:
     found = digest.promises
     if not found.hosts:
         return "no host is scored yet"
-    hosts = f"{found.hosts:,} {plural(found.hosts, 'host')}"
+    hosts = numbered(found.hosts, "host")
     told = f"{found.told:,} told, at most {number(found.promised)} promised for {hosts}"
-    broken = f"; {found.broken:,} {plural(found.broken, 'host')} beyond it" if found.broken else "; kept by all"
+    broken = f"; {numbered(found.broken, 'host')} beyond it" if found.broken else "; kept by all"
     return f"{told}{broken}"
 
 
@@ -157,13 +157,13 @@ def rules(digest: Digest) -> str:
     found = digest.rules
     said = f"{found.in_force:,} in force, {found.fired:,} opened alerts, {found.quiet:,} quiet for 30 days"
     if found.refused:
-        said += f"; {found.refused:,} {plural(found.refused, 'file')} refused: detector rules check"
+        said += f"; {numbered(found.refused, 'file')} refused: detector rules check"
     return said
 
 
 def noisy(each: NoisyRule) -> str:
     """A rule that opened many alerts."""
-    return f"[{each.severity}] {each.rule}: {each.alerts:,} {plural(each.alerts, 'alert')}; {each.why}"
+    return f"[{each.severity}] {each.rule}: {numbered(each.alerts, 'alert')}; {each.why}"
 
 
 def quiet(digest: Digest, each: QuietRule) -> str:
@@ -177,7 +177,7 @@ def silence(digest: Digest, each: HostSilence) -> str:
     """When a host was silent."""
     if each.until is None:
         return f"{each.host}: since {when(digest, each.since)}, and still"
-    return f"{each.host}: {when(digest, each.since)} for {span(each.until - each.since)}"
+    return f"{each.host}: {when(digest, each.since)} for {humanised(each.until - each.since)}"
 
 
 def capture(digest: Digest) -> str:
@@ -185,14 +185,14 @@ def capture(digest: Digest) -> str:
     found = digest.capture
     if not found.hosts:
         return "nothing was captured"
-    parts = [f"{share(found.share)} of the time of {found.hosts:,} {plural(found.hosts, 'host')} was watched"]
+    parts = [f"{share(found.share)} of the time of {numbered(found.hosts, 'host')} was watched"]
     lost = (
         (found.lost_events, "event", "lost"),
         (found.lost_snapshots, "snapshot", "lost"),
         (found.waited, "snapshot", "waited for the database"),
         (found.given_up, "snapshot", "given up for the size of the database"),
     )
-    parts += [f"{count:,} {plural(count, noun)} {verb}" for count, noun, verb in lost if count]
+    parts += [f"{numbered(count, noun)} {verb}" for count, noun, verb in lost if count]
     return ", ".join(parts) + ("" if found.incomplete else "; nothing is missing")
 
 
@@ -246,17 +246,6 @@ def when(digest: Digest, moment: datetime) -> str:
     return f"{local:%a} {local.day} {local:%b %H:%M}"
 
 
-def span(length: timedelta) -> str:
-    """`25 s`, `3 min`, `2 h 5 min`, `3 d 2 h`."""
-    seconds = round(length.total_seconds())
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds} s"
-    minutes = seconds // 60
-    days, hours = divmod(minutes // 60, 24)
-    parts = ((days, "d"), (hours, "h"), (0 if days else minutes % 60, "min"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value)
-
-
 def share(part: float) -> str:
     """`100 %`, `99.98 %`: never rounded up to all of it."""
     if part >= 1:
@@ -267,14 +256,6 @@ def share(part: float) -> str:
 def number(value: float) -> str:
     """`0.43`, `12`."""
     return f"{value:.0f}" if value >= _SMALL else f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def megabytes(size: int) -> str:
-    """`12.3 MB`."""
-    value = size / _MEGABYTE
-    if 0 < value < _LEAST:
-        return f"under {_LEAST} MB"
-    return f"{value:,.0f} MB" if value >= _SMALL else f"{value:.1f} MB"
 
 
 def counted(numbers: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from detector.digest import Digest, Kind, to_stored
 from detector.domain import Severity
 from detector.errors import StoreError
 from detector.service.digest_contents import Wanted, gather
+from detector.service.heartbeat import is_capturing
 from detector.store import notices
 from detector.store.engine import reading, writing
 from detector.store.liveness import liveness
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 10.0
 _AWAY_SECONDS = 30.0
-# A host from which nothing has come for so many of its snapshots' lengths, and at least so long, is not waited for.
-_LENGTHS = 3
-_LEAST = timedelta(seconds=30)
 # Detection that is behind is waited for so long.
 _PATIENCE = timedelta(minutes=15)
 # What is sent so long after it was due says so.
@@ -56,7 +54,8 @@ def _awaited(host: Liveness, end: datetime, now: datetime) -> bool:
         return False
     if host.detected_until is None or host.detected_until < min(host.captured_until, end):
         return True
-    return now - host.captured_until <= max(_LEAST, _LENGTHS * timedelta(seconds=host.usual_seconds))
+    # One that does not capture is not waited for.
+    return is_capturing(host, now)
 
 
 class Digesting:

@@ -95,12 +95,6 @@ def said(kind: BreakKind, first: int, last: int) -> str:
     return f"snapshot {first:,} is missing" if first == last else f"snapshots {first:,} to {last:,} are missing"
 
 
-def known(connection: Connection) -> dict[int, int]:
-    """How many breaks are known of each host that has any."""
-    rows = connection.execute(select(_BREAKS.host_id, func.count().label("breaks")).group_by(_BREAKS.host_id))
-    return {row.host_id: row.breaks for row in rows}
-
-
 def forget(connection: Connection, *, before: datetime) -> None:
     """Deletes what was noticed before a moment."""
     connection.execute(tamperings.delete().where(tamperings.c.noticed_at < before))

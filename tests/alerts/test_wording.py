@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 from detector.alerts.facts import Distinct, Facts, Totals
-from detector.alerts.phrases import humanised, named
+from detector.alerts.phrases import named
 from detector.alerts.wording import summary
+from detector.amounts import humanised
 from tests.hostile import TEXT
 
 

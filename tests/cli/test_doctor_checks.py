@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from detector.store.liveness import Liveness
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import detection_cursors, hosts, notifications, replacements
 from tests.builders import Recorder, count, insert_alert
+from tests.disks import small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,32 +135,28 @@ def test_looser_modes_are_told_with_the_command_that_mends_them(tmp_path: Path) 
     assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
 
 
-def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, tmp_path: Path) -> None:
     """By what is free where the file is."""
     Recorder(sqlite_engine).snapshot(count())
     settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
     assert [verdict for verdict, finding, _ in _said(database.database(settings)) if "are free" in finding] == ["good"]
+    sqlite_engine.dispose()
 
-    class Full:
-        free, total = 50_000_000, 10_000_000_000
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Full)
-    ((verdict, finding, _),) = [each for each in _said(database.database(settings)) if "are free" in each[1]]
+    with small_disk(tmp_path / "disk", "50m") as disk:
+        copy = shutil.copy(tmp_path / "detector.db", disk)
+        settings = config.load(None, {"DETECTOR_DATABASE_URL": f"sqlite:///{copy}"})
+        ((verdict, finding, _),) = [each for each in _said(database.database(settings)) if "are free" in each[1]]
     assert verdict == "bad"
-    assert finding.startswith("50 MB are free of the 10,000 MB that ")
+    assert re.match(r"5[012] MB are free of the 52 MB that ", finding)
 
 
-def test_a_disk_without_room_for_what_may_wait_is_doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_for_what_may_wait_is_doubtful(tmp_path: Path) -> None:
     """By what the spool may take."""
-    settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
-
-    class Small:
-        free = 100_000_000
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Small)
-    (room, state) = _said(spool.spool(settings))
+    with small_disk(tmp_path / "disk", "100m") as disk:
+        settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(disk)})
+        (room, state) = _said(spool.spool(settings))
     assert (room[0], state[0]) == ("doubtful", "good")
-    assert room[1].startswith(f"100 MB are free on the disk of {tmp_path}, less than the 256 MB")
+    assert room[1].startswith(f"105 MB are free on the disk of {disk}, less than the 256 MB")
 
 
 def test_what_had_to_go_and_what_was_replaced_is_told(sqlite_engine: Engine) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from detector.amounts import numbered
 from detector.cli.checks.check import Check, bad, doubtful, good
-from detector.cli.lines import numbered
 from detector.cli.terminal import local
 
 if TYPE_CHECKING:

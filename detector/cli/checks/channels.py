@@ -6,9 +6,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from detector.amounts import numbered
 from detector.cli.checks import endings
 from detector.cli.checks.check import bad, doubtful, good
-from detector.cli.lines import numbered
 from detector.cli.terminal import local
 from detector.errors import DetectorError
 

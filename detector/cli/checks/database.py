@@ -7,10 +7,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from detector.amounts import megabytes, numbered
 from detector.cli.checks import clock
 from detector.cli.checks.check import bad, doubtful, good
-from detector.cli.db_status import megabytes
-from detector.cli.lines import numbered
 from detector.cli.terminal import local
 from detector.errors import DetectorError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from detector.amounts import numbered
 from detector.cli.checks.check import doubtful, good
-from detector.cli.lines import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.amounts import numbered
 from detector.cli.checks.check import bad, doubtful, good
-from detector.cli.lines import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from detector.domain import Finding, SnapshotRef
     from detector.ruleset.evaluate import RuleSet
 
-_FAST = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+_FAST = settings(
+    max_examples=20,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 _FEW = settings(_FAST, max_examples=8)
 # What a test of a few rows takes for many.
 _SMALL = st.fixed_dictionaries(

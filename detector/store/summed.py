@@ -148,7 +148,8 @@ def tail(connection: Connection, host_id: int, rolled: int, whole: Extent, back:
     )
     if begins is None:
         return whole.last + 1
+    # However late they ended: the clock may have been set back since.
     first = connection.scalar(
-        select(func.min(snapshots.c.seq + 0)).where(of_host, snapshots.c.end > begins - back, snapshots.c.end <= begins)
+        select(func.min(snapshots.c.seq + 0)).where(of_host, snapshots.c.end > begins - back, snapshots.c.seq <= rolled)
     )
     return max(whole.first, min(rolled + 1, first or rolled + 1))

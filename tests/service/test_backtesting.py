@@ -135,6 +135,22 @@ def test_postgres_gives_the_same(
     _check(postgres_engine, _loaded(tmp_path, base, _correlation(counting, 1)), stored.refs, small)
 
 
+def test_a_clock_that_was_set_back_over_what_is_added_up_hides_nothing(engine: Engine, tmp_path: Path) -> None:
+    """What is not added up yet may have a window that reaches beyond its own start into what is."""
+    recorder = Recorder(engine)
+    refs = []
+    for attempted in (1, 0, 3):
+        refs.append(recorder.snapshot(*([count(attempted=attempted)] if attempted else [])))
+        recorder.pass_time(seconds=-10)
+    rules = loaded(
+        tmp_path,
+        event({"DestinationPort": 22}),
+        correlation(["DestinationPort"], {"gt": 3}, timespan="10s"),
+    )
+
+    _check(engine, rules, refs, {"rows_at_once": 1, "few_keys": 0, "few_snapshots": -1, "rolled": 2})
+
+
 def _many(engine: Engine, number: int, *, every: int) -> list[SnapshotRef]:
     """Snapshots of ten seconds; one in `every` has alice's telnet beside what is usual."""
     recorder = Recorder(engine)

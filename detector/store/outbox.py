@@ -32,6 +32,8 @@ _PENDING = _COLUMNS.state == NotificationState.PENDING.value
 # More than any message has room for.
 _MOST_TOGETHER = 200
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
+# Nothing is leased or put off for longer: what seems to be was written while the clock was ahead.
+_LONGEST_WAIT = _HOUR
 
 
 class StoredOutbox:
@@ -170,11 +172,14 @@ def list_notifications(
     return [notification_from(row) for row in connection.execute(statement).mappings()]
 
 
-def messages_since(connection: Connection, channel: str, since: datetime) -> int:
-    """How many messages a channel has taken since then; one that told of several notifications is one."""
+def messages_since(connection: Connection, channel: str, since: datetime, *, now: datetime) -> int:
+    """How many messages a channel has taken since then; one that told of several notifications is one.
+
+    What is said to be sent after `now` was so while the clock was ahead.
+    """
     message = func.coalesce(_COLUMNS.digest_id, _COLUMNS.notification_id)
-    sent = select(func.count(message.distinct())).where(_COLUMNS.channel == channel, _COLUMNS.delivered_at > since)
-    return connection.scalar(sent) or 0
+    in_time = (_COLUMNS.delivered_at > since, _COLUMNS.delivered_at <= now)
+    return connection.scalar(select(func.count(message.distinct())).where(_COLUMNS.channel == channel, *in_time)) or 0
 
 
 def _mark_delivered(
@@ -194,8 +199,10 @@ def _mark_delivered(
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    free = or_(_COLUMNS.leased_until.is_(None), _COLUMNS.leased_until <= now)
-    return and_(_PENDING, _COLUMNS.next_attempt_at <= now, free)
+    later = now + _LONGEST_WAIT
+    leased, again = _COLUMNS.leased_until, _COLUMNS.next_attempt_at
+    free = or_(leased.is_(None), leased <= now, leased > later)
+    return and_(_PENDING, or_(again <= now, again > later), free)
 
 
 def _backlog(connection: Connection, channel: str, now: datetime, patience: int) -> Backlog:
@@ -203,8 +210,8 @@ def _backlog(connection: Connection, channel: str, now: datetime, patience: int)
     return Backlog(
         # What is sent alone, since it has failed so often, is not among them.
         waiting=max(connection.scalar(waiting) or 0, 1),
-        last_minute=messages_since(connection, channel, now - _MINUTE),
-        last_hour=messages_since(connection, channel, now - _HOUR),
+        last_minute=messages_since(connection, channel, now - _MINUTE, now=now),
+        last_hour=messages_since(connection, channel, now - _HOUR, now=now),
     )
 
 

@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test test-thorough coverage test-vm check lint format docs bench wheel deb test-deb lock clean
+.PHONY: help run test test-thorough torture coverage test-vm check lint format docs bench wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -25,6 +25,7 @@ help:
 	@echo 'make coverage the same, and which lines and branches the tests reach; takes longer'
 	@echo 'make lint     lint, types, import contracts, known weaknesses of what is locked'
 	@echo 'make test-thorough  the same, with the tests that take long'
+	@echo 'make torture  break a running detector in every way at random, for 20 minutes (MINUTES=2 SEED=7), and balance its books'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make format   format the code'
 	@echo 'make docs     write the pages that are made from code'
@@ -54,6 +55,11 @@ test: machine-test check $(SIGMA)/stamp
 # What takes long as well: some tests for longer, and those that are marked so.
 test-thorough:
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
+
+# On a machine on which nothing else loads kernel programs meanwhile.
+MINUTES := 20
+torture: machine-test $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Takes a quarter longer. What all phases covered is put together at the end.
 coverage:

@@ -31,7 +31,8 @@ class Postgres:
         self._data = self._folder / "data"
         self._options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={self._folder}"
         # Small files of its log, for small disks.
-        options = ("-A", "trust", "-U", "tests", "--no-sync", "--wal-segsize=1")
+        small = ["--wal-segsize=1"] if disk else []
+        options = ("-A", "trust", "-U", "tests", "--no-sync", *small)
         self._call(self._programs / "initdb", "-D", self._data, *options)
         self.url = f"postgresql://tests@127.0.0.1:{port}/postgres"
 

@@ -168,27 +168,31 @@ def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_pat
         "[notify]\nconsole = false\n"
     )
     config.chmod(0o600)
-    over = time.monotonic() + 60
+    books.take()
+    over = threading.Event()
 
     def take() -> None:
-        while time.monotonic() < over:
+        while not over.wait(0.2):  # detection is to have a chance
             books.take()
-            time.sleep(0.2)  # detection is to have a chance
 
     taking = threading.Thread(target=take)
     detect = subprocess.Popen([sys.executable, "-m", "detector", "--config", str(config), "detect"])
     try:
+        # Nobody starts it again, were it to begin while there is no database.
+        _until(lambda: _detected(books.engine), 60)
         taking.start()
-        crashes = 0
-        while time.monotonic() < over - 5:
+        crashes, until = 0, time.monotonic() + 55
+        while time.monotonic() < until:
             time.sleep(2.5)  # of work between two crashes
             server.signal(signal.SIGKILL)
             server.start()
             crashes += 1
+        over.set()
         taking.join()
         _until(lambda: books.spool.bytes == 0, 30)
         _until(lambda: _detected(books.engine) == books.taken, 150)
     finally:
+        over.set()
         detect.kill()
         detect.wait()
     books.close()

@@ -149,3 +149,18 @@ def belong_to_folder(path: Path) -> None:
     if os.geteuid() == 0:
         around = path.parent.stat()
         os.chown(path, around.st_uid, around.st_gid, follow_symlinks=False)
+
+
+def reading_group(folder: Path) -> int | None:
+    """The group that a folder of root's should have, so that the service can read what is in it: that of the folder
+    around it, unless that is root's as well, else that of the account that the package makes.
+
+    None: there is no such account, or nobody but root could change it.
+    """
+    if os.geteuid() != 0:
+        return None
+    if around := folder.parent.stat().st_gid:
+        return around
+    with suppress(KeyError):
+        return pwd.getpwnam(SERVICE).pw_gid
+    return None

@@ -59,6 +59,8 @@ def preview(
     for fault in templates.faults:
         note(f"template refused: {fault}; what ships stands in its place")
     message = illustrated(briefing, reason, templates, chart=folder is not None)
+    if message.template_fault is not None:
+        note(f"template: {message.template_fault}; it would be sent in the words that ship")
     if message.chart_fault:
         note(f"without its chart: {message.chart_fault}")
     shown = [as_sent(name, message, None if channel is None else channel.address) for name, channel in chosen]

@@ -21,8 +21,8 @@ from detector.domain import Severity
 from detector.errors import ConfigError, DeliveryError
 from detector.notify.kinds import Form, Picture, kind_of
 from detector.notify.mail_connection import keep_connections
+from detector.notify.markdown import escaped
 from detector.notify.message import CHART_NAME, without_picture
-from detector.notify.templates import escaped
 from detector.visible import visible
 
 if TYPE_CHECKING:

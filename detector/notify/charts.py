@@ -6,7 +6,6 @@ does not keep, and neither a fault in it nor a slow machine may hold up a messag
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from threading import Lock
 import msgspec
 
 from detector.errors import ChartError
-from detector.supervisor import PYTHON
+from detector.notify.apart import run_apart
 from detector.visible import visible
 
 MOST_SPANS = 400
@@ -79,24 +78,14 @@ _ONE = Lock()
 @lru_cache(maxsize=_KEPT)
 def _drawn(chart: Chart, timeout_seconds: float) -> bytes:
     with tempfile.TemporaryDirectory(prefix="detector-chart-", ignore_cleanup_errors=True) as folder:
-        environment = {
-            # It looks for fonts with a program of the system, and for settings of the user, and keeps what it found.
-            **{name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "LD_LIBRARY_PATH")},
-            "MPLCONFIGDIR": folder,
-            "HOME": folder,
-            "PATH": "",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        # It looks for fonts with a program of the system, and for settings of the user, and keeps what it found.
+        environment = {"MPLCONFIGDIR": folder, "HOME": folder, "OPENBLAS_NUM_THREADS": "1"}
         try:
-            done = subprocess.run(  # noqa: S603  our own module
-                [*PYTHON, "-m", "detector.notify.drawing"],
-                input=msgspec.json.encode(chart),
-                capture_output=True,
-                env=environment,
-                timeout=timeout_seconds,
-                check=False,
-                # Ctrl-C is for the process that waits for it.
-                start_new_session=True,
+            done = run_apart(
+                "detector.notify.drawing",
+                msgspec.json.encode(chart),
+                timeout_seconds=timeout_seconds,
+                environment=environment,
             )
         except subprocess.TimeoutExpired:
             raise ChartError(f"was not drawn within {timeout_seconds:g} s") from None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import TemplateError
 
 from detector.answers import Answer, answers
 from detector.domain import Severity
 from detector.notify import templates as files
 from detector.notify.kinds import Form
+from detector.notify.markdown import escaped_lines
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ class Message:
     """A picture (PNG), which the HTML has a place for, under `CHART_NAME`."""
     chart_fault: str | None = None
     """Why there is none, where one belongs."""
+    template_fault: files.OwnTemplateError | None = None
+    """Why it is in the words that ship, where the operator has words of his own."""
 
     @property
     def block(self) -> str:
@@ -82,7 +83,7 @@ class Message:
 
     def fitting(self, form: Form, limit: int) -> str:
         """As text or Markdown of at most `limit` characters: as much as has room, whole, and else cut."""
-        bodies = self.shorter or (Body(text=self.text, markdown=files.escaped_lines(self.text)),)
+        bodies = self.shorter or (Body(text=self.text, markdown=escaped_lines(self.text)),)
         written = [body.markdown if form is Form.MARKDOWN else body.text for body in bodies]
         whole = next((each for each in written if len(each) <= limit), None)
         if whole is not None:
@@ -100,26 +101,25 @@ def render(briefing: Briefing, reason: str, templates: Templates | None = None, 
         templates: those in force; None: those that ship.
         chart: the picture of the briefing's chart.
     """
-    written = templates or files.shipped()
     try:
-        return _rendered(briefing, reason, written, chart)
-    except (TemplateError, ArithmeticError, TypeError, ValueError, KeyError, IndexError, RecursionError):
+        return _rendered(briefing, reason, templates or files.shipped(), chart)
+    except files.OwnTemplateError as fault:
         # A template was sound with the example and is not with this alert. Whatever it says, people are told.
-        return _rendered(briefing, reason, files.shipped(), chart)
+        return replace(_rendered(briefing, reason, files.shipped(), chart), template_fault=fault)
 
 
 def _rendered(briefing: Briefing, reason: str, templates: Templates, chart: bytes | None) -> Message:
     values = values_of(briefing, reason, chart=chart is not None)
-    shorter = [
-        Body(text=templates.write(files.TEXT, less), markdown=templates.write(files.MARKDOWN, less))
-        for less in _ever_less(values)
-    ]
+    ever_less = list(_ever_less(values))
+    forms = [(name, less) for name in (files.TEXT, files.MARKDOWN) for less in ever_less]
+    title, html, *bodies = templates.write([(files.SUBJECT, values), (files.HTML, values), *forms])
+    texts, marked = bodies[: len(ever_less)], bodies[len(ever_less) :]
     return Message(
-        title=visible(templates.write(files.SUBJECT, values), _TITLE_LIMIT),
-        text=shorter[0].text,
-        html=templates.write(files.HTML, values),
+        title=visible(title, _TITLE_LIMIT),
+        text=texts[0],
+        html=html,
         severity=briefing.alert.severity,
-        shorter=tuple(shorter),
+        shorter=tuple(Body(text=text, markdown=markdown) for text, markdown in zip(texts, marked, strict=True)),
         chart=chart,
         chart_fault=briefing.chart_fault,
     )

@@ -9,6 +9,7 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
 from detector import config, shipped
+from detector.account import reading_group
 from detector.errors import RuleWriteError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Detection runs as another user than the one who edits.
 _MODE = 0o644
+FOLDER_MODE = 0o750
+"""Of a folder of rules that does not ship, as the package makes it."""
 
 
 def own_folder(rule_folders: Sequence[Path]) -> Path:
@@ -111,11 +114,13 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _make(folder: Path) -> None:
-    """Makes a folder, and those on the way, for all to read, whatever root's umask is."""
+    """Makes a folder, and those on the way, for the service's account to read as well, whatever root's umask is."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
-        each.chmod(0o755)
+        if (group := reading_group(each)) is not None:
+            os.chown(each, -1, group)
+        each.chmod(FOLDER_MODE)
 
 
 def _take_over(target: Path, descriptor: int) -> None:

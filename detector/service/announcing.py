@@ -1,4 +1,5 @@
-"""Tells people what no rule finds: that silences and filters end, that a detector has stopped, that all is well.
+"""Tells people what no rule finds: that silences and filters end, that templates are refused, that a detector has
+stopped, that all is well.
 
 Any number of detectors do this beside one another: each notice is written once, by whoever comes first.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from detector.domain import Severity
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from detector.config import Settings
+    from detector.errors import TemplateFault
     from detector.ruleset.endings import Ending
     from detector.service.delivering import Faults
     from detector.store.alert_silences import Silence
 
 SILENCE, FILTER, STOPPED, ALIVE = "silence ending", "filter ending", "detector stopped", "sign of life"
+TEMPLATES = "templates refused"
 _LOOK_SECONDS = 10.0
+_MOST_FAULTS = 5
 # A restart takes less, and so does a store that is slow.
 _STOPPED_AFTER = timedelta(seconds=90)
 _DAY = timedelta(days=1)
@@ -85,6 +90,24 @@ def of_filters(endings: Iterable[Ending], now: datetime) -> Iterator[News]:
             )
 
 
+def of_templates(faults: Iterable[TemplateFault], host: str, now: datetime) -> Iterator[News]:
+    """What is wrong with the operator's own templates of messages on a host: told each day that it lasts."""
+    told = sorted(faults)
+    if told:
+        said = "\n".join(map(str, told))
+        number = "A template" if len(told) == 1 else f"{len(told)} templates"
+        yield News(
+            kind=TEMPLATES,
+            subject=f"{host} {now:%Y-%m-%d} {sha256(said.encode('utf-8', 'backslashreplace')).hexdigest()}",
+            severity=Severity.MEDIUM,
+            title=f"{number} of messages cannot be used on {host}",
+            lines=(
+                *(str(fault) for fault in told[:_MOST_FAULTS]),
+                "Messages are in the words that ship until it is mended. See: detector notify preview",
+            ),
+        )
+
+
 class Stops:
     """Notices detectors that have stopped without taking their leave: by this process' clock; theirs may differ."""
 
@@ -132,6 +155,7 @@ class Announcing:
         engine: the store.
         settings: what is told where.
         endings: gives what the rule files say that ends.
+        templates: gives what is wrong with templates of messages.
         stop: ends it; then it takes its leave, so that nobody thinks that it has died.
         faults: told when the database is away.
     """
@@ -141,12 +165,14 @@ class Announcing:
         engine: Engine,
         settings: Settings,
         endings: Callable[[], Sequence[Ending]],
+        templates: Callable[[], Sequence[TemplateFault]],
         stop: Event,
         faults: Faults,
     ) -> None:
-        self._engine, self._settings, self._endings = engine, settings, endings
+        self._engine, self._settings, self._endings, self._templates = engine, settings, endings, templates
         self._stop, self._faults = stop, faults
         self._stops = Stops(settings.host_name)
+        self._faulty: frozenset[TemplateFault] = frozenset()
         self._told: set[tuple[str, str]] = set()
         self._started = time.monotonic()
 
@@ -174,10 +200,11 @@ class Announcing:
         Raises:
             StoreError: the database is away.
         """
+        host = self._settings.host_name
         with reading(self._engine) as connection:
             seen = detectors.seen(connection)
             ending = of_silences(alert_silences.list_silences(connection, ending_after=now), now)
-            news = [*ending, *of_filters(self._endings(), now)]
+            news = [*ending, *of_filters(self._endings(), now), *of_templates(self._lasting(), host, now)]
             begins = bool(self._settings.heartbeat.channels) and notices.newest(connection, ALIVE) is None
             if (sign := self._sign_of_life(connection, now)) is not None and not begins:
                 news.append(sign)
@@ -191,8 +218,13 @@ class Announcing:
                     self._tell(connection, each, now)
             for name in gone:
                 detectors.leave(connection, name)
-            detectors.note(connection, self._settings.host_name, now)
+            detectors.note(connection, host, now)
         self._told |= {(each.kind, each.subject) for each in news}
+
+    def _lasting(self) -> frozenset[TemplateFault]:
+        """What is wrong with templates, and was at the last look: a file may be about to be written."""
+        before, self._faulty = self._faulty, frozenset(self._templates())
+        return before & self._faulty
 
     def _tell(self, connection: Connection, news: News, now: datetime) -> None:
         told = news.channels

@@ -22,7 +22,7 @@ from detector.service.delivering import Delivery
 from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
-from detector.service.messages import Messages
+from detector.service.messages import Messages, TemplateFiles
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
 from detector.service.silence import SilenceWatch
@@ -148,7 +148,9 @@ def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
         raise ModelError("forests are not trained any more", hint="see what was said before")
 
 
-def _delivery(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> Delivery:
+def _delivery(
+    settings: Settings, engine: Engine, rules: RuleFiles, templates: TemplateFiles, stop: Event, report: Reporter
+) -> Delivery:
     return Delivery(
         StoredOutbox(engine),
         open_channels(settings, sys.stdout),
@@ -156,7 +158,7 @@ def _delivery(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event,
         RetryPolicy.from_settings(settings.notify),
         stop,
         report,
-        Messages(engine, settings, lambda: rules.ruleset, report),
+        Messages(engine, settings, lambda: rules.ruleset, report, templates),
     )
 
 
@@ -164,11 +166,12 @@ def _beside(
     settings: Settings, engine: Engine, rules: RuleFiles, apart: Apart, stop: Event, report: Reporter
 ) -> list[Thread]:
     """What runs beside detection: delivery, looking after the database, training, what is told beside alerts."""
+    templates = TemplateFiles(settings, report)
     runs = {
-        "delivery": _delivery(settings, engine, rules, stop, report).run,
+        "delivery": _delivery(settings, engine, rules, templates, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
         "training": Training(engine, settings.models, stop, report, apart).run,
-        "announcing": Announcing(engine, settings, rules.endings, stop, report).run,
+        "announcing": Announcing(engine, settings, rules.endings, templates.faults, stop, report).run,
     }
     if address := settings.heartbeat.address:
         # If this ends by itself nobody has to be told here: somebody else waits for its sign.

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.domain import Alert
+    from detector.errors import TemplateFault
     from detector.notify.message import Message
-    from detector.notify.templates import Templates
+    from detector.notify.templates import OwnTemplateError, Templates
     from detector.ruleset.evaluate import RuleSet
 
 # A flood of messages is told without what takes long to find out: reading the past and drawing take a second.
 _MOST_BRIEFED = 30
 _BRIEFED_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
+_AGAIN_SECONDS = 60.0
 
 
 class Reporter(Protocol):
@@ -50,7 +52,9 @@ class TemplateFiles:
         self._lock = Lock()
         self._signature: object = None
         self._looked = clock() - _LOOK_SECONDS
+        self._tried = self._looked
         self._templates = files.shipped()
+        self._failed: dict[str, TemplateFault] = {}
 
     def current(self) -> Templates:
         """Those in force. What is refused is said, once, and what ships stands in its place."""
@@ -58,16 +62,36 @@ class TemplateFiles:
             now = self._clock()
             if now - self._looked >= _LOOK_SECONDS:
                 self._looked = now
-                self._look()
+                self._look(now)
             return self._templates
 
-    def _look(self) -> None:
+    def faults(self) -> tuple[TemplateFault, ...]:
+        """What is wrong with them as they are now, and what went wrong with alerts since they were changed."""
+        templates = self.current()
+        with self._lock:
+            return (*templates.faults, *self._failed.values())
+
+    def failed(self, error: OwnTemplateError, alert: Alert) -> None:
+        """One cannot be filled in with an alert. If it takes too long for that, it is not tried again as it is."""
+        with self._lock:
+            self._report.fault(f"alert {alert.alert_id}: template {error.fault}; it was sent in the words that ship")
+            self._failed[error.name] = error.fault
+            if error.exhausted:
+                self._templates = self._templates.without(error.name)
+
+    def _look(self, now: float) -> None:
         folder = self._settings.template_folder
         signature = _signature(folder)
-        if signature == self._signature:
+        # What was refused may have been so for want of a process, or on a machine that was too busy.
+        again = self._templates.faults and now - self._tried >= _AGAIN_SECONDS
+        if signature == self._signature and not again:
             return
-        self._signature = signature
+        if signature != self._signature:
+            self._failed.clear()
+        self._signature, self._tried = signature, now
         before, self._templates = self._templates, read_templates(folder)
+        for name in self._failed.keys() & self._templates.own.keys() - before.own.keys():
+            self._templates = self._templates.without(name)
         for fault in self._templates.faults:
             if fault not in before.faults:
                 self._report.fault(f"template refused: {fault}; what ships stands in its place")
@@ -99,7 +123,8 @@ class Messages:
         engine: the database.
         settings: the configuration.
         rules: those in force now.
-        report: told of templates that are refused.
+        report: told of what keeps a message from being as it should.
+        templates: those in force now; None: those of the configuration.
         clock: seconds, of any beginning.
     """
 
@@ -109,11 +134,12 @@ class Messages:
         settings: Settings,
         rules: Callable[[], RuleSet],
         report: Reporter,
+        templates: TemplateFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._settings, self._rules, self._clock = engine, settings, rules, clock
         self._report = report
-        self._templates = TemplateFiles(settings, report, clock)
+        self._templates = templates or TemplateFiles(settings, report, clock)
         self._lock = Lock()
         self._briefed: list[float] = []
 
@@ -128,6 +154,12 @@ class Messages:
         Raises:
             StoreError: the database is away.
         """
+        message = self._written(alert, reason, chart=chart)
+        if message.template_fault is not None:
+            self._templates.failed(message.template_fault, alert)
+        return message
+
+    def _written(self, alert: Alert, reason: str, *, chart: bool) -> Message:
         if not self._has_time():
             why = f"more than {_MOST_BRIEFED} messages in a minute" if chart else None
             return render(Briefing(alert=alert, chart_fault=why), reason, self._templates.current())

@@ -106,7 +106,9 @@ def test_a_database_that_cannot_be_used_is_one_bad_line(damage: bytes | None, tm
 
 
 def test_looser_modes_are_told_with_the_command_that_mends_them(tmp_path: Path) -> None:
-    """Configuration 0640, secrets 0600, state 0750; what everyone may read is bad, what a group may is doubtful."""
+    """Configuration 0640, secrets 0600, state 0750; what everyone may read is bad, what a group may is doubtful,
+    and so are rules that everyone may read.
+    """
     state, rules = tmp_path / "state", tmp_path / "rules"
     for folder in (state, rules):
         folder.mkdir()
@@ -118,21 +120,36 @@ def test_looser_modes_are_told_with_the_command_that_mends_them(tmp_path: Path) 
     )
     rule.touch()
     stored.touch()
-    modes = {path: 0o640, secret: 0o600, state: 0o750, rules: 0o755, rule: 0o644, stored: 0o640}
+    modes = {path: 0o640, secret: 0o600, state: 0o750, rules: 0o750, rule: 0o644, stored: 0o640}
     for each, mode in modes.items():
         each.chmod(mode)
     settings = config.load(path, {})
     assert _said(files.files(settings, path)) == [("good", "none is open to more users than it should be", "")]
-    for each, mode in {path: 0o644, secret: 0o640, state: 0o755, rules: 0o777, rule: 0o666, stored: 0o644}.items():
+    for each, mode in {path: 0o644, secret: 0o640, state: 0o755, rules: 0o755, rule: 0o666, stored: 0o644}.items():
         each.chmod(mode)
     found = _said(files.files(settings, path))
     assert {remedy for _, _, remedy in found} == {f"chmod {mode:04o} {each}" for each, mode in modes.items()}
     assert [verdict for verdict, _, remedy in found] == [
-        "doubtful" if remedy.endswith("token") else "bad" for _, _, remedy in found
+        "doubtful" if remedy.endswith(("token", "rules")) else "bad" for _, _, remedy in found
     ]
     for _, _, remedy in found:
         subprocess.run(remedy.split(), check=True)
     assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+
+
+def test_a_folder_that_is_closed_to_others_stays_open_to_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the service reads rules by everybody's right, it is given its group's before that is taken away."""
+    monkeypatch.setattr(files, "SERVICE", "daemon")
+    rules = tmp_path / "rules"
+    rules.mkdir(mode=0o755)
+    settings = config.Settings(rules=config.Rules(folders=(str(rules),)), state_folder=str(tmp_path / "state"))
+    ((verdict, finding, remedy),) = _said(files.files(settings, None))
+    assert (verdict, finding) == ("doubtful", f"a folder of rules: everyone may read {rules} (mode 0755)")
+    subprocess.run(remedy, shell=True, check=True)  # noqa: S602 - as a person would paste it
+    assert (rules.group(), rules.stat().st_mode & 0o777) == ("daemon", 0o750)
+    assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
 
 
 def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_process_that_was_killed_is_a_fault_and_is_started_anew(apart: Apart) 
 
 def test_it_ends_when_nothing_more_is_asked() -> None:
     """A process that detects holds no scikit-learn, and no process that does, for the hours between two trainings."""
-    apart = Apart(idle_seconds=0.05)
+    apart = Apart(idle_seconds=0.5)
     apart.begin()
     process = _process(apart)
     until = time.monotonic() + 20

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detector.errors import ChartError
-from detector.notify import charts
+from detector.notify import apart
 from detector.notify.charts import MOST_SPANS, Chart, draw
 from detector.notify.drawing import picture
 from tests.builders import START
@@ -128,20 +128,20 @@ def test_a_picture_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """An incident that is told to several channels takes one process."""
     wanted = chart(1.0, 2.0, 77.0)
     first = draw(wanted, timeout_seconds=PATIENCE)
-    monkeypatch.setattr(charts, "PYTHON", ("/nonexistent",))
+    monkeypatch.setattr(apart, "PYTHON", ("/nonexistent",))
     assert draw(chart(1.0, 2.0, 77.0), timeout_seconds=PATIENCE) is first
 
 
 def test_a_process_that_cannot_be_started_is_a_fault_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """No such program, a fault in it, and one that ends without a word are told apart, in one line."""
     wanted = chart(1.0, 2.0, 78.0)
-    monkeypatch.setattr(charts, "PYTHON", ("/nonexistent",))
+    monkeypatch.setattr(apart, "PYTHON", ("/nonexistent",))
     with pytest.raises(ChartError, match="no process to draw it: No such file"):
         draw(wanted)
-    monkeypatch.setattr(charts, "PYTHON", (sys.executable, "-c", "raise OSError('disk\\x1b[2J full')"))
+    monkeypatch.setattr(apart, "PYTHON", (sys.executable, "-c", "raise OSError('disk\\x1b[2J full')"))
     with pytest.raises(ChartError, match=r"OSError: disk\\x1b\[2J full"):
         draw(wanted)
-    monkeypatch.setattr(charts, "PYTHON", ("/bin/true",))
+    monkeypatch.setattr(apart, "PYTHON", ("/bin/true",))
     with pytest.raises(ChartError, match="ended with 0, without a word"):
         draw(wanted)
 
@@ -150,7 +150,7 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     """After the time it has it is gone, with the folder that it was given."""
     (tmp_path / "seen").touch()
     script = f"import os, time; open({str(tmp_path / 'seen')!r}, 'w').write(os.environ['HOME']); time.sleep(60)"
-    monkeypatch.setattr(charts, "PYTHON", (sys.executable, "-c", script))
+    monkeypatch.setattr(apart, "PYTHON", (sys.executable, "-c", script))
     with pytest.raises(ChartError, match="was not drawn within 1 s"):
         draw(chart(1.0, 2.0, 79.0), timeout_seconds=1)
     folder = (tmp_path / "seen").read_text()
@@ -184,7 +184,7 @@ def test_one_is_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         "lock.unlink()\n"
         "os.write(1, b'\\x89PNG\\r\\n\\x1a\\n')\n"
     )
-    monkeypatch.setattr(charts, "PYTHON", (sys.executable, "-c", script))
+    monkeypatch.setattr(apart, "PYTHON", (sys.executable, "-c", script))
     faults: list[Exception] = []
 
     def ask(value: float) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from detector.domain import Severity
 from detector.notify.example import example
 from detector.notify.kinds import Form
+from detector.notify.markdown import escaped
 from detector.notify.message import render, trial
-from detector.notify.templates import escaped
 from tests.builders import START
 from tests.hostile import TEXT
 from tests.notify.samples import alert, rendered

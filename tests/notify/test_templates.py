@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 
-from detector.notify import templates
+from detector.notify import apart, filling
 from detector.notify.example import example
+from detector.notify.markdown import escaped
 from detector.notify.message import render, values_of
-from detector.notify.templates import HTML, MARKDOWN, NAMES, SUBJECT, TEXT, escaped, read, shipped
+from detector.notify.templates import HTML, MARKDOWN, NAMES, SUBJECT, TEXT, read, shipped
 from tests.hostile import NAMES as HOSTILE
 from tests.hostile import TEXT as ANY_TEXT
 from tests.notify.samples import alert, rendered
@@ -29,7 +33,7 @@ def test_what_ships_is_complete_and_sound(tmp_path: Path) -> None:
         (tmp_path / name).write_text(shipped().sources[name])
     found = read(tmp_path, SAMPLE)
     assert found.faults == ()
-    assert found.own == tuple(sorted(NAMES))
+    assert found.own == {name: tmp_path / name for name in NAMES}
     assert render(example(), "opened", found) == render(example(), "opened")
 
 
@@ -70,7 +74,7 @@ def test_a_fault_is_refused_by_file_and_line(tmp_path: Path, name: str, text: st
     assert said in fault.message
     assert ";" in fault.message
     assert found.sources == shipped().sources
-    assert found.own == ()
+    assert found.own == {}
 
 
 def test_what_is_no_template_is_said(tmp_path: Path) -> None:
@@ -91,13 +95,99 @@ def test_a_template_that_fails_with_an_alert_does_not_keep_it_back(tmp_path: Pat
     assert found.faults == ()
     from detector.notify.briefing import Briefing
 
-    assert render(Briefing(alert=alert()), "opened", found) == rendered(alert(), "opened")
+    message = render(Briefing(alert=alert()), "opened", found)
+    assert replace(message, template_fault=None) == rendered(alert(), "opened")
+    assert "division or modulo by zero" in str(message.template_fault)
+
+
+ENDLESS = {
+    "a loop without output": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "takes",
+    ),
+    "a power": ("\n{{ 9 ** (9 ** 9) }}", "takes"),
+    "a doubled text": (
+        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "takes too much memory",
+    ),
+    "a long text": ("{{ 'a' * 10 ** 9 }}", "takes too much memory"),
+    "a wide text": ("{{ 'a' | center(10 ** 10) }}", "takes too much memory"),
+    "a wide number": ("{{ '%099999999999d' | format(1) }}", "takes too much memory"),
+    "many words": ("{{ lipsum(10 ** 7) }}", "takes"),
+    "a macro that calls itself": ("{% macro a() %}{{ a() }}{{ a() }}{% endmacro %}{{ a() }}", "nested too deep"),
+    "brackets": ("{{ " + "(" * 30_000 + "1" + ")" * 30_000 + " }}", "nested too deep"),
+    "blocks": ("{% for i in rows %}" * 40 + "{% endfor %}" * 40, "nested too deep"),
+    "conditions": ("{% if host %}" * 3_000 + "{% endif %}" * 3_000, "nested too deep"),
+}
+
+
+@pytest.mark.parametrize("text", ENDLESS)
+def test_no_template_holds_anything_up(tmp_path: Path, text: str) -> None:
+    """One that does not end, or takes all memory, is refused within a moment, and says why."""
+    template, said = ENDLESS[text]
+    (tmp_path / TEXT).write_text(template)
+    before = time.monotonic()
+    (fault,) = read(tmp_path, SAMPLE).faults
+    assert time.monotonic() - before < 5  # on a machine that does other things as well
+    assert said in fault.message
+    assert "; " in fault.message
+    assert fault.path == str(tmp_path / TEXT)
+
+
+def test_a_template_that_never_ends_with_an_alert_does_not_keep_it_back(tmp_path: Path) -> None:
+    """Sound with the example, it loops with this alert: people are told in the words that ship, and why is known."""
+    (tmp_path / HTML).write_text("{% if number == 12 %}{{ 9 ** (number ** 9) }}{% endif %}")
+    (tmp_path / TEXT).write_text("{{ host }}")
+    found = read(tmp_path, SAMPLE)
+    assert found.faults == ()
+    from detector.notify.briefing import Briefing
+
+    message = render(Briefing(alert=alert()), "opened", found)
+    assert replace(message, template_fault=None) == rendered(alert(), "opened")
+    assert message.template_fault is not None
+    assert message.template_fault.exhausted
+    said = "takes more than 1 s of processor time; write it simpler, with shorter loops"
+    assert str(message.template_fault) == f"{tmp_path / HTML}:1: {said}"
+    assert found.without(HTML).own == {TEXT: tmp_path / TEXT}
+
+
+def test_without_a_process_to_be_had_people_are_told_in_the_words_that_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no fault of the template."""
+    (tmp_path / TEXT).write_text("{{ host }}")
+    found = read(tmp_path, SAMPLE)
+    monkeypatch.setattr(apart, "PYTHON", ("/nonexistent",))
+    message = render(example(), "opened", found)
+    assert message.text == render(example(), "opened").text
+    assert message.template_fault is not None
+    assert not message.template_fault.exhausted
+    assert "no process to fill it in: No such file" in str(message.template_fault)
+
+
+def test_what_is_in_a_list_is_escaped_as_well(tmp_path: Path) -> None:
+    """A list that is filled in as it stands shows its texts."""
+    (tmp_path / MARKDOWN).write_text("{{ normal }}")
+    message = render(replace(example(), normal=("*bold* <b>",)), "opened", read(tmp_path, SAMPLE))
+    assert message.shorter[0].markdown == "\\['\\*bold\\* \\<b\\>'\\]"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A pipe is not waited for, nor is a folder looked into; a folder that is closed is said."""
+    os.mkfifo(tmp_path / TEXT)
+    (tmp_path / HTML).mkdir()
+    assert [each.message for each in read(tmp_path, SAMPLE).faults] == [
+        "is no file; put one there, or take it away"
+    ] * 2
+    (tmp_path / "file").touch()
+    (fault,) = read(tmp_path / "file", SAMPLE).faults
+    assert fault.message == "Not a directory; let the account that runs detect read it"
 
 
 def test_what_a_template_writes_is_bounded(tmp_path: Path) -> None:
     """A loop that never tires is cut short."""
     (tmp_path / TEXT).write_text("{% for _ in range(99999) %}{{ summary }}{% endfor %}")
-    assert len(render(example(), "opened", read(tmp_path, SAMPLE)).text) <= templates.LONGEST
+    assert len(render(example(), "opened", read(tmp_path, SAMPLE)).text) <= filling.LONGEST
 
 
 OWN = {

@@ -35,14 +35,17 @@ def test_a_folder_that_is_not_read_is_not_written_to() -> None:
 
 
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
-    """A file keeps mode and owner, a link stays a link, a new file can be read by all; nothing is left beside it."""
+    """A file keeps mode and owner, a link stays a link; nothing is left beside it.
+
+    A new file can be read by whoever may look into the folder.
+    """
     path = tmp_path / "deep" / "rule.yml"
     before = os.umask(0o077)
     try:
         replace_file(path, "one")
     finally:
         os.umask(before)
-    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o755, 0o644)
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o750, 0o644)
     path.chmod(0o640)
     link = tmp_path / "link.yml"
     link.symlink_to(path)
@@ -50,6 +53,14 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o640)
     assert [each.name for each in path.parent.iterdir()] == ["rule.yml"]
+
+
+def test_a_new_folder_is_for_the_service_to_read(tmp_path: Path) -> None:
+    """Its group is that of the folder around it: /etc/detector belongs to the service's."""
+    os.chown(tmp_path, 0, 4321)
+    path = tmp_path / "rules" / "rule.yml"
+    replace_file(path, "one")
+    assert (path.parent.stat().st_gid, path.parent.stat().st_mode & 0o777) == (4321, 0o750)
 
 
 def test_what_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from detector.config import Channel, Settings
 from detector.config_heartbeat import Heartbeat, check_heartbeat
 from detector.config_routes import Route
 from detector.domain import Notice, Severity
-from detector.errors import ConfigError
+from detector.errors import ConfigError, TemplateFault
 from detector.matchers import parse
 from detector.ruleset.endings import Ending
 from detector.service.announcing import Announcing, Stops, of_filters, of_silences
@@ -42,8 +42,10 @@ def _settings(**values: object) -> Settings:
     return Settings(**{"host": "worker-1", "channels": channels, **values})  # type: ignore[arg-type]
 
 
-def _announcing(engine: Engine, settings: Settings | None = None, ends: Sequence[Ending] = ()) -> Announcing:
-    return Announcing(engine, settings or _settings(), lambda: ends, Event(), Faults())
+def _announcing(
+    engine: Engine, settings: Settings | None = None, ends: Sequence[Ending] = (), faults: Sequence[TemplateFault] = ()
+) -> Announcing:
+    return Announcing(engine, settings or _settings(), lambda: ends, lambda: faults, Event(), Faults())
 
 
 def _told(engine: Engine) -> list[tuple[str, str]]:
@@ -150,12 +152,32 @@ def test_a_detector_that_stopped_is_noticed_by_another(engine: Engine) -> None:
         assert detectors.seen(connection) == {}
 
 
+def test_refused_templates_are_told_once_a_day_while_it_lasts(sqlite_engine: Engine) -> None:
+    """Not at the first look, when the file may be about to be written; by each detector of its own files."""
+    faults = [TemplateFault("/etc/detector/templates/message.md", 3, "is not understood; see docs/messages.md")]
+    announcing = _announcing(sqlite_engine, faults=faults)
+    announcing.look(NOW)
+    assert _told(sqlite_engine) == []
+    for hours in (0, 1, 25):
+        announcing.look(NOW + hours * HOURS)
+    assert _told(sqlite_engine) == [("mail", "A template of messages cannot be used on worker-1")] * 2
+    with reading(sqlite_engine) as connection:
+        notice = notices.newest(connection, "templates refused")
+    assert notice is not None
+    assert notice.content is not None
+    lines = notice.content["lines"]
+    assert isinstance(lines, list)
+    first, last = lines
+    assert first == "/etc/detector/templates/message.md:3: is not understood; see docs/messages.md"
+    assert last.endswith("See: detector notify preview")
+
+
 def test_a_planned_stop_makes_no_noise(engine: Engine) -> None:
     """A detector that ends in order takes its leave; one that was killed says so when it is back, and once."""
     _announcing(engine).look(NOW)
     stopped = Event()
     stopped.set()
-    Announcing(engine, _settings(), tuple, stopped, Faults()).run()
+    Announcing(engine, _settings(), tuple, tuple, stopped, Faults()).run()
     with reading(engine) as connection:
         assert detectors.seen(connection) == {}
     _announcing(engine).look(NOW + HOURS)

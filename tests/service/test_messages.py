@@ -12,7 +12,7 @@ import pytest
 from detector.config import Notify, Settings
 from detector.domain import Alert, Verdict
 from detector.errors import ChartError
-from detector.notify import templates
+from detector.notify import apart, templates
 from detector.notify.outbox import deliver_channel
 from detector.ruleset.evaluate import RuleSet
 from detector.service import messages
@@ -181,7 +181,7 @@ def test_templates_are_read_again_when_they_change(tmp_path: Path) -> None:
     """A change counts within a second; a fault is told once, and what ships is in force until it is mended."""
     now, told = [0.0], Told()
     files = TemplateFiles(Settings(notify=Notify(templates=str(tmp_path))), told, lambda: now[0])
-    assert files.current().own == ()
+    assert files.current().own == {}
 
     def written(text: str) -> templates.Templates:
         path = tmp_path / templates.SUBJECT
@@ -190,10 +190,10 @@ def test_templates_are_read_again_when_they_change(tmp_path: Path) -> None:
         now[0] += 2
         return files.current()
 
-    assert written("{{ host }}").own == (templates.SUBJECT,)
-    assert written("{{ hots }}").own == ()
+    assert written("{{ host }}").own.keys() == {templates.SUBJECT}
+    assert written("{{ hots }}").own == {}
     files.current()
-    assert written("{{ host }}!").own == (templates.SUBJECT,)
+    assert written("{{ host }}!").own.keys() == {templates.SUBJECT}
     assert [each.partition(": ")[0] for each in told.faults] == [
         "template refused",
         "all templates of messages are in force again",
@@ -210,3 +210,45 @@ def test_an_alert_outlives_its_rows(sqlite_engine: Engine) -> None:
     gone = replace(alert, alert_id=999, end=alert.end + timedelta(days=400), start=alert.start + timedelta(days=400))
     message = writer(sqlite_engine).write(gone, "opened", chart=True)
     assert "detector alerts show 999" in message.text
+
+
+def test_a_template_that_fails_with_an_alert_is_told(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """The message goes out in the words that ship; what takes too long is not tried again until it is changed."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    path = folder / templates.SUBJECT
+    path.write_text("{% if number != 4711 %}{{ 9 ** (9 ** (8 + number)) }}{% endif %}")
+    (folder / templates.TEXT).write_text("{{ host }}")
+    told, now = Told(), [0.0]
+    settings = Settings(notify=Notify(templates=str(folder)))
+    files = TemplateFiles(settings, told, lambda: now[0])
+    enqueue(sqlite_engine, titles=("One", "Two"))
+    channel = Receiver()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY,
+        writer=Messages(sqlite_engine, settings, RuleSet, told, files),
+    )  # fmt: skip
+    assert channel.titles[0].startswith("[high] bastion-1")
+    # The rest is the operator's again.
+    assert channel.texts[1] == "bastion-1"
+    fault = f"{path}:1: takes more than 1 s of processor time; write it simpler, with shorter loops"
+    assert told.faults == [f"alert 1: template {fault}; it was sent in the words that ship"]
+    assert [str(each) for each in files.faults()] == [fault]
+    path.write_text("{{ host }}")
+    now[0] += 2
+    assert files.faults() == ()
+    assert files.current().own.keys() == {templates.SUBJECT, templates.TEXT}
+
+
+def test_what_was_refused_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been for want of a process: a minute later it is in force, without a change of the file."""
+    (tmp_path / templates.SUBJECT).write_text("{{ host }}")
+    told, now = Told(), [0.0]
+    files = TemplateFiles(Settings(notify=Notify(templates=str(tmp_path))), told, lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(apart, "PYTHON", ("/nonexistent",))
+        assert files.current().own == {}
+    now[0] += 30
+    assert files.current().own == {}
+    now[0] += 31
+    assert files.current().own.keys() == {templates.SUBJECT}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector import shipped
+from detector.account import SERVICE
 from detector.cli.checks.check import bad, doubtful, good
 from detector.config_secrets import SECRETS
+from detector.ruleset.folders import FOLDER_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +20,9 @@ if TYPE_CHECKING:
     from detector.cli.checks.check import Check
     from detector.config import Settings
 
-_CONFIGURATION, _SECRET, _SECRETS, _STATE, _DATABASE, _RULES = 0o640, 0o600, 0o700, 0o750, 0o640, 0o755
+_CONFIGURATION, _SECRET, _SECRETS, _STATE, _DATABASE, _SHIPPED, _RULE = 0o640, 0o600, 0o700, 0o750, 0o640, 0o755, 0o644
 _OTHERS = 0o007
+_RULE_FOLDER = "a folder of rules"
 _WRITE = 0o022
 
 
@@ -44,9 +49,14 @@ def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, 
     if (path := _database_file(settings)) is not None:
         yield path, _DATABASE, "the database"
     for folder in settings.rule_folders:
-        yield folder, _RULES, "a folder of rules"
+        if folder.suffix == ".yml":
+            yield folder, _RULE, "a rule"
+            continue
+        # What ships is public.
+        loosest = _SHIPPED if folder == shipped.folder("rules") else FOLDER_MODE
+        yield folder, loosest, _RULE_FOLDER
         # A link to elsewhere is as good as its target.
-        yield from ((path, _RULES, "a rule") for path in sorted(folder.glob("*.yml")))
+        yield from ((path, _RULE, "a rule") for path in sorted(folder.glob("*.yml")))
 
 
 def _database_file(settings: Settings) -> Path | None:
@@ -74,14 +84,26 @@ def _looked_at(path: Path, loosest: int, what: str) -> Iterator[Check]:
     if too_much:
         who = "everyone" if too_much & _OTHERS else "its group"
         may = "change" if too_much & _WRITE else "read"
-        # Of what the group reads, an administrator may have thought.
-        verdict = bad if too_much & (_OTHERS | _WRITE) else doubtful
-        yield verdict(
-            "files", f"{what}: {who} may {may} {path} (mode {mode:04o})", f"chmod {mode & loosest:04o} {path}"
-        )
+        # Of what the group reads, an administrator may have thought; rules hold no secrets.
+        verdict = bad if too_much & (_WRITE if what == _RULE_FOLDER else _OTHERS | _WRITE) else doubtful
+        remedy = f"chmod {mode & loosest:04o} {path}"
+        if what == _RULE_FOLDER and not _service_reads(found):
+            # Without others' right the service would be locked out.
+            remedy = f"chgrp {SERVICE} {path} && {remedy}"
+        yield verdict("files", f"{what}: {who} may {may} {path} (mode {mode:04o})", remedy)
     if found.st_uid not in (0, os.geteuid()) and what.startswith(("the configuration", "a rule")) and os.geteuid() == 0:
         yield doubtful(
             "files",
             f"{what}: {path} belongs to user {found.st_uid}, who may change what root reads",
             f"chown root {path}",
         )
+
+
+def _service_reads(found: os.stat_result) -> bool:
+    """Whether the account that the package makes can read a folder by its group, or as its owner, or is not there."""
+    try:
+        account = pwd.getpwnam(SERVICE)
+    except KeyError:
+        return True
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return found.st_uid == account.pw_uid or found.st_gid in groups

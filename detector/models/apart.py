@@ -8,7 +8,6 @@ where it can do little harm.
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -19,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.apart import command, surroundings
 from detector.errors import EstimatorsError
 from detector.models.estimators import Grown
 from detector.models.trees import Trees
-from detector.supervisor import PYTHON
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -131,16 +130,11 @@ class Apart:
         ours, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         with theirs:
-            environment = {
-                **{name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "LD_LIBRARY_PATH")},
-                "PATH": "",
-                "OPENBLAS_NUM_THREADS": "1",
-            }
             try:
                 self._process = subprocess.Popen(  # noqa: S603  our own module
-                    [*PYTHON, "-m", "detector.models.apart_process", str(theirs.fileno())],
+                    command("detector.models.apart_process", str(theirs.fileno())),
                     pass_fds=[theirs.fileno()],
-                    env=environment,
+                    env=surroundings(OPENBLAS_NUM_THREADS="1"),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._errors,

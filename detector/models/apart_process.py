@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import sys
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,8 +22,8 @@ def main() -> None:
     """Answers on the file that the first argument numbers."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     # Now, so that the first answer need not wait for it.
-    import skops.io  # noqa: F401
-
+    for module in ("sklearn.ensemble", "skops.io"):
+        import_module(module)
     connection: Connection[bytes, bytes] = Connection(int(sys.argv[1]))
     while True:
         try:

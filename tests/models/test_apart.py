@@ -161,7 +161,7 @@ def test_a_process_that_cannot_be_started_takes_no_forest_out_of_force(
     quiet: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """Scores are given without it, the log says why, and it is read when it can be."""
-    monkeypatch.setattr("detector.models.apart.PYTHON", (str(tmp_path / "none"),))
+    monkeypatch.setattr("detector.apart.PYTHON", (str(tmp_path / "none"),))
     apart = Apart()
     quiet.scorer = HostScorer(quiet.settings, trains=False, estimators=apart)
     with caplog.at_level(logging.ERROR):

@@ -110,9 +110,9 @@ def test_it_ends_when_nothing_more_is_asked() -> None:
     apart.begin()
     process = _process(apart)
     until = time.monotonic() + 20
-    while apart._process is not None and time.monotonic() < until:
+    while process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    assert process.poll() is not None
+    assert process.returncode is not None
 
 
 def test_it_ends_with_the_process_that_asks() -> None:

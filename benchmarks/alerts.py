@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from benchmarks.figures import Figure
 from benchmarks.servers import postgres
 from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.domain import EvidenceRef, Finding, Severity
+from detector.domain import EvidenceRef, Finding, Learning, Severity
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
 from detector.store.packed import read_one
@@ -34,6 +34,7 @@ _PORTS = 65_535
 _USERS = ("alice", "bob", "carol")
 # An hour of snapshots of ten seconds; each user's scan of all ports takes a minute, and begins again.
 _SNAPSHOTS, _OF_SCAN = 360, 6
+_LEARNT = Learning(elapsed_seconds=1, required_seconds=1)
 
 
 def measure() -> Iterator[Figure]:
@@ -69,7 +70,7 @@ def _many(engine: Engine, name: str) -> Iterator[Figure]:
             ]
             began = time.perf_counter()
             with writing(engine) as connection:
-                _book().record(connection, ref, found)
+                _book().record(connection, ref, found, _LEARNT)
             took.append(time.perf_counter() - began)
     yield Figure(f"10,000 findings that open 10,000 alerts, {name}", min(opened), "s")
     yield Figure(f"10,000 findings of alerts that are open, {name}", min(again), "s")
@@ -95,7 +96,7 @@ def _scans(engine: Engine) -> Iterator[Figure]:
         ]
         began = time.perf_counter()
         with writing(engine) as connection:
-            _book().record(connection, ref, found)
+            _book().record(connection, ref, found, _LEARNT)
         took.append(time.perf_counter() - began)
     with reading(engine) as connection:
         opened = connection.scalar(select(func.count()).select_from(alerts)) or 0

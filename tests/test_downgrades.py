@@ -185,6 +185,35 @@ def test_forests_go_down_and_up(engine: Engine) -> None:
     assert [tuple(row) for row in found] == [(1, "replaced", None), (2, "in_force", None)]
 
 
+def test_what_rows_say_goes_down_and_up(engine: Engine) -> None:
+    """An older version has a row for each value, and a newer one rows only where they differ."""
+    Recorder(engine).snapshot(count())
+    common = {"port": None, "script": "", "user": "alice"}
+    insert_alert(engine, alert_id=1, common=common)
+    insert_alert(engine, alert_id=2)
+    ports = [{"alert_id": 1, "field": "port", "value": port} for port in ("22", "80")]
+    with writing(engine) as connection:
+        connection.execute(insert(metadata.tables["alert_values"]), ports)
+    every = text("SELECT alert_id, field, value FROM alert_values ORDER BY alert_id, field, value")
+
+    downgrade(engine, "0027")
+    with reading(engine) as connection:
+        older = connection.execute(every).all()
+    upgrade(engine)
+
+    assert [tuple(row) for row in older] == [
+        (1, "port", "22"),
+        (1, "port", "80"),
+        (1, "script", ""),
+        (1, "user", "alice"),
+    ]
+    with reading(engine) as connection:
+        assert [tuple(row) for row in connection.execute(every)] == [(1, "port", "22"), (1, "port", "80")]
+        columns = metadata.tables["alerts"].c
+        said = dict(connection.execute(select(columns.alert_id, columns.common)).all())
+    assert said == {1: common, 2: {}}
+
+
 def test_each_migration_goes_back_and_forth(engine: Engine) -> None:
     """Going down, each schema is what it was on the way up, and a step up and down again changes nothing of what the
     first release has stored.

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads
+from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads, values
 from detector.alerts.facts import Totals
-from detector.alerts.grouping import Incident, incidents
+from detector.alerts.grouping import WHOLE, Incident, incidents
 from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
 from detector.alerts.routing import ChannelPolicy, Router
+from detector.alerts.uncollected import uncollected
 from detector.domain import AlertState
 from detector.store import bulk
 from detector.store.tables import findings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from detector.alerts.facts import Distinct
     from detector.alerts.standing import Standing
     from detector.config_routes import Route
     from detector.domain import Finding, Learning, SnapshotRef
@@ -89,15 +93,17 @@ class AlertBook:
             findings: of all rules.
             learning: for how long the host was watched; None: for long enough for every rule.
         """
-        self.settle(connection, snapshot, now=snapshot.end)
-        told = findings
-        if learning is not None:
-            told = [finding for finding in findings if learning.covers(finding.telling.burn_in)]
-            held.write(connection, snapshot, [finding for finding in findings if finding not in told])
-        told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
-        arrived = incidents(_unrecorded(connection, snapshot, told))
-        if arrived:
-            self._record(connection, snapshot, arrived)
+        with uncollected():
+            self.settle(connection, snapshot, now=snapshot.end)
+            told = list(findings)
+            if learning is not None:
+                covered = [learning.covers(finding.telling.burn_in) for finding in findings]
+                told = list(compress(findings, covered))
+                held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
+            told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
+            arrived = incidents(_unrecorded(connection, snapshot, told))
+            if arrived:
+                self._record(connection, snapshot, arrived)
 
     def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
         """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
@@ -126,53 +132,64 @@ class AlertBook:
         for alert_id, state in before.items():
             settled = state
             if alert_id in mute:
-                settled = replace(state, state=AlertState.OPEN, silenced_by=mute[alert_id])
+                settled = state._replace(state=AlertState.OPEN, silenced_by=mute[alert_id])
                 happened.append(events.Event(alert_id=alert_id, at=now, kind=silenced(mute[alert_id])))
             elif alert_id in over:
-                settled = replace(state, state=AlertState.OPEN, notified_at=now)
+                settled = state._replace(state=AlertState.OPEN, notified_at=now)
                 told[alert_id] = settled, Decision.OPENED
             if quiet and settled.state is AlertState.OPEN and (at := settled.quiet_at(now, resolve_after)):
-                settled = replace(settled, state=AlertState.RESOLVED, resolved_at=at)
+                settled = settled._replace(state=AlertState.RESOLVED, resolved_at=at)
                 happened.append(events.Event(alert_id=alert_id, at=at, kind=events.RESOLVED, said=events.QUIET))
             if settled is not state:
                 after[alert_id] = settled
-        standing.write(connection, before, after)
+        standing.write(connection, snapshot.host_id, before, after)
         channels.write(connection, self._router, snapshot.host, told, now)
         events.write(connection, happened)
 
     def _record(self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident]) -> None:
         cooldowns = {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
         known = standing.find(connection, snapshot, cooldowns)
-        opened = standing.open_all(connection, snapshot, [each for each in arrived if each.fingerprint not in known])
-        before = {**known, **opened}
-        by_alert = {before[each.fingerprint][0]: each for each in arrived}
-        new_alerts = {alert_id for alert_id, _ in opened.values()}
+        new = [each for each in arrived if each.fingerprint not in known]
+        opened = dict(zip(standing.numbers(connection, len(new)), new, strict=True)) if new else {}
+        before = dict(known.values())
+        number = {fingerprint: alert_id for fingerprint, (alert_id, _) in known.items()}
+        number |= {each.fingerprint: alert_id for alert_id, each in opened.items()}
+        by_alert = {number[each.fingerprint]: each for each in arrived}
 
-        added = evidence.add(
-            connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, new_alerts
+        added = evidence.read(
+            connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, opened
         )
-        known_before = [alert_id for alert_id in by_alert if alert_id not in new_alerts]
-        values = {**added.distinct, **evidence.distinct(connection, known_before)}
-        about_capture = [alert_id for alert_id, each in by_alert.items() if each.about_capture]
-        health = capture.read(connection, snapshot, about_capture, values)
+        unwritten = {alert_id: added.found.several.get(alert_id, {}) for alert_id in opened}
+        common, said = _values(connection, added.found, by_alert, before, unwritten)
+        health = capture.read(
+            connection,
+            snapshot,
+            {
+                alert_id: {seq for seq, key_id, _ in each.places if key_id == WHOLE}
+                for alert_id, each in by_alert.items()
+                if each.about_capture
+            },
+            said,
+        )
 
         after: dict[int, Standing] = {}
         decisions: dict[int, Decision] = {}
         magnitudes: dict[int, int] = {}
         for alert_id, incident in by_alert.items():
-            _, state = before[incident.fingerprint]
+            state = before.get(alert_id)
             after[alert_id], magnitudes[alert_id] = standing.grown(
-                state,
+                state or standing.blank(incident, snapshot),
                 incident,
                 host=snapshot.host,
                 quiet=self._timing.quiet(cooldowns[incident.fingerprint]),
                 totals=added.totals.get(alert_id, Totals()),
                 explanations=added.explanations.get(alert_id, ()),
-                values=values.get(alert_id, {}),
+                common=common[alert_id],
+                values=said[alert_id],
                 capture=health.get(alert_id),
             )
             decisions[alert_id] = decide(
-                None if alert_id in new_alerts else state.before,
+                None if state is None else state.before,
                 severity=incident.lead.severity,
                 magnitude=magnitudes[alert_id],
                 now=snapshot.end,
@@ -181,19 +198,21 @@ class AlertBook:
             if cap.is_digest(incident.fingerprint):
                 decisions[alert_id] = once_a_day(decisions[alert_id])
         telling = {alert_id: after[alert_id] for alert_id, decision in decisions.items() if decision.sends}
-        mute = muting.muted(connection, snapshot.host, snapshot.end, telling)
+        mute = muting.muted(connection, snapshot.host, snapshot.end, telling, unwritten)
         verdicts = {
             alert_id: _Verdict(decision=decision, silence=mute.get(alert_id))
             for alert_id, decision in decisions.items()
         }
-        back = [alert_id for alert_id, state in after.items() if state.state is AlertState.RESOLVED]
+        back = [alert_id for alert_id, state in before.items() if state.state is AlertState.RESOLVED]
         after = {
             alert_id: _moved(state, verdicts[alert_id], magnitudes[alert_id], snapshot.end)
             for alert_id, state in after.items()
         }
-        after |= self._threads(connection, snapshot, {alert_id: after[alert_id] for alert_id in new_alerts})
+        after |= self._threads(connection, snapshot, {alert_id: after[alert_id] for alert_id in opened})
 
-        standing.write(connection, dict(before.values()), after)
+        standing.write(connection, snapshot.host_id, before, after)
+        evidence.write(connection, snapshot, added)
+        values.write(connection, unwritten, opened)
         _write_findings(connection, snapshot, by_alert, verdicts)
         told = {
             alert_id: (after[alert_id], verdict.decision) for alert_id, verdict in verdicts.items() if verdict.sends
@@ -214,19 +233,35 @@ class AlertBook:
         if not links or not window:
             return {}
         around = min(each.start for each in links), snapshot.end
-        before = threads.recent(connection, snapshot.host_id, around, window, list(new))
+        before = threads.recent(connection, snapshot.host_id, around, window)
         found = threads.link(links, before, window)
         return {
-            alert_id: replace(new[alert_id], thread_id=thread_id)
+            alert_id: new[alert_id]._replace(thread_id=thread_id)
             for alert_id, thread_id in found.items()
             if thread_id != alert_id
         }
 
 
+def _values(
+    connection: Connection,
+    found: values.Found,
+    alert_ids: Iterable[int],
+    before: Mapping[int, Standing],
+    unwritten: Mapping[int, values.Several],
+) -> tuple[dict[int, values.Common], dict[int, dict[str, Distinct]]]:
+    """What the rows of alerts agree in now, and how many values they have, by alert; writes those of `before`."""
+    old = {alert_id: state.common for alert_id, state in before.items()}
+    common = {alert_id: found.common(alert_id, old.get(alert_id, {})) for alert_id in alert_ids}
+    values.write(
+        connection, {alert_id: found.differing(alert_id, said, common[alert_id]) for alert_id, said in old.items()}
+    )
+    return common, values.distinct(connection, common, unwritten)
+
+
 def _moved(state: Standing, verdict: _Verdict, magnitude: int, now: datetime) -> Standing:
     """An alert after a verdict about its incident."""
     if verdict.decision is Decision.WAITING:
-        return replace(state, state=AlertState.WAITING, notified_magnitude=magnitude)
+        return state._replace(state=AlertState.WAITING, notified_magnitude=magnitude)
     # What a person had taken on, or resolved, is not what it is now.
     anew = verdict.decision is Decision.RAISED or state.resolved_by is not None
     told: dict[str, Any] = {}
@@ -234,8 +269,7 @@ def _moved(state: Standing, verdict: _Verdict, magnitude: int, now: datetime) ->
         told = {"silenced_by": verdict.silence}
     elif verdict.sends:
         told = {"notified_magnitude": magnitude, "notified_at": now, "silenced_by": None}
-    return replace(
-        state,
+    return state._replace(
         state=AlertState.OPEN,
         resolved_at=None,
         resolved_by=None,
@@ -274,4 +308,4 @@ def _write_findings(
         for finding in incident.findings
     ]
     names = ("host_id", "seq", "rule_id", "fingerprint", "alert_id", "decision", "start", "end", "rows")
-    bulk.add_any(connection, findings, names, rows)
+    bulk.add(connection, findings, names, rows)

@@ -58,7 +58,10 @@ def capped(
         key=lambda each: (-max((surprises.get(place, 0.0) for place in each.places), default=0.0), each.fingerprint)
     )
     held = {each.fingerprint for each in new[room:]}
-    return [_held(each, snapshot, most) if each in ours and each.fingerprint in held else each for each in findings]
+    return [
+        _held(each, snapshot, most) if each.rule_id == shipped.ANOMALY_RULE and each.fingerprint in held else each
+        for each in findings
+    ]
 
 
 def _held(finding: Finding, snapshot: SnapshotRef, most: int) -> Finding:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, select, union
 
 from detector.alerts.facts import CaptureFacts, Distinct
 from detector.alerts.grouping import WHOLE
 from detector.domain import Losses
+from detector.store import bulk
 from detector.store.tables import evidence, rule_faults, silences, snapshots, tamperings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import ColumnElement, FromClause
 
@@ -31,15 +32,16 @@ _IS_GAP = _GAP >= 1.0
 def read(
     connection: Connection,
     snapshot: SnapshotRef,
-    alert_ids: Sequence[int],
+    behind: Mapping[int, Collection[int]],
     values: Mapping[int, Mapping[str, Distinct]],
 ) -> dict[int, CaptureFacts]:
     """The facts of each alert about capture, all of which `snapshot` is behind.
 
     Args:
-        values: what differs among the rows of alerts (see `evidence.distinct`).
+        behind: by alert, the snapshots that it was found in, beside those that are stored as its evidence.
+        values: what the rows of alerts say (see `values.distinct`).
     """
-    if not alert_ids:
+    if not behind:
         return {}
     present = connection.execute(
         select(
@@ -50,8 +52,8 @@ def read(
         .where(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == snapshot.seq, _SNAPSHOT.end == snapshot.end)
     ).one()
     result: dict[int, CaptureFacts] = {}
-    for alert_id in alert_ids:
-        sums = connection.execute(_sums(snapshot, alert_id)).mappings().one()
+    for alert_id, seqs in behind.items():
+        sums = connection.execute(_sums(connection, snapshot, alert_id, seqs)).mappings().one()
         result[alert_id] = CaptureFacts(
             host=snapshot.host,
             end=snapshot.end,
@@ -93,14 +95,11 @@ _MEASURES: dict[str, ColumnElement[Any]] = {
 }
 
 
-def _sums(snapshot: SnapshotRef, alert_id: int) -> Any:
-    return (
-        select(
-            *(func.sum(_SNAPSHOT[f"lost_{kind}"]).label(kind) for kind in _KINDS),
-            *(measure.label(name) for name, measure in _MEASURES.items()),
-        )
-        .select_from(
-            evidence.join(snapshots, and_(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == evidence.c.seq))
-        )
-        .where(evidence.c.alert_id == alert_id, evidence.c.key_id == WHOLE)
-    )
+def _sums(connection: Connection, snapshot: SnapshotRef, alert_id: int, seqs: Collection[int]) -> Any:
+    stored = select(evidence.c.seq).where(evidence.c.alert_id == alert_id, evidence.c.key_id == WHOLE)
+    new = select(bulk.listed(connection, {"seq": evidence.c.seq}, [(seq,) for seq in sorted(seqs)]))
+    behind = union(stored, new).subquery()
+    return select(
+        *(func.sum(_SNAPSHOT[f"lost_{kind}"]).label(kind) for kind in _KINDS),
+        *(measure.label(name) for name, measure in _MEASURES.items()),
+    ).select_from(behind.join(snapshots, and_(_SNAPSHOT.host_id == snapshot.host_id, _SNAPSHOT.seq == behind.c.seq)))

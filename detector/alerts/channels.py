@@ -33,13 +33,14 @@ def write(
     now: datetime,
 ) -> None:
     """Writes to the outbox what is sent of a host's alerts, by their numbers, and what is withheld."""
-    accounts = accounts_of(connection, list(told)) if router.asks_for_users else {}
+    common = {alert_id: state.common for alert_id, (state, _) in told.items()} if router.asks_for_users else {}
+    accounts = accounts_of(connection, common)
     rows = [
         (alert_id, 0, now, _AT_ONCE, *row)
         for alert_id, (state, decision) in told.items()
         for row in _rows(router, _routed(host, state, accounts.get(alert_id, {}), now), decision)
     ]
-    bulk.add_any(connection, notifications, _NAMES, rows)
+    bulk.add(connection, notifications, _NAMES, rows)
 
 
 def _routed(host: str, state: Standing, accounts: Mapping[str, frozenset[str]], now: datetime) -> Routed:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
+    from detector.alerts.values import Common
     from detector.config_escalations import Escalation
     from detector.domain import Scalar
 
@@ -75,6 +76,7 @@ class _Waiting:
     rule_id: str
     rule_title: str
     group: Mapping[str, Scalar]
+    common: Common
     since: datetime | None
     """When it began to wait; None: it begins now."""
 
@@ -196,7 +198,8 @@ def _waiting(
     columns = alerts.c
     rows = connection.execute(
         select(
-            *(columns.alert_id, hosts.c.host, columns.severity, columns.rule_id, columns.rule_title, columns.group),
+            *(columns.alert_id, hosts.c.host, columns.severity, columns.rule_id, columns.rule_title),
+            *(columns.group, columns.common),
             # One that has become more severe waits anew.
             case((unanswered.c.severity == columns.severity, unanswered.c.since)).label("since"),
         )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection, select
 
+from detector.alerts.values import all_of
 from detector.matchers import Facts, Matcher, facts_of, from_stored, hold
-from detector.store import bulk
-from detector.store.tables import alert_silences, alert_values
+from detector.store.tables import alert_silences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from detector.alerts.values import Common, Several
     from detector.domain import Scalar, Severity
-
-# SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
-_ALERTS_PER_QUERY = 1000
 
 
 class Muteable(Protocol):
@@ -38,7 +35,11 @@ class Muteable(Protocol):
 
     @property
     def group(self) -> Mapping[str, Scalar]:
-        """What its rows have in common."""
+        """What its rows have in common, by its rule."""
+
+    @property
+    def common(self) -> Common:
+        """What its rows agree in."""
 
 
 def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Matcher, ...]]]:
@@ -55,15 +56,25 @@ def in_force(connection: Connection, now: datetime) -> list[tuple[int, tuple[Mat
     return [(row.silence_id, from_stored(row.matchers)) for row in rows]
 
 
-def muted(connection: Connection, host: str, now: datetime, states: Mapping[int, Muteable]) -> dict[int, int]:
-    """Which of a host's alerts silences mute now: the first silence of each, by the alert's number."""
+def muted(
+    connection: Connection,
+    host: str,
+    now: datetime,
+    states: Mapping[int, Muteable],
+    unwritten: Mapping[int, Several] | None = None,
+) -> dict[int, int]:
+    """Which of a host's alerts silences mute now: the first silence of each, by the alert's number.
+
+    Args:
+        unwritten: the values in which rows differ, of alerts of which they are not written yet.
+    """
     if not states:
         return {}
     silences = in_force(connection, now)
     if not silences:
         return {}
     result: dict[int, int] = {}
-    for alert_id, facts in _facts(connection, host, states):
+    for alert_id, facts in _facts(connection, host, states, unwritten):
         for silence_id, matchers in silences:
             if hold(matchers, facts):
                 result[alert_id] = silence_id
@@ -71,21 +82,11 @@ def muted(connection: Connection, host: str, now: datetime, states: Mapping[int,
     return result
 
 
-def values_of(connection: Connection, alert_ids: Sequence[int]) -> dict[int, dict[str, set[str]]]:
-    """What differs among the rows of alerts, by alert and field."""
-    result: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for start in range(0, len(alert_ids), _ALERTS_PER_QUERY):
-        some = alert_ids[start : start + _ALERTS_PER_QUERY]
-        columns = alert_values.c
-        for alert_id, field, value in connection.execute(
-            select(columns.alert_id, columns.field, columns.value).where(bulk.among(connection, columns.alert_id, some))
-        ):
-            result[alert_id][field].add(value)
-    return result
-
-
-def _facts(connection: Connection, host: str, states: Mapping[int, Muteable]) -> Iterator[tuple[int, Facts]]:
-    values = values_of(connection, list(states))
+def _facts(
+    connection: Connection, host: str, states: Mapping[int, Muteable], unwritten: Mapping[int, Several] | None
+) -> Iterator[tuple[int, Facts]]:
+    common = {alert_id: state.common for alert_id, state in states.items()}
+    values = all_of(connection, common, unwritten=unwritten)
     for alert_id, state in states.items():
         yield (
             alert_id,
@@ -94,6 +95,6 @@ def _facts(connection: Connection, host: str, states: Mapping[int, Muteable]) ->
                 rule=(state.rule_id, state.rule_title),
                 severity=state.severity,
                 group=state.group,
-                values=values.get(alert_id, {}),
+                values=values[alert_id],
             ),
         )

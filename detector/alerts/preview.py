@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select
 
-from detector.alerts.muting import values_of
+from detector.alerts.values import all_of
 from detector.domain import NotificationState, Severity
 from detector.matchers import facts_of, hold
 from detector.store.tables import alerts, hosts, notifications
@@ -60,7 +60,7 @@ def preview(connection: Connection, matchers: Sequence[Matcher], since: datetime
     rows = connection.execute(
         select(
             *(columns.alert_id, hosts.c.host, columns.rule_id, columns.rule_title, columns.severity, columns.group),
-            *(columns.end, columns.summary),
+            *(columns.end, columns.summary, columns.common),
         )
         .join(hosts, hosts.c.host_id == columns.host_id)
         .where(columns.end > since)
@@ -70,7 +70,7 @@ def preview(connection: Connection, matchers: Sequence[Matcher], since: datetime
     messages = 0
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        values = values_of(connection, [row.alert_id for row in some])
+        values = all_of(connection, {row.alert_id: row.common for row in some})
         found = [
             Muted(alert_id=row.alert_id, host=row.host, rule_title=row.rule_title, end=row.end, summary=row.summary)
             for row in some
@@ -81,7 +81,7 @@ def preview(connection: Connection, matchers: Sequence[Matcher], since: datetime
                     rule=(row.rule_id, row.rule_title),
                     severity=Severity(row.severity),
                     group=row.group,
-                    values=values.get(row.alert_id, {}),
+                    values=values[row.alert_id],
                 ),
             )
         ]

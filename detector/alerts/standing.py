@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, literal_column, or_, select, true
 
 from detector.alerts import evidence
 from detector.alerts.facts import Facts, Totals
@@ -18,20 +16,22 @@ from detector.store import bulk
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from sqlalchemy import ColumnElement
 
     from detector.alerts.facts import CaptureFacts, Distinct
     from detector.alerts.grouping import Incident
+    from detector.alerts.values import Common
     from detector.domain import Scalar, SnapshotRef
 
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _FINGERPRINTS_PER_QUERY = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """An alert's row, without its numbers."""
+class Standing(NamedTuple):
+    """An alert's row, without its numbers. (A tuple, since a snapshot may have ten thousand, of forty columns.)"""
 
     fingerprint: str
     rule_id: str
@@ -47,9 +47,9 @@ class Standing:
     refused: int = 0
     timed_out: int = 0
     failed: int = 0
+    score: float | None = None
     destinations: int = 0
     ports: int = 0
-    score: float | None = None
     summary: str = ""
     explanations: tuple[tuple[float, str], ...] = ()
     """Surprise and sentence, the most surprising first."""
@@ -65,11 +65,19 @@ class Standing:
     thread_id: int | None = None
     actors: tuple[str, ...] = ()
     channels: tuple[str, ...] | None = None
+    common: Common = {}  # noqa: RUF012 - nobody writes into it
 
     @property
     def totals(self) -> Totals:
         """The sums over its rows."""
-        return Totals(**{name: getattr(self, name) for name in _TOTALS})
+        return Totals(
+            attempted=self.attempted,
+            established=self.established,
+            refused=self.refused,
+            timed_out=self.timed_out,
+            failed=self.failed,
+            score=self.score,
+        )
 
     def quiet_at(self, now: datetime, resolve_after: timedelta) -> datetime | None:
         """When it had been quiet for long enough; None: it has not been yet.
@@ -107,24 +115,41 @@ def find(
     """
     found: dict[str, tuple[int, Standing]] = {}
     arrived, longest = list(cooldowns), max(cooldowns.values())
+    # Leaves most of a long history out; `continues` decides.
+    ended = snapshot.end - longest, snapshot.end + longest
     for start in range(0, len(arrived), _FINGERPRINTS_PER_QUERY):
         fingerprints = arrived[start : start + _FINGERPRINTS_PER_QUERY]
         rows = connection.execute(
-            select(alerts)
-            .where(
-                alerts.c.host_id == snapshot.host_id,
-                bulk.among(connection, alerts.c.fingerprint, fingerprints),
-                # Leaves most of a long history out; `continues` decides.
-                alerts.c.end.between(snapshot.end - longest, snapshot.end + longest),
-            )
+            select(alerts.c.alert_id, *(alerts.c[name] for name in Standing._fields))
+            .where(_of_fingerprints(connection, snapshot.host_id, fingerprints, ended))
             .order_by(alerts.c.end, alerts.c.alert_id)
             .with_for_update()
-        ).mappings()
-        for row in rows:
+        ).all()
+        for alert_id, *row in rows:
             state = _from_row(row)
             if continues(state.end, now=snapshot.end, cooldown=cooldowns[state.fingerprint]):
-                found[state.fingerprint] = (row["alert_id"], state)
+                found[state.fingerprint] = (alert_id, state)
     return found
+
+
+def _of_fingerprints(
+    connection: Connection, host_id: int, fingerprints: Sequence[str], ended: tuple[datetime, datetime]
+) -> ColumnElement[bool]:
+    columns = alerts.c
+    if connection.dialect.name != "postgresql":
+        among = bulk.among(connection, columns.fingerprint, fingerprints)
+        return and_(columns.host_id == host_id, among, columns.end.between(*ended))
+    # Each is looked up by itself, which OFFSET 0 says: of a table that has just grown Postgres knows nothing yet, and
+    # would compare each of the fingerprints with each of the host's alerts.
+    wanted = bulk.listed(connection, {"fingerprint": columns.fingerprint}, [(each,) for each in fingerprints])
+    same = (
+        select(columns.alert_id, columns.end)
+        .where(columns.host_id == host_id, columns.fingerprint == wanted.c.fingerprint)
+        .offset(literal_column("0"))
+        .lateral()
+    )
+    found = select(same.c.alert_id).select_from(wanted.join(same, true())).where(same.c.end.between(*ended))
+    return columns.alert_id.in_(found)
 
 
 def unsettled(
@@ -142,27 +167,38 @@ def unsettled(
         quiet = or_(columns.resolves_at <= now, columns.end > now + resolve_after)
         wanted = or_(wanted, and_(columns.state == AlertState.OPEN.value, quiet))
     rows = connection.execute(
-        select(alerts)
+        select(columns.alert_id, *(columns[name] for name in Standing._fields))
         .where(columns.host_id == host_id, columns.state.in_([AlertState.WAITING.value, AlertState.OPEN.value]), wanted)
         .order_by(columns.alert_id)
         .with_for_update()
-    ).mappings()
-    return {row["alert_id"]: _from_row(row) for row in rows}
+    ).all()
+    return {alert_id: _from_row(row) for alert_id, *row in rows}
 
 
-def open_all(connection: Connection, snapshot: SnapshotRef, new: Sequence[Incident]) -> dict[str, tuple[int, Standing]]:
-    """Writes an alert without rows for each incident; gives them as `find` does."""
-    if not new:
-        return {}
-    blank = {each.fingerprint: _blank(each, snapshot) for each in new}
-    # Numbers grow, and none but this transaction opens alerts of the host.
-    last = connection.scalar(select(func.max(alerts.c.alert_id))) or 0
-    bulk.add_any(connection, alerts, ("host_id", *_NAMES), [(snapshot.host_id, *_row(each)) for each in blank.values()])
-    opened = select(alerts.c.alert_id, alerts.c.fingerprint).where(
-        alerts.c.alert_id > last, alerts.c.host_id == snapshot.host_id
+def blank(incident: Incident, snapshot: SnapshotRef) -> Standing:
+    """The alert that an incident opens, as yet without rows."""
+    lead = incident.lead
+    return Standing(
+        fingerprint=lead.fingerprint,
+        rule_id=lead.rule_id,
+        rule_title=lead.rule_title,
+        severity=lead.severity,
+        group=dict(lead.group),
+        opened_at=snapshot.end,
+        start=incident.start,
+        end=incident.end,
     )
-    numbers = {fingerprint: alert_id for alert_id, fingerprint in connection.execute(opened)}
-    return {fingerprint: (numbers[fingerprint], state) for fingerprint, state in blank.items()}
+
+
+def numbers(connection: Connection, count: int) -> list[int]:
+    """The numbers of so many new alerts, in order."""
+    if connection.dialect.name == "postgresql":
+        sequence = func.pg_get_serial_sequence(alerts.name, alerts.c.alert_id.name)
+        drawn = select(func.nextval(sequence)).select_from(func.generate_series(1, count).alias())
+        return sorted(connection.scalars(drawn))
+    # Whoever writes is alone.
+    last = connection.scalar(select(func.max(alerts.c.alert_id))) or 0
+    return list(range(last + 1, last + 1 + count))
 
 
 def grown(
@@ -173,6 +209,7 @@ def grown(
     quiet: timedelta,
     totals: Totals,
     explanations: Iterable[tuple[float, str]],
+    common: Common,
     values: Mapping[str, Distinct],
     capture: CaptureFacts | None,
 ) -> tuple[Standing, int]:
@@ -182,14 +219,15 @@ def grown(
         quiet: without another finding it is over after this time.
         host: its name.
         totals, explanations: of the rows that the incident adds.
-        values: of all rows, these included.
+        common: what all rows agree in, these included.
+        values: of all rows.
         capture: of an alert about capture, what all of its snapshots say.
     """
     lead = incident.lead
     if lead.severity.rank > state.severity.rank:
         # The rule of an alert is the one that gave it its severity.
-        state = replace(
-            state, severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
+        state = state._replace(
+            severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
         )
     strangest: dict[str, float] = {}
     for surprise, sentence in (*state.explanations, *explanations):
@@ -207,9 +245,13 @@ def grown(
         # The finding is of the rule that the alert is of: both have the same fingerprint.
         explain=lead.telling.explain,
     )
-    after = replace(
-        state,
-        **{name: getattr(sums, name) for name in _TOTALS},
+    after = state._replace(
+        attempted=sums.attempted,
+        established=sums.established,
+        refused=sums.refused,
+        timed_out=sums.timed_out,
+        failed=sums.failed,
+        score=sums.score,
         start=start,
         end=end,
         finding_count=state.finding_count + len(incident.findings),
@@ -220,44 +262,30 @@ def grown(
         resolves_at=end + quiet,
         actors=actors_of(values),
         channels=lead.telling.channels,
+        common=common,
     )
     return after, facts.magnitude
 
 
-def write(connection: Connection, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:
-    """Writes alerts back, by number; what `before` says already of all of them is left as it is."""
-    if not after:
+def write(connection: Connection, host_id: int, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:
+    """Writes alerts of a host, by number: new ones, and what of the others `before` does not say already of all."""
+    new = [(alert_id, host_id, *state) for alert_id, state in after.items() if alert_id not in before]
+    bulk.add(connection, alerts, ("alert_id", "host_id", *Standing._fields), new)
+    known = {alert_id: state for alert_id, state in after.items() if alert_id in before}
+    if not known:
         return
-    old, new = (list(zip(*(_row(states[each]) for each in after), strict=True)) for states in (before, after))
-    changed = [place for place, values in enumerate(new) if values != old[place]]
-    names = "alert_id", *(_NAMES[place] for place in changed)
-    bulk.change(connection, alerts, names, list(zip(after, *(new[place] for place in changed), strict=True)))
+    was, columns = (list(zip(*states, strict=True)) for states in (map(before.__getitem__, known), known.values()))
+    changed = [place for place, values in enumerate(columns) if values != was[place]]
+    names = "alert_id", *(Standing._fields[place] for place in changed)
+    bulk.change(connection, alerts, names, list(zip(known, *(columns[place] for place in changed), strict=True)))
 
 
-_NAMES = tuple(each.name for each in fields(Standing))
-_row: Callable[[Standing], tuple[Any, ...]] = attrgetter(*_NAMES)
-_TOTALS = tuple(each.name for each in fields(Totals))
-
-
-def _from_row(row: Mapping[Any, Any]) -> Standing:
-    values = {name: row[name] for name in _NAMES}
-    values["severity"], values["state"] = Severity(values["severity"]), AlertState(values["state"])
-    values["actors"] = tuple(values["actors"])
-    values["channels"] = None if values["channels"] is None else tuple(values["channels"])
-    values["explanations"] = tuple((surprise, sentence) for surprise, sentence in values["explanations"])
-    return Standing(**values)
-
-
-def _blank(incident: Incident, snapshot: SnapshotRef) -> Standing:
-    return Standing(
-        fingerprint=incident.lead.fingerprint,
-        rule_id=incident.lead.rule_id,
-        rule_title=incident.lead.rule_title,
-        severity=incident.lead.severity,
-        group=dict(incident.lead.group),
-        opened_at=snapshot.end,
-        start=incident.start,
-        end=incident.end,
-        # Most are told at once, and the database has nothing to move.
-        state=AlertState.OPEN,
+def _from_row(row: Sequence[Any]) -> Standing:
+    state = Standing._make(row)
+    return state._replace(
+        severity=Severity(state.severity),
+        state=AlertState(state.state),
+        actors=tuple(state.actors),
+        channels=None if state.channels is None else tuple(state.channels),
+        explanations=tuple((surprise, sentence) for surprise, sentence in state.explanations),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Text, cast, func, select
 
 from detector.domain import Direction
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
 
     from detector.alerts.facts import Distinct
@@ -89,27 +89,29 @@ def link(new: Iterable[Link], before: Iterable[Link], window: timedelta) -> dict
     return threads
 
 
-def recent(
-    connection: Connection, host_id: int, around: tuple[datetime, datetime], window: timedelta, besides: Sequence[int]
-) -> list[Link]:
-    """The alerts of a host that new ones may belong to.
+def recent(connection: Connection, host_id: int, around: tuple[datetime, datetime], window: timedelta) -> list[Link]:
+    """The alerts of a host that new ones may belong to: of each actor the last.
 
     Args:
         around: from the first start of the new ones to the present.
         window: how long before or after they may have ended.
-        besides: the numbers of the new ones.
     """
     columns = alerts.c
-    rows = connection.execute(
+    last = func.row_number().over(
+        partition_by=cast(columns.actors, Text), order_by=[columns.end.desc(), columns.alert_id.desc()]
+    )
+    ranked = (
         select(
             columns.alert_id,
             func.coalesce(columns.thread_id, columns.alert_id).label("thread_id"),
-            *(columns.actors, columns.start, columns.end),
-        ).where(columns.host_id == host_id, columns.end.between(around[0] - window, around[1] + window))
+            *(columns.actors, columns.start, columns.end, last.label("place")),
+        )
+        .where(columns.host_id == host_id, columns.end.between(around[0] - window, around[1] + window))
+        .subquery()
     )
-    new = set(besides)
+    rows = connection.execute(select(ranked).where(ranked.c.place == 1)).all()
     return [
         Link(alert_id=row.alert_id, thread_id=row.thread_id, actors=tuple(row.actors), start=row.start, end=row.end)
         for row in rows
-        if row.alert_id not in new and row.actors
+        if row.actors
     ]

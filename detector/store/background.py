@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from detector.domain import Verdict
-from detector.store.tables import alert_values, alert_verdicts, alerts, hosts
+from detector.store.tables import alert_verdicts, alerts, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,14 +29,8 @@ class RuleRecord:
 
 def sole_values(connection: Connection, alert_id: int) -> Mapping[str, str]:
     """What all rows of an alert have in common, as far as it is known, by field."""
-    columns = alert_values.c
-    found = (
-        select(columns.field, func.min(columns.value))
-        .where(columns.alert_id == alert_id)
-        .group_by(columns.field)
-        .having(func.count() == 1)
-    )
-    return {row[0]: row[1] for row in connection.execute(found)}
+    common = connection.scalar(select(alerts.c.common).where(alerts.c.alert_id == alert_id)) or {}
+    return {field: value for field, value in common.items() if value is not None}
 
 
 def rule_record(

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Inserts rows of numbers and text, each with the columns of these names in this order."""
+    """Inserts rows, each with the columns of these names in this order."""
+    if not rows:
+        return
     if connection.dialect.name != "postgresql":
         if bound := _as_bound(connection, table, names, list(rows)):
             connection.exec_driver_sql(_insert(connection, table, names), bound)
@@ -39,7 +41,7 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterab
     # A cursor of the driver's own, in the same transaction.
     raw: Any = connection.connection
     with raw.cursor() as cursor, cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
-        for row in rows:
+        for row in _as_copied(table, names, rows, connection.dialect):
             copy.write_row(row)
 
 
@@ -51,7 +53,7 @@ def add_any(
     *,
     missing: bool = False,
 ) -> None:
-    """The same of any values, also for a login that may insert some rows only: Postgres lets it not copy.
+    """The same for a login that may insert some rows only, as Postgres lets it not copy, or if some may be there.
 
     Args:
         missing: whether only those are inserted that are not there yet.
@@ -104,9 +106,9 @@ def rows_among(
 
 
 def listed(
-    connection: Connection, columns: Mapping[str, ColumnElement[Any]], rows: Collection[Sequence[int]]
+    connection: Connection, columns: Mapping[str, ColumnElement[Any]], rows: Collection[Sequence[int | str]]
 ) -> FromClause:
-    """Rows of numbers as a table to select from.
+    """Rows of numbers or text as a table to select from.
 
     Args:
         columns: the names of its columns, and columns of the same types.
@@ -198,6 +200,17 @@ def _as_bound(
     return list(zip(*columns, strict=True))
 
 
+def _as_copied(
+    table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]], dialect: Dialect
+) -> Iterable[Sequence[Any]]:
+    """Rows as the driver of Postgres takes them."""
+    kinds = [table.c[name].type for name in names]
+    if not any(isinstance(kind, TypeDecorator | JSON) for kind in kinds):
+        return rows
+    columns = zip(*rows, strict=True)
+    return zip(*(_plain(kind, values, dialect) for kind, values in zip(kinds, columns, strict=True)), strict=True)
+
+
 def _arrays(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
 ) -> dict[str, str]:
@@ -213,11 +226,16 @@ def _one_parameter(connection: Connection, column: ColumnElement[Any], values: S
 
 def _array(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> str:
     """As Postgres writes an array."""
+    return "{" + ",".join(map(_element, _plain(kind, values, dialect))) + "}"
+
+
+def _plain(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+    """Values of a column of Postgres as numbers, text, bytes and moments."""
     if isinstance(kind, TypeDecorator):
-        values = [kind.process_bind_param(each, dialect) for each in values]
-    elif isinstance(kind, JSON):
-        values = [None if each is None and kind.none_as_null else json.dumps(each) for each in values]
-    return "{" + ",".join(map(_element, values)) + "}"
+        return [kind.process_bind_param(each, dialect) for each in values]
+    if isinstance(kind, JSON):
+        return [None if each is None and kind.none_as_null else json.dumps(each) for each in values]
+    return values
 
 
 def _element(value: Any) -> str:

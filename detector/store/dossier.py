@@ -202,11 +202,13 @@ def _alerts(
         return [], 0
     text = str(network.network_address) if network is not None else thing
     values = alert_values.c
-    named = exists().where(
+    among_several = exists().where(
         values.alert_id == alerts.c.alert_id,
         values.field.in_(_ALERT_FIELDS[kind]),
         like(values.value, text, connection.dialect.name),
     )
+    common = (alerts.c.common[field].as_string() for field in _ALERT_FIELDS[kind])
+    named = or_(*(like(value, text, connection.dialect.name) for value in common), among_several)
     conditions: list[Any] = [named, alerts.c.host_id.in_(list(known_hosts(connection, wanted.host)))]
     if wanted.since is not None:
         conditions.append(alerts.c.end > wanted.since)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.alerts.policy import Timing
-    from detector.domain import Alert, ConnectionCount, Notification, SnapshotRef
+    from detector.domain import Alert, ConnectionCount, Learning, Notification, SnapshotRef
 
 MAIL = ChannelPolicy(name="mail", min_severity=Severity.LOW)
 PAGER = ChannelPolicy(name="pager", min_severity=Severity.CRITICAL)
@@ -54,10 +54,10 @@ class Host:
         """A new one each time, as after a restart."""
         return AlertBook(self.channels, self.cooldown, self.timing)
 
-    def record(self, ref: SnapshotRef, *found: Finding) -> None:
-        """What detection does with findings, of a host that was watched for long."""
+    def record(self, ref: SnapshotRef, *found: Finding, learning: Learning | None = None) -> None:
+        """What detection does with findings; of a host that was watched for long, unless `learning` says otherwise."""
         with writing(self.engine) as connection:
-            self.book.record(connection, ref, found)
+            self.book.record(connection, ref, found, learning)
 
     def alerts(self) -> list[Alert]:
         """All alerts, the newest first."""

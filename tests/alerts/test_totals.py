@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
+from detector import shipped
+from detector.alerts.book import MOST_A_DAY
 from detector.alerts.policy import Decision
-from detector.domain import Direction, EvidenceRef
-from detector.store.engine import open_store, writing
-from detector.store.tables import metadata
+from detector.alerts.values import Common, all_of
+from detector.domain import Direction, EvidenceRef, Learning, Telling
+from detector.store.engine import open_store, reading, writing
+from detector.store.held import held_of
+from detector.store.tables import alerts, metadata
 from tests.alerts.hosts import Host, contents, finding, scan
 from tests.builders import count, stored
 
@@ -56,14 +60,36 @@ def _says_whence(behind: Collection[ConnectionCount], origins: set[Any]) -> bool
     return len(origins) == 1 and None not in origins and not inbound
 
 
-def _seconds(host: Host, ref: SnapshotRef, found: Finding) -> float:
+def _values(behind: Collection[ConnectionCount]) -> dict[str, set[str]]:
+    """Some of the fields of rows, as alerts keep them."""
+    found: dict[str, set[Any]] = {
+        "address": {each.key.remote_address for each in behind} - {None},
+        "port": {each.key.remote_port or each.key.local_port for each in behind} - {None},
+        "direction": {each.key.direction.value for each in behind},
+        # Not to know it is a value as well.
+        "login_address": {each.login_address or "" for each in behind},
+    }
+    return {name: {str(value) for value in values} for name, values in found.items() if values}
+
+
+def _said(engine: Engine, alert_id: int) -> dict[str, set[str]]:
+    with reading(engine) as connection:
+        common: Common = connection.execute(select(alerts.c.common).where(alerts.c.alert_id == alert_id)).scalar_one()
+        said = all_of(connection, {alert_id: common}, fields=["address", "port", "direction", "login_address"])
+    assert {name for name, values in said[alert_id].items() if len(values) > 1} == {
+        name for name in said[alert_id] if common[name] is None
+    }
+    return said[alert_id]
+
+
+def _seconds(host: Host, ref: SnapshotRef, *found: Finding, learning: Learning | None = None) -> float:
     # The processor's time: what else the machine does at the moment must not fail the test; nor must the measurement of
     # coverage, which takes as long as the work itself.
     tracer = sys.gettrace()
     sys.settrace(None)
     start = time.process_time()
     try:
-        host.record(ref, found)
+        host.record(ref, *found, learning=learning)
         return time.process_time() - start
     finally:
         sys.settrace(tracer)
@@ -127,7 +153,28 @@ def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine
         assert alert.ports == len({each.key.remote_port or each.key.local_port for each in behind} - {None})
         origins = {each.login_address for each in behind}
         assert (f"(ssh from {next(iter(origins))})" in alert.summary) == _says_whence(behind, origins)
+        assert _said(one.engine, alert.alert_id) == _values(behind)
     assert contents(one.engine) == contents(other.engine)
+
+
+def test_many_findings_of_one_snapshot_are_never_compared_with_each_other(sqlite_engine: Engine) -> None:
+    """Four times as many take four times as long, also those of the rule whose alerts a day are limited, and in hosts
+    that rules wait for.
+    """
+    host = Host(sqlite_engine)
+    took = []
+    for number in (500, 2000):
+        ref, rows = host.snapshot(count())
+        found = [
+            finding(ref, rows, rule_id=rule_id, fingerprint=f"{number:08}{rule_id[:4]}{each:020}", telling=telling)
+            for rule_id, telling in ((shipped.ANOMALY_RULE, Telling()), ("late", Telling(burn_in=True)))
+            for each in range(number)
+        ]
+        took.append(_seconds(host, ref, *found, learning=Learning(elapsed_seconds=0, required_seconds=1)))
+    assert took[1] < 8 * took[0]
+    assert len(host.alerts()) == MOST_A_DAY + 1
+    with reading(sqlite_engine) as connection:
+        assert [each.findings for each in held_of(connection, "late")] == [2500]
 
 
 def test_a_full_port_scan_takes_as_much_longer_as_it_is_larger(sqlite_engine: Engine) -> None:

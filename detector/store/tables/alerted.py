@@ -69,6 +69,9 @@ alerts = Table(
     Column("actors", JSON, nullable=False, server_default="[]"),
     # The channels that its rule names; NULL: all that accept its severity.
     Column("channels", JSON(none_as_null=True)),
+    # What its rows say, by field (addresses, ports, users …): the value where all of them say the same, "" if it is not
+    # known; null where they differ: then each value is in `alert_values`.
+    Column("common", JSON, nullable=False, server_default="{}"),
     Index(None, "host_id", "fingerprint", "end"),
     Index(None, "host_id", "end"),
     Index(None, "state", "host_id"),
@@ -149,8 +152,8 @@ evidence = Table(
     sqlite_with_rowid=False,
 )
 
-# What differs among an alert's rows (addresses, ports, users …), each value once: counting them needs no second look
-# at the rows.
+# The values of a field in which an alert's rows differ, each once: counting them needs no second look at the rows.
+# Most alerts have none, but for a scan's ports or addresses.
 alert_values = Table(
     "alert_values",
     metadata,

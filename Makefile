@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 SIGMA := build/sigma
 AUDIT := build/audit
+FUZZ := build/fuzz-env
 BIN := $(VENV)/bin
 # The lock files name every package. Without --no-deps pip may want a newer release than the one they pin, where a package
 # asks for another one's extra (`coverage[toml]`), and then refuses it for having no hash.
@@ -17,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test test-thorough torture coverage test-vm check lint format docs bench wheel deb test-deb lock clean
+.PHONY: help run test test-thorough torture coverage test-vm fuzz check lint format docs bench wheel test-wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -27,10 +28,12 @@ help:
 	@echo 'make test-thorough  the same, with the tests that take long'
 	@echo 'make torture  break a running detector in every way at random, for 20 minutes (MINUTES=2 SEED=7), and balance its books'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
+	@echo 'make fuzz     look for inputs that are not taken well; MINUTES=10 for all surfaces together'
 	@echo 'make format   format the code'
 	@echo 'make docs     write the pages that are made from code'
 	@echo 'make bench    measure; prints one table for each benchmark'
 	@echo 'make wheel    build the wheel into dist/'
+	@echo 'make test-wheel  try that wheel on a fresh Debian 12 and 13, with their Python and bcc; as root, takes minutes'
 	@echo 'make deb      build the Debian package into dist/, for the Debian that this is'
 	@echo 'make test-deb install, upgrade and purge that package on a fresh Debian, and boot it; as root, takes minutes'
 	@echo 'make lock     bring requirements/*.txt up to date with pyproject.toml'
@@ -57,9 +60,8 @@ test-thorough:
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
 
 # On a machine on which nothing else loads kernel programs meanwhile.
-MINUTES := 20
 torture: machine-test $(VENV)/dev.stamp
-	@$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 # Takes a quarter longer. What all phases covered is put together at the end.
 coverage:
@@ -67,6 +69,11 @@ coverage:
 
 test-vm: machine-test $(VENV)/dev.stamp
 	packaging/test-vm
+
+# Ends with 1 if something was found; what it was stands in build/fuzz, with the command that shows it again.
+fuzz: machine-run $(FUZZ)/stamp
+	@$(FUZZ)/bin/python -P -m tests.fuzz --minutes $(or $(MINUTES),10) $(SURFACES)
+fuzz: export PYTHONPATH := $(CURDIR)
 
 # What others find out about a library tomorrow must not keep today's tests from running: that is a matter of `lint` alone.
 lint: check $(AUDIT)/stamp
@@ -93,6 +100,9 @@ bench: machine-bench $(VENV)/dev.stamp
 wheel: $(VENV)/dev.stamp
 	$(BIN)/uv build --wheel --out-dir dist
 
+test-wheel: wheel
+	packaging/test-wheel
+
 deb: $(VENV)/dev.stamp $(AUDIT)/stamp
 	DETECTOR_PYTHON=$(CURDIR)/$(BIN)/python DETECTOR_AUDIT=$(CURDIR)/$(AUDIT)/bin packaging/build-deb
 
@@ -106,9 +116,10 @@ lock: $(VENV)/dev.stamp
 	$(LOCK) pyproject.toml --group build --group dev -o requirements/dev.txt
 	$(LOCK) --group sigma -o requirements/sigma.txt
 	$(LOCK) --group audit -o requirements/audit.txt
+	$(LOCK) pyproject.toml --group build --group dev --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 clean:
-	rm -rf $(VENV) $(SIGMA) $(AUDIT) build/deb dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SIGMA) $(AUDIT) $(FUZZ) build/fuzz build/deb dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 MACHINES := machine-run machine-test machine-bench
 .PHONY: $(MACHINES)
@@ -132,8 +143,14 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
 	@touch $@
 
 # Of the same Python, and of nothing else.
-$(SIGMA)/stamp $(AUDIT)/stamp: build/%/stamp: requirements/%.txt
+define environment
 	@echo 'preparing the tools of $< (once) …'
-	@$(PYTHON) -m venv build/$*
-	@build/$*/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
+endef
+$(SIGMA)/stamp $(AUDIT)/stamp: build/%/stamp: requirements/%.txt
+	$(environment)
+$(FUZZ)/stamp: requirements/fuzz.txt
+	$(environment)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .

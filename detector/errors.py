@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OF_VALUES = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError)
+"""What Python raises where a value is not of the kind that it should be: a mistake of ours, or of whoever wrote it."""
+
 
 class DetectorError(Exception):
     """A fault that an operator can mend.
@@ -124,6 +127,10 @@ class PreflightError(CaptureError):
 
 class ModelError(DetectorError):
     """A stored model cannot be used."""
+
+
+class EstimatorsError(ModelError):
+    """The process that grows and reads forests did not do so; nothing is wrong with a forest, and it is tried again."""
 
 
 class DeliveryError(DetectorError):

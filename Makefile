@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 SIGMA := build/sigma
 AUDIT := build/audit
+FUZZ := build/fuzz-env
 BIN := $(VENV)/bin
 # The lock files name every package. Without --no-deps pip may want a newer release than the one they pin, where a package
 # asks for another one's extra (`coverage[toml]`), and then refuses it for having no hash.
@@ -17,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test test-thorough coverage test-vm check lint format docs bench wheel deb test-deb lock clean
+.PHONY: help run test test-thorough coverage test-vm fuzz check lint format docs bench wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -26,6 +27,7 @@ help:
 	@echo 'make lint     lint, types, import contracts, known weaknesses of what is locked'
 	@echo 'make test-thorough  the same, with the tests that take long'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
+	@echo 'make fuzz     look for inputs that are not taken well; MINUTES=10 for all surfaces together'
 	@echo 'make format   format the code'
 	@echo 'make docs     write the pages that are made from code'
 	@echo 'make bench    measure; prints one table for each benchmark'
@@ -61,6 +63,12 @@ coverage:
 
 test-vm: machine-test $(VENV)/dev.stamp
 	packaging/test-vm
+
+# Ends with 1 if something was found; what it was stands in build/fuzz, with the command that shows it again.
+MINUTES ?= 10
+fuzz: machine-run $(FUZZ)/stamp
+	@$(FUZZ)/bin/python -P -m tests.fuzz --minutes $(MINUTES) $(SURFACES)
+fuzz: export PYTHONPATH := $(CURDIR)
 
 # What others find out about a library tomorrow must not keep today's tests from running: that is a matter of `lint` alone.
 lint: check $(AUDIT)/stamp
@@ -100,9 +108,10 @@ lock: $(VENV)/dev.stamp
 	$(LOCK) pyproject.toml --group build --group dev -o requirements/dev.txt
 	$(LOCK) --group sigma -o requirements/sigma.txt
 	$(LOCK) --group audit -o requirements/audit.txt
+	$(LOCK) pyproject.toml --group build --group dev --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 clean:
-	rm -rf $(VENV) $(SIGMA) $(AUDIT) build/deb dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SIGMA) $(AUDIT) $(FUZZ) build/fuzz build/deb dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 MACHINES := machine-run machine-test machine-bench
 .PHONY: $(MACHINES)
@@ -126,8 +135,14 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt
 	@touch $@
 
 # Of the same Python, and of nothing else.
-$(SIGMA)/stamp $(AUDIT)/stamp: build/%/stamp: requirements/%.txt
+define environment
 	@echo 'preparing the tools of $< (once) …'
-	@$(PYTHON) -m venv build/$*
-	@build/$*/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
+endef
+$(SIGMA)/stamp $(AUDIT)/stamp: build/%/stamp: requirements/%.txt
+	$(environment)
+$(FUZZ)/stamp: requirements/fuzz.txt
+	$(environment)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -24,10 +24,12 @@ from detector.config_metrics import Metrics, check_metrics
 from detector.config_routes import Route, check_routes
 from detector.config_secrets import SOURCES, named_sources, read_address, read_secret
 from detector.config_section import Section
+from detector.config_texts import is_text, unfit
 from detector.config_wording import CHANNEL_NAME, HOST, VARIABLE, example, expectation, nearest
 from detector.domain import Severity
 from detector.errors import ConfigError
 from detector.log import Format, Level
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +41,7 @@ LEAST_MEGABYTES = 100
 """Of a database that is kept small: one snapshot of a scan takes up to 30."""
 _FILE_VARIABLE = "DETECTOR_CONFIG"
 _PREFIX = "DETECTOR_"
+_REASON_LIMIT = 200
 _IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 
@@ -283,11 +286,15 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         place = values.setdefault(section, {}) if section else values
         if not isinstance(place, dict):
             raise ConfigError(f"{source}: {section} must be a table", hint=f"write it as [{section}]")
+        if not is_text(text):
+            raise ConfigError(f"environment: {variable} is no text in UTF-8", hint="see what sets it")
         place[key] = _parsed(section, key, text, variable)
         if section == "database":
             # The two name the same thing: the environment's word counts, whichever of them the file has.
             for other in {"url", "url_file"} - {name for part, name in overridden if part == section}:
                 place.pop(other, None)
+    for key in unfit(values):
+        raise ConfigError(f"{source}: {key} holds a character with the number 0", hint="write it without")
     try:
         settings = msgspec.convert(values, Settings, strict=True)
     except msgspec.ValidationError as fault:
@@ -302,8 +309,9 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as fault:
         raise ConfigError(f"{path}: {fault.strerror}", hint="name another file with --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: not valid TOML: {fault}") from None
+    except (ValueError, RecursionError) as fault:
+        # Also what is no text, a number with thousands of digits, and brackets in thousands.
+        raise ConfigError(f"{path}: not valid TOML: {visible(str(fault), _REASON_LIMIT)}") from None
 
 
 _LISTED: dict[str, type[Section]] = {"channels": Channel, "routes": Route, "escalations": Escalation}
@@ -343,7 +351,7 @@ def _parsed(section: str, key: str, text: str, variable: str) -> Any:
         return text
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = {}
     if parsed.keys() != {"value"}:
         hint = f"write it as in TOML: {example(getattr(owner(), key))}"

@@ -13,6 +13,7 @@ _FOLDER_VARIABLE = "CREDENTIALS_DIRECTORY"
 SECRETS = Path("/etc/detector/secrets")
 """The folder that the unit of `detect` has credentials from; their names begin with `secrets_` there."""
 _LOADED = "secrets_"
+_LONGEST = 65_536
 
 
 class Address(Protocol):
@@ -66,14 +67,20 @@ def read_secret(path: Path, key: str) -> str:
     """
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8").strip()
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        text = content.decode().strip()
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
         raise ConfigError(f"{key}: {path}: {reason}") from None
     if mode & 0o007:
         raise ConfigError(f"{key}: {path} can be read by everyone", hint=f"chmod 0600 {path}")
+    if len(content) > _LONGEST:
+        raise ConfigError(f"{key}: {path} is longer than {_LONGEST:,} bytes", hint="name a file with the address alone")
     if not text:
         raise ConfigError(f"{key}: {path} is empty")
+    if "\0" in text:
+        raise ConfigError(f"{key}: {path} is no text")
     return text
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OF_VALUES = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError)
+"""What Python raises where a value is not of the kind that it should be: a mistake of ours, or of whoever wrote it."""
+
 
 class DetectorError(Exception):
     """A fault that an operator can mend.

@@ -240,6 +240,11 @@ def test_local_rules_join_the_shipped_ones() -> None:
             "give each its own name",
         ),
         (
+            '[[channels]]\nname = "a"\nurl_file = "/\\u0000"',
+            "channels[0].url_file holds a character with the number 0",
+            "write it without",
+        ),
+        (
             "[[channels]]\nname = 'console'\nurl = 'json://x'",
             "the channel name 'console' is taken",
             "see notify.console",
@@ -295,6 +300,13 @@ def test_a_bad_file_is_refused_by_name(file: Path, text: str, message: str, hint
             "environment: DETECTOR_RULES_FOLDERS='/srv/rules' is not understood",
             'write it as in TOML: ["one", "two"]',
         ),
+        (
+            "DETECTOR_MODELS_BURN_IN_HOURS",
+            "[" * 5000,
+            f"environment: DETECTOR_MODELS_BURN_IN_HOURS={'[' * 5000!r} is not understood",
+            "write it as in TOML: 24.0",
+        ),
+        ("DETECTOR_HOST", "b\udcff", "environment: DETECTOR_HOST is no text in UTF-8", "see what sets it"),
     ],
 )
 def test_a_bad_variable_is_refused_by_name(file: Path, variable: str, value: str, message: str, hint: str) -> None:
@@ -318,7 +330,10 @@ def test_a_missing_file_is_named(file: Path) -> None:
         load(file, {})
 
 
-@pytest.mark.parametrize("content", [b"host = ", b"host = 'a'\nhost = 'b'", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [b"host = ", b"host = 'a'\nhost = 'b'", b"\xff\xfe\x00", b"host = " + b"[" * 5000, b"host = " + b"9" * 5000],
+)
 def test_a_file_of_something_else_is_named(file: Path, content: bytes) -> None:
     """What is not TOML is refused as what it is not; a key that is written twice is not either."""
     file.write_bytes(content)
@@ -372,6 +387,8 @@ def test_an_address_can_be_kept_in_a_file(file: Path, secret: Path) -> None:
         (0o602, "json://s3cret", "can be read by everyone"),
         (0o600, " \n", "is empty"),
         (0o600, "\udcff", "it is not text"),
+        (0o600, "json://\0", "is no text"),
+        (0o600, "json://s3cret" + "x" * 65_536, "is longer than 65,536 bytes"),
     ],
 )
 def test_a_careless_secret_is_refused(secret: Path, mode: int, content: str, reason: str) -> None:
@@ -384,6 +401,12 @@ def test_a_careless_secret_is_refused(secret: Path, mode: int, content: str, rea
 
     assert fault.value.message.startswith(f"channel 'mail': url_file: {secret}")
     assert "s3cret" not in fault.value.message + fault.value.hint
+
+
+def test_a_secret_without_an_end_is_refused() -> None:
+    """A device is read no further than an address can be long."""
+    with pytest.raises(ConfigError, match="can be read by everyone"):
+        _ = Channel(name="mail", url_file="/dev/zero").address
 
 
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:

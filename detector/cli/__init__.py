@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         terminal.complain(fault)
         return fault.exit_code
     except click.ClickException as fault:
-        fault.show()
+        # What it complains of may come from a script that was handed a name.
+        fault.show(terminal.harmless(sys.stderr))
         return fault.exit_code
     except click.Abort:
         return _INTERRUPTED

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from detector.cli.interrupts import importing
-from detector.errors import ConfigError
+from detector.errors import OF_VALUES, ConfigError, DetectorError
+
+if TYPE_CHECKING:
+    from detector.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,19 @@ class Program(click.Group):
         "db": Verb("detector.cli.db:db", "Look after the database."),
     }
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Calls the verb.
+
+        Raises:
+            StoreError: nothing could be made of what it read, since that is not what detector writes.
+        """
+        try:
+            return super().invoke(ctx)
+        except OF_VALUES as fault:
+            if (unsound := _unsound(ctx.obj)) is None:
+                raise
+            raise unsound from fault
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All verbs, in the order in which a person meets them."""
         return list(self.verbs)
@@ -102,6 +118,28 @@ class Program(click.Group):
                     raise
                 ctx.obj = fault
         return name, command, rest
+
+
+def _unsound(settings: object) -> StoreError | None:
+    from detector.config import Settings
+
+    if not isinstance(settings, Settings):
+        return None
+    from detector.store.engine import open_store, unsound_rows
+    from detector.store.migrating import check_current
+
+    try:
+        engine = open_store(settings.database_url)
+    except DetectorError:
+        # There is none to be looked at.
+        return None
+    try:
+        check_current(engine)
+        return unsound_rows(engine)
+    except DetectorError:
+        return None
+    finally:
+        engine.dispose()
 
 
 @click.group(

@@ -6,9 +6,9 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from io import TextIOWrapper
+from io import TextIOBase, TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
@@ -43,6 +43,25 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A remark on standard error, where it does not mix with what a script reads."""
     click.echo(visible(text), err=True)
+
+
+class _Harmless(TextIOBase):
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes all of it."""
+        return self._stream.write("\n".join(map(visible, text.split("\n"))))
+
+    def flush(self) -> None:
+        """Hands on what was written."""
+        self._stream.flush()
+
+
+def harmless(stream: TextIO) -> TextIO:
+    """A stream to another one, which each line reaches without what does not print."""
+    return cast("TextIO", _Harmless(stream))
 
 
 def complain(fault: DetectorError) -> None:

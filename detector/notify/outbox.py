@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from detector.domain import Alert, Notice
-from detector.errors import DeliveryError
+from detector.errors import OF_VALUES, DeliveryError
 from detector.notify.briefing import Briefing
 from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.message import Message, render
 from detector.notify.notices import render_notice
 from detector.notify.together import fitting, render_together
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from detector.domain import Backlog, Notification
     from detector.notify.retry import RetryPolicy
 
+_REASON_LIMIT = 200
 # A message that has failed so often with its chart is sent without.
 _ATTEMPTS_WITH_CHART = 3
 
@@ -176,6 +178,20 @@ class _Plain:
 
 
 def _send(
+    notifier: Notifier | None,
+    channel: str,
+    claimed: Sequence[tuple[Notification, Alert | Notice]],
+    writer: Writer,
+) -> str | None:
+    """See `_told`; a row that somebody has changed, or a mistake of ours, is a fault of this message alone."""
+    try:
+        return _told(notifier, channel, claimed, writer)
+    except OF_VALUES as fault:
+        why = f"{type(fault).__name__}: {visible(str(fault), _REASON_LIMIT)}"
+        raise DeliveryError(f"its message could not be written: {why}") from fault
+
+
+def _told(
     notifier: Notifier | None,
     channel: str,
     claimed: Sequence[tuple[Notification, Alert | Notice]],

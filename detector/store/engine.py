@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from detector.errors import ConfigError
+from detector.errors import OF_VALUES, ConfigError, StoreError
 from detector.store import damage, sqlite
 from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
@@ -38,6 +38,7 @@ _POSTGRES_PATIENCE = {
     "keepalives_count": "3",
 }
 _FLUSHES_AT_WILL = (15,)
+_UNSOUND_HINT = "somebody has changed it, or a disk has: see detector verify; delete that row, or put a copy back"
 
 
 def parse_url(url: str) -> URL:
@@ -142,7 +143,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that writes: committed at the end, rolled back on any exception.
 
     Raises:
-        StoreError: the database is away or locked for too long.
+        StoreError: the database is away or locked for too long, or holds what detector does not write.
     """
     with transaction(engine, detector_writes=True) as connection:
         opened = connection.info.get(sqlite.OPENED_FILE)
@@ -157,7 +158,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that sees a single state of the database and writes nothing.
 
     Raises:
-        StoreError: the database is away.
+        StoreError: the database is away, or holds what detector does not write.
     """
     # SQLite knows nothing less; Postgres would show each statement another state.
     options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
@@ -191,6 +192,21 @@ def transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
                 yield connection
     except DBAPIError as fault:
         raise named(fault, place(engine), database_file(engine), opened[1] if opened else None) from fault
+    except OF_VALUES as fault:
+        if (unsound := unsound_rows(engine)) is None:
+            # It is not the database's.
+            raise
+        raise unsound from fault
+
+
+def unsound_rows(engine: Engine) -> StoreError | None:
+    """What stands in the database that detector does not write, after something could not be made of what was read."""
+    # Here, since it is hardly ever needed.
+    from detector.store.unsound import first_unsound
+
+    with engine.connect() as connection:
+        found = first_unsound(connection)
+    return None if found is None else StoreError(f"database {place(engine)}: {found}", hint=_UNSOUND_HINT)
 
 
 def database_file(engine: Engine) -> Path | None:

@@ -145,6 +145,15 @@ def test_untrusted_text_in_a_fault_is_made_visible(call: Call, tmp_path: Path) -
     assert r"a\x1b[31m\u202eb.toml" in result.err
 
 
+def test_untrusted_text_in_arguments_is_made_visible(call: Call) -> None:
+    """What a script was handed is repeated without what does not print, in the lines of the complaint."""
+    result = call("query", "\x1b]0;x\x07")
+    assert result.code == 2
+    assert result.err.splitlines()[0] == "Usage: detector query [OPTIONS]"
+    assert r"\x1b]0;x\x07" in result.err.splitlines()[-1]
+    assert result.err.replace("\n", "").isprintable()
+
+
 def test_all_faults_and_remedies_are_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of several lines keeps them."""
 

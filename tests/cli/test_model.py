@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 
 from detector.config import Models
 from detector.models import isolation_forest, registry, training
@@ -288,3 +288,14 @@ def test_of_several_hosts_one_is_named(call: Call, forests: Engine) -> None:
     assert result.err == (
         "detector: there are several hosts\n  say which one: --host; there is: bastion-1, bastion-2\n"
     )
+
+
+def test_rows_that_somebody_has_changed_are_one_message(call: Call, forests: Engine) -> None:
+    """What cannot be shown of them names the place, also where it is found out at the end."""
+    with writing(forests) as connection:
+        connection.execute(text("UPDATE models SET figures = '[3]' WHERE version = 2"))
+    result = call("model", "list")
+    assert (result.code, result.out) == (74, "")
+    said = "table models, host_id 1, version 2: figures holds what detector does not write"
+    assert result.err.splitlines()[0].endswith(said)
+    assert "Traceback" not in result.err

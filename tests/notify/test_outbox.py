@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+
 from detector.domain import NotificationState
 from detector.notify.limits import UNLIMITED, RateLimit
 from detector.notify.outbox import deliver_channel
+from detector.store.engine import writing
 from detector.store.outbox import StoredOutbox
 from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
 
@@ -96,6 +99,21 @@ def test_one_bad_message_does_not_stop_a_channel(engine: Engine) -> None:
     deliver(engine, clock, mail=picky)
     deliver(engine, clock, mail=picky)
     assert picky.titles == ["[high] bastion-1: good"]
+
+
+def test_a_message_that_cannot_be_written_does_not_stop_a_channel(sqlite_engine: Engine) -> None:
+    """Somebody has changed its row: it is tried again, with a reason, and all others are told."""
+    enqueue(sqlite_engine, titles=("One", "Two"))
+    with writing(sqlite_engine) as connection:
+        connection.execute(text("UPDATE alerts SET attempted = 'many' WHERE alert_id = 1"))
+    channel, clock = Receiver(), Clock()
+    for _ in range(POLICY.patience):
+        (failure,) = deliver(sqlite_engine, clock, mail=channel).failures
+        assert failure.error.startswith("its message could not be written: ValueError")
+        clock.pass_time(hours=1)
+    deliver(sqlite_engine, clock, mail=channel)
+    deliver(sqlite_engine, clock, mail=channel)
+    assert channel.titles == ["[high] bastion-1: Two"]
 
 
 def test_after_the_stated_time_it_is_dead(engine: Engine) -> None:

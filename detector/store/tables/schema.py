@@ -27,6 +27,14 @@ OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
 """Of each the counts have a column."""
 
 
-def text_enum(values: type[StrEnum]) -> String:
-    """Text as long as the longest of the values."""
-    return String(max(len(v.value) for v in values))
+class Words(String):
+    """Text that is one of a few words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        super().__init__(max(map(len, words)))
+        self.words = words
+
+
+def text_enum(values: type[StrEnum]) -> Words:
+    """Text that is one of the values."""
+    return Words(tuple(each.value for each in values))

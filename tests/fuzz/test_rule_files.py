@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -13,9 +12,12 @@ from detector import shipped
 from detector.ruleset.load import load_rules
 from detector.store.engine import writing
 from tests.builders import Recorder, count, observe
+from tests.fuzz.rule_files import BROKEN, DISABLED, OWN, TOKENS
 from tests.ruleset.writing import write_list
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
 
@@ -24,76 +26,12 @@ def _texts(folder: Path) -> tuple[str, ...]:
 
 
 _SHIPPED = _texts(shipped.folder("rules"))
-_OWN = """\
-title: Telnet to the outside
-id: 5c0d4f1e-0f52-4f6a-9a55-0d7b7d0f4a43
-name: telnet
-level: medium
-logsource: {category: network_connection, product: linux}
-detection:
-  selection:
-    DestinationPort: 23
-  condition: selection
-x-detector:
-  group_by: [LoginUser]
-  cooldown: 4h
-  channels: [mail]
-  burn_in: true
-  explain: "{{ user }} {% if ports > 1 %}opens {{ ports }} ports{% endif %} of {{ host }}"
----
-title: the backup
-id: 4a0f2f0c-52d1-4a4b-9f0d-2f6b1a0c9e31
-author: alice
-description: it runs every night
-logsource: {category: network_connection, product: linux}
-filter:
-  rules: [telnet]
-  selection:
-    User: backup
-  condition: not selection
-x-detector:
-  until: 2099-12-31
-"""
-_DISABLED = """\
-disabled:
-  - id: 5c0d4f1e-0f52-4f6a-9a55-0d7b7d0f4a43
-    author: alice
-    reason: noise
-    date: 2026-03-02
-    until: 2099-12-31T12:00:00Z
-  - id: 4a0f2f0c-52d1-4a4b-9f0d-2f6b1a0c9e31
-    author: bob
-    reason: "no: more"
-"""
-_TOKENS = st.sampled_from(
-    (
-        *("null", "~", "[]", "{}", "''", "- ", "  ", "\n", ": ", "|", ">", "&a", "*a", "!!set", "!x", "---\n", "...\n"),
-        *("#", "'", '"', "\\", "%", "@", "`", "=", "<<", "?", "0x10", "1:30", "1e999", ".inf", "-1", "2026-01-01"),
-        *(
-            "yes",
-            "true",
-            "3.5",
-            "99999999999999999999",
-            "selection",
-            "condition",
-            "not ",
-            " and ",
-            " or ",
-            "1 of ",
-            "(",
-        ),
-        *(")", "them", "*", "|contains", "|all", "|cidr", "|gte", "|re", "Image", "DestinationPort", "Outcome", "::/0"),
-        *("|re|i", "|fieldref", "|neq", "|cased", "(a+)+", "[^a-", "\\d{2,}", "(?", "$", "^"),
-        *("|expand", "'%sound%'", "%odd-ports%", "%offices%", "%%"),
-        *("|exists", "Lost", "SelfTest", "GapSeconds", "LoginIp", "capture", "network_connection", "passed"),
-        *("[a, b]", "{a: b}", "\t", "\0", "\x07", "\ud7ff", "\ufeff", "é", "%YAML 1.1\n---\n", "rules", "aliases"),
-    )
-)
+_TOKENS = st.sampled_from([*(token.decode() for token in TOKENS), "\0", "\x07", "\ud7ff"])
 
 _LINE_BREAKS = "\r\n\x85\u2028\u2029"  # as YAML 1.1 sees them
 
 
-_SOURCES = (*_SHIPPED, _OWN, *_texts(Path(__file__).parent / "broken"))
+_SOURCES = (*_SHIPPED, OWN, *_texts(BROKEN))
 
 
 @st.composite
@@ -131,7 +69,7 @@ def _misshapen(draw: st.DrawFn, *sources: str) -> str:
 
 
 @settings(max_examples=600, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=_mutated(*_SOURCES) | _misshapen(*_SHIPPED) | _misshapen(_OWN) | st.text(max_size=200))
+@given(text=_mutated(*_SOURCES) | _misshapen(*_SHIPPED) | _misshapen(OWN) | st.text(max_size=200))
 def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text: str) -> None:
     """A mutated rule file gives rules or faults with a line of the file; rules that load also run."""
     path = tmp_path / "rule.yml"
@@ -154,12 +92,12 @@ def test_no_text_ends_in_a_traceback(sqlite_engine: Engine, tmp_path: Path, text
 
 
 @settings(max_examples=200, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=_mutated(_DISABLED) | _misshapen(_DISABLED) | st.text(max_size=50))
+@given(text=_mutated(DISABLED) | _misshapen(DISABLED) | st.text(max_size=50))
 def test_no_list_of_disabled_rules_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
     """It disables rules or has faults, each with a line of the file; the rules are there in any case."""
     path = tmp_path / "disabled.yml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    (tmp_path / "rule.yml").write_text(_OWN)
+    (tmp_path / "rule.yml").write_text(OWN)
     loaded = load_rules([tmp_path])
     assert len(loaded.ruleset.rules) == 1
     for fault in loaded.faults:

@@ -155,7 +155,7 @@ class Retention:
                 yield from self.sweep(table, state, before, done)
         before = now - self.kept.alerts
         while gone := self.pace.run(
-            "findings", lambda size: old_alerts.findings_of_lasting(self.engine, before=before, limit=size)
+            "findings", lambda size: old_alerts.found_by_lasting(self.engine, before=before, limit=size)
         ):
             done.deleted[ALERT_ROWS] += gone
             yield

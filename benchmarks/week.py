@@ -33,6 +33,7 @@ from benchmarks.memory import pss
 from detector import pipeline
 from detector.config import Retention, Settings
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
+from detector.models.apart import Apart
 from detector.notify.channels import open_channels
 from detector.notify.limits import UNLIMITED
 from detector.notify.retry import RetryPolicy
@@ -57,7 +58,10 @@ _DAYS = float(os.environ.get("BENCH_DAYS", "7"))
 _INTERVAL = timedelta(seconds=10)
 _ROWS = 250
 _A_DAY = 8640
-_SERVICES, _PEOPLE, _PLACES = 400, 12, 60
+_SERVICES = 400
+_PEOPLE = [f"user{user:02}" for user in range(40)]
+# Where each of them goes.
+_PORTS = (22, 5432, 5433, 3306, 8080, 9200)
 # In working hours somebody meets a new address each two minutes or so.
 _NEW = 0.08
 _TRAINING_EVERY, _DELIVERY_EVERY = 30, 6
@@ -80,14 +84,15 @@ class Traffic:
     _met: int = 0
 
     def __post_init__(self) -> None:
+        # Each program with a few places of its own: a host on which something sweeps all day is another one.
         self._services = [
-            _key(f"10.1.{each >> 8}.{each & 255}", 5432 if each % 3 else 443, "/usr/bin/agent", "agent", None)
+            _key(f"10.1.{each >> 8}.{each & 255}", 5432 if each % 3 else 443, f"/opt/{each // 8}/agent", "agent", None)
             for each in range(_SERVICES)
         ]
         self._people = [
-            _key(f"10.2.{user}.{place}", 22, "/usr/bin/ssh", f"user{user:02}", f"user{user:02}")
-            for user in range(_PEOPLE)
-            for place in range(_PLACES)
+            _key(f"10.2.{user}.{place}", _PORTS[place], "/usr/bin/psql" if place else "/usr/bin/ssh", name, name)
+            for user, name in enumerate(_PEOPLE)
+            for place in range(len(_PORTS))
         ]
 
     def at(self, moment: datetime) -> Sequence[ConnectionCount]:
@@ -97,7 +102,7 @@ class Traffic:
         if self.chance.random() < _NEW * busy:
             self._met += 1
             met = self._met
-            user = f"user{met % _PEOPLE:02}"
+            user = _PEOPLE[met % len(_PEOPLE)]
             keys.append(_key(f"93.{met >> 16}.{met >> 8 & 255}.{met & 255}", 443, "/usr/bin/curl", user, user))
         keys += self.chance.sample(self._services, _ROWS - len(keys))
         return [_count(key, 1 + int(self.chance.expovariate(0.5))) for key in keys]
@@ -176,9 +181,10 @@ def _days() -> Iterator[_Day]:
         engine = open_store(f"sqlite:///{folder}/detector.db")
         upgrade(engine)
         ruleset = load_rules(settings.rule_folders).ruleset
-        stages = build_stages(settings, ruleset)
+        apart = Apart()
+        stages = build_stages(settings, ruleset, apart)
         keeping = Keeping(engine, kept_from(settings, engine), stop, said)
-        training = Training(engine, settings.models, stop, said)
+        training = Training(engine, settings.models, stop, said, apart)
         ((channel, notifier),) = open_channels(settings, io.StringIO()).items()
         delivery = Delivery(
             StoredOutbox(engine),
@@ -224,6 +230,7 @@ def _days() -> Iterator[_Day]:
                     parts=parts,
                     alerts=known,
                 )
+        apart.close()
         engine.dispose()
     for line in dict.fromkeys(said.lines):
         print(f"  {line}", file=sys.stderr)

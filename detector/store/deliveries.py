@@ -124,7 +124,8 @@ def resend(
             next_attempt_at=_AT_ONCE,
             delivered_at=None,
             leased_until=None,
-            digest_id=None,
+            leased_by=None,
+            told_with=None,
             chart_fault=None,
         )
     ).rowcount

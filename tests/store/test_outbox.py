@@ -287,6 +287,6 @@ def test_several_are_taken_together(engine: Engine) -> None:
     outbox.mark_delivered(numbers[:3], now=NOW)
     assert take(outbox, "mail") == numbers[3]
     outbox.mark_delivered(numbers[3:4], now=NOW)
-    assert [each.digest_id for each in entries(engine)] == [numbers[0]] * 3 + [None, None]
+    assert [each.told_with for each in entries(engine)] == [numbers[0]] * 3 + [None, None]
     assert outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3, share=share) == []
     assert seen == [Backlog(waiting=5, last_minute=0, last_hour=0), Backlog(waiting=1, last_minute=2, last_hour=2)]

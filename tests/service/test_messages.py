@@ -51,6 +51,7 @@ class Pictures(Receiver):
     """A channel that takes pictures."""
 
     takes_pictures = True
+    shows_html = False
     messages: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
@@ -72,9 +73,10 @@ def writer(engine: Engine, report: Told | None = None, settings: Settings | None
 
 def test_a_briefing_tells_what_is_stored(engine: Engine) -> None:
     """Rows, what is new of them, and the rule's record on the host, with what people said of it."""
-    enqueue(engine, titles=("Scan", "Scan again"))
+    enqueue(engine, titles=("Before",))
+    enqueue(engine, titles=("Scan", "Scan again"), after=timedelta(days=2))
     with reading(engine) as connection:
-        first, second = sorted(list_alerts(connection), key=lambda each: each.alert_id)
+        _, first, second = sorted(list_alerts(connection), key=lambda each: each.alert_id)
     with writing(engine) as connection:
         record(connection, first.alert_id, Verdict.BENIGN, author="ops", now=START)
     with reading(engine) as connection:
@@ -83,7 +85,7 @@ def test_a_briefing_tells_what_is_stored(engine: Engine) -> None:
     assert found.rows[0].connection.startswith("-> ")
     assert "This was never seen before." in found.normal[-1].replace("Who, with what and where to: this", "This")
     assert found.rule == (
-        "It made 1 other alert on this host in 30 days, of which people called 1 false: 0.033 false ones a day.",
+        "It made 2 other alerts on this host in 2 days, of which people called 1 false: 0.5 false ones a day.",
     )
     assert found.chart is not None
     assert found.chart.values[-1] > 0

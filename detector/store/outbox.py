@@ -35,6 +35,8 @@ _PENDING = _COLUMNS.state == NotificationState.PENDING.value
 # More than any message has room for.
 _MOST_TOGETHER = 200
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
+# Nothing is leased or put off for longer: what seems to be was written while the clock was ahead.
+_LONGEST_WAIT = _HOUR
 
 
 class StoredOutbox:
@@ -52,7 +54,7 @@ class StoredOutbox:
             return list(
                 connection.scalars(
                     select(_COLUMNS.channel)
-                    .where(_due(now))
+                    .where(_due_at(now))
                     .group_by(_COLUMNS.channel)
                     .order_by(func.min(_COLUMNS.notification_id))
                 )
@@ -99,7 +101,8 @@ class StoredOutbox:
         with writing(self._engine) as connection:
             if delivered:
                 _mark_delivered(connection, delivered, now)
-            row = connection.execute(_NEXT, {"now": now, "channel": channel, "patience": patience}).mappings().first()
+            asked = {"now": now, "later": now + _LONGEST_WAIT, "channel": channel, "patience": patience}
+            row = connection.execute(_NEXT, asked).mappings().first()
             if row is None:
                 return []
             first = notification_from({name: row[_COLUMNS[name]] for name in NOTIFICATION_FIELDS})
@@ -177,11 +180,14 @@ def list_notifications(
     return [notification_from(row) for row in connection.execute(statement).mappings()]
 
 
-def messages_since(connection: Connection, channel: str, since: datetime) -> int:
-    """How many messages a channel has taken since then; one that told of several notifications is one."""
+def messages_since(connection: Connection, channel: str, since: datetime, *, now: datetime) -> int:
+    """How many messages a channel has taken since then; one that told of several notifications is one.
+
+    What is said to be sent after `now` was so while the clock was ahead.
+    """
     message = func.coalesce(_COLUMNS.told_with, _COLUMNS.notification_id)
-    sent = select(func.count(message.distinct())).where(_COLUMNS.channel == channel, _COLUMNS.delivered_at > since)
-    return connection.scalar(sent) or 0
+    in_time = (_COLUMNS.delivered_at > since, _COLUMNS.delivered_at <= now)
+    return connection.scalar(select(func.count(message.distinct())).where(_COLUMNS.channel == channel, *in_time)) or 0
 
 
 def _mark_delivered(
@@ -201,14 +207,21 @@ def _mark_delivered(
     )
 
 
-def _due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-    free = or_(_COLUMNS.leased_until.is_(None), _COLUMNS.leased_until <= now)
-    return and_(_PENDING, _COLUMNS.next_attempt_at <= now, free)
+def _due_at(now: datetime) -> ColumnElement[bool]:
+    return _due(now, now + _LONGEST_WAIT)
+
+
+def _due(now: datetime | BindParameter[datetime], later: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """What may be taken now; `later` is so much later that nothing waits until then."""
+    leased, again = _COLUMNS.leased_until, _COLUMNS.next_attempt_at
+    free = or_(leased.is_(None), leased <= now, leased > later)
+    return and_(_PENDING, or_(again <= now, again > later), free)
 
 
 def _next() -> Select[Any]:
     """A channel's next notification, with its alert if it is of one; made once, since it is asked for each message."""
     now: BindParameter[datetime] = bindparam("now", type_=UtcDateTime)
+    later: BindParameter[datetime] = bindparam("later", type_=UtcDateTime)
     channel: BindParameter[str] = bindparam("channel", type_=Text)
     patience: BindParameter[int] = bindparam("patience", type_=Integer)
     oldest = select(func.min(_COLUMNS.notification_id)).where(
@@ -219,7 +232,7 @@ def _next() -> Select[Any]:
         .outerjoin(alerts, alerts.c.alert_id == _COLUMNS.alert_id)
         .outerjoin(hosts, hosts.c.host_id == alerts.c.host_id)
         .where(
-            _due(now),
+            _due(now, later),
             _COLUMNS.channel == channel,
             or_(_COLUMNS.attempts >= patience, _COLUMNS.notification_id == oldest.scalar_subquery()),
         )
@@ -233,12 +246,12 @@ _NEXT = _next()
 
 
 def _backlog(connection: Connection, channel: str, now: datetime, patience: int) -> Backlog:
-    waiting = select(func.count()).where(_due(now), _COLUMNS.channel == channel, _COLUMNS.attempts < patience)
+    waiting = select(func.count()).where(_due_at(now), _COLUMNS.channel == channel, _COLUMNS.attempts < patience)
     return Backlog(
         # What is sent alone, since it has failed so often, is not among them.
         waiting=max(connection.scalar(waiting) or 0, 1),
-        last_minute=messages_since(connection, channel, now - _MINUTE),
-        last_hour=messages_since(connection, channel, now - _HOUR),
+        last_minute=messages_since(connection, channel, now - _MINUTE, now=now),
+        last_hour=messages_since(connection, channel, now - _HOUR, now=now),
     )
 
 
@@ -248,7 +261,7 @@ def _others(
     behind = (
         select(notifications)
         .where(
-            _due(now),
+            _due_at(now),
             _COLUMNS.channel == first.channel,
             _COLUMNS.attempts < patience,
             _COLUMNS.notification_id > first.notification_id,

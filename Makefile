@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test test-thorough coverage test-vm fuzz check lint format docs bench wheel deb test-deb lock clean
+.PHONY: help run test test-thorough coverage test-vm fuzz check lint format docs bench wheel test-wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -32,6 +32,7 @@ help:
 	@echo 'make docs     write the pages that are made from code'
 	@echo 'make bench    measure; prints one table for each benchmark'
 	@echo 'make wheel    build the wheel into dist/'
+	@echo 'make test-wheel  try that wheel on a fresh Debian 12 and 13, with their Python and bcc; as root, takes minutes'
 	@echo 'make deb      build the Debian package into dist/, for the Debian that this is'
 	@echo 'make test-deb install, upgrade and purge that package on a fresh Debian, and boot it; as root, takes minutes'
 	@echo 'make lock     bring requirements/*.txt up to date with pyproject.toml'
@@ -94,6 +95,9 @@ bench: machine-bench $(VENV)/dev.stamp
 
 wheel: $(VENV)/dev.stamp
 	$(BIN)/uv build --wheel --out-dir dist
+
+test-wheel: wheel
+	packaging/test-wheel
 
 deb: $(VENV)/dev.stamp $(AUDIT)/stamp
 	DETECTOR_PYTHON=$(CURDIR)/$(BIN)/python DETECTOR_AUDIT=$(CURDIR)/$(AUDIT)/bin packaging/build-deb

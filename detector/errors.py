@@ -129,6 +129,10 @@ class ModelError(DetectorError):
     """A stored model cannot be used."""
 
 
+class EstimatorsError(ModelError):
+    """The process that grows and reads forests did not do so; nothing is wrong with a forest, and it is tried again."""
+
+
 class DeliveryError(DetectorError):
     """A notification could not be delivered; the outbox keeps it and tries again."""
 

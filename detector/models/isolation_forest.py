@@ -16,23 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.models.estimators import HERE
 from detector.models.features import FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
-    from sklearn.ensemble import IsolationForest
 
-PARAMETERS: dict[str, str | int] = {
-    # Moves only the offset; what is anomalous is decided by calibration.
-    "contamination": "auto",
-    "n_estimators": 100,
-    # Fixed, so that the same rows make the same forest in every worker.
-    "random_state": 20_080_000,
-    # More would start threads for less than 10 ms of work.
-    "n_jobs": 1,
-}
+    from detector.models.estimators import Estimators
+    from detector.models.trees import Trees
+
 MIN_ROWS = 256
 """The sample of one tree in the paper; with fewer rows there is no forest."""
 
@@ -45,73 +37,14 @@ _THOUSAND_HOURS = 3.0  # as -log10
 _FAMILIARITY = np.arange(FEATURES.index("user"), len(FEATURES))
 
 _NAMED_FEATURES = 3
-_ROWS_AT_ONCE = 1024
-_TWO = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """The nodes of all trees, one tree after another: what scoring needs, in a quarter of scikit-learn's memory.
-
-    A fleet has a forest for each host.
-    """
-
-    roots: npt.NDArray[np.int32]
-    feature: npt.NDArray[np.int32]
-    threshold: npt.NDArray[np.float64]
-    children: npt.NDArray[np.int32]
-    """Left and right of each node in turn; leaves lead to themselves."""
-    path: npt.NDArray[np.float64]
-    """The mean length of the paths through each node of what the tree was grown from; of a leaf: the path to it, and
-    what it would be on average from there to single rows."""
-    levels: int
-    usual: float
-    """The average path in a tree of as many rows as each was grown from."""
-
-    def paths(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The mean length of the paths of each row (n, len(FEATURES)); (n,)."""
-        mean = np.empty(len(rows))
-        # A few at a time: what is looked up then stays near the processor.
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            some = rows[start : start + _ROWS_AT_ONCE]
-            *_, places = self._ways(some)
-            mean[start : start + _ROWS_AT_ONCE] = self.path.take(places).mean(axis=1)
-        return mean
-
-    def parts(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """What each feature adds to the mean length of the paths of rows (n, len(FEATURES)); of that shape.
-
-        A split adds to its feature by how much the mean path from there on differs from the one before: a row's parts
-        sum up to its path less the mean path of all (Palczewska et al., "Interpreting random forest classification
-        models using a feature contribution method", 2014).
-        """
-        parts = np.zeros(rows.shape)
-        row = np.arange(len(rows))[:, np.newaxis]
-        before: npt.NDArray[np.int32] | None = None
-        for places in self._ways(rows):
-            if before is not None:
-                np.add.at(parts, (row, self.feature.take(before)), self.path.take(places) - self.path.take(before))
-            before = places
-        return parts / len(self.roots)
-
-    def _ways(self, rows: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.int32]]:
-        """The node of each row in each tree, level by level; (n, trees)."""
-        places = np.repeat(self.roots[np.newaxis], len(rows), axis=0)
-        yield places
-        flat = np.ascontiguousarray(rows).ravel()
-        first = (np.arange(len(rows), dtype=np.int32) * rows.shape[1])[:, np.newaxis]
-        for _ in range(self.levels):
-            larger = flat.take(first + self.feature.take(places)) > self.threshold.take(places)
-            places = self.children.take(2 * places + larger)
-            yield places
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
     """A trained forest, and what is usual in its training."""
 
-    estimator: IsolationForest | None
-    """scikit-learn's own, for the store; None of one that was read from there."""
+    content: bytes | None
+    """What the store keeps of it; None of one that was read from there."""
     typical: npt.NDArray[np.float32]
     """The median of each feature."""
     level: float
@@ -119,14 +52,15 @@ class Forest:
     trees: Trees
 
 
-def train(rows: npt.NDArray[np.float32]) -> Forest:
-    """Fits a forest on rows (n, len(FEATURES)), at least MIN_ROWS of them; about 0.1 s for 20,000."""
-    from sklearn.ensemble import IsolationForest
+def train(rows: npt.NDArray[np.float32], estimators: Estimators = HERE) -> Forest:
+    """Fits a forest on rows (n, len(FEATURES)), at least MIN_ROWS of them; about 0.1 s for 20,000.
 
-    estimator = IsolationForest(**PARAMETERS).fit(np.concatenate([rows, background(rows)]))
-    trees = trees_of(estimator)
-    level = float(np.median(_scores(trees, rows)))
-    return Forest(estimator=estimator, typical=np.median(rows, axis=0), level=level, trees=trees)
+    Raises:
+        EstimatorsError: the process that was to do it did not.
+    """
+    grown = estimators.grow(np.concatenate([rows, background(rows)]))
+    level = float(np.median(_scores(grown.trees, rows)))
+    return Forest(content=grown.content, typical=np.median(rows, axis=0), level=level, trees=grown.trees)
 
 
 def background(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -140,47 +74,6 @@ def background(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     unfamiliar = chance.random(familiar.shape) < _UNFAMILIAR
     made[:, _FAMILIARITY] = np.where(unfamiliar, least * chance.random(familiar.shape), familiar)
     return made
-
-
-def trees_of(estimator: IsolationForest) -> Trees:
-    """The trees of a forest that was fitted; children must come after their parents."""
-    trees = [each.tree_ for each in estimator.estimators_]
-    starts = np.cumsum([0, *(tree.node_count for tree in trees)])
-    own = np.arange(starts[-1])
-    left, right = (
-        np.concatenate([start + getattr(tree, side) for start, tree in zip(starts[:-1], trees, strict=True)])
-        for side in ("children_left", "children_right")
-    )
-    leaf = np.concatenate([tree.children_left for tree in trees]) == -1
-    left, right = (np.where(leaf, own, children).astype(np.int32) for children in (left, right))
-    depth, levels = np.zeros(len(own)), []
-    parents = starts[:-1]
-    while len(parents := parents[~leaf[parents]]):
-        levels.append(parents)
-        parents = np.concatenate([left[parents], right[parents]])
-        depth[parents] = len(levels)
-    samples = np.concatenate([tree.n_node_samples for tree in trees])
-    path = depth + _average_path(samples)
-    for parents in reversed(levels):
-        one, other = left[parents], right[parents]
-        path[parents] = (samples[one] * path[one] + samples[other] * path[other]) / (samples[one] + samples[other])
-    return Trees(
-        roots=starts[:-1].astype(np.int32),
-        feature=np.where(leaf, 0, np.concatenate([tree.feature for tree in trees])).astype(np.int32),
-        threshold=np.concatenate([tree.threshold for tree in trees]),
-        children=np.stack([left, right], axis=1).ravel(),
-        path=path,
-        levels=len(levels),
-        usual=float(_average_path(np.array([estimator.max_samples_]))[0]),
-    )
-
-
-def _average_path(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The average path to one of so many rows: c(n) of the paper."""
-    several = np.maximum(rows, _TWO + 1)
-    path = 2.0 * (np.log(several - 1.0) + np.euler_gamma) - 2.0 * (several - 1.0) / several
-    average: npt.NDArray[np.float64] = np.where(rows > _TWO, path, np.where(rows == _TWO, 1.0, 0.0))
-    return average
 
 
 def anomaly(forest: Forest, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -1,26 +1,21 @@
-"""Keeps trained forests in the store: versions, what they were trained with, and whether they can be used.
-
-A stored forest is data from outside. It is loaded by skops, which makes only the types named here, and its trees are
-checked before they are used: scikit-learn follows their node numbers without checking bounds.
-"""
+"""Keeps trained forests in the store: versions, what they were trained with, and whether they can be used."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_DEFLATED, BadZipFile
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import ModelError
 from detector.models import isolation_forest
+from detector.models.estimators import HERE, PARAMETERS, library
 from detector.models.features import FEATURES
-from detector.models.isolation_forest import PARAMETERS, Forest
+from detector.models.isolation_forest import Forest
 from detector.store.tables import hosts, models
 from detector.visible import visible
 
@@ -28,13 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sklearn.ensemble import IsolationForest
-
-TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
-"""What skops may make beyond its own list of scikit-learn's public estimators and numpy's arrays."""
+    from detector.models.estimators import Estimators
 
 _KEPT_VERSIONS = 5  # beside the one in force
-_NO_FOREST = "it is not an isolation forest over these features"
 _HINT = "nothing to do: a new one is trained from the stored sample; if it happens again, look at who writes the store"
 
 
@@ -122,13 +113,12 @@ def store(connection: Connection, host_id: int, trained: Trained) -> int:
     Returns:
         Its version.
     """
-    import sklearn
-    from skops import io
-
-    content = io.dumps(trained.forest.estimator, compression=ZIP_DEFLATED, compresslevel=1)
+    content = trained.forest.content
+    if content is None:
+        raise ValueError("what was read from the store is there already")
     parameters = {
         **PARAMETERS,
-        "library": sklearn.__version__,
+        "library": library(),
         "typical": trained.forest.typical.tolist(),
         "level": trained.forest.level,
     }
@@ -177,23 +167,19 @@ def _take_out(connection: Connection, host_id: int, state: State, reason: str) -
     )
 
 
-def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
+def load(connection: Connection, host_id: int, model: ModelVersion, estimators: Estimators = HERE) -> Forest:
     """The forest of a stored version.
 
     Raises:
+        EstimatorsError: the process that was to read it did not; nothing is wrong with the forest.
         ModelError: it was trained on other features or by another scikit-learn, was changed since it was stored, or
             holds anything but a forest.
     """
-    import sklearn.ensemble
-    from skops import io
-
     name = f"model {model.version} of host number {host_id}"
     if model.features != FEATURES:
         raise ModelError(f"{name} was trained on other features than this version of detector has", hint=_HINT)
-    if model.parameters.get("library") != sklearn.__version__:
-        raise ModelError(
-            f"{name} was not trained by scikit-learn {sklearn.__version__}, which is installed", hint=_HINT
-        )
+    if model.parameters.get("library") != library():
+        raise ModelError(f"{name} was not trained by scikit-learn {library()}, which is installed", hint=_HINT)
     if "level" not in model.parameters:
         raise ModelError(f"{name} was trained by an older version of detector, in another way", hint=_HINT)
     content = bytes(
@@ -204,16 +190,12 @@ def load(connection: Connection, host_id: int, model: ModelVersion) -> Forest:
     if digest(content, model.features, model.parameters) != model.digest:
         raise ModelError(f"{name} was changed since it was stored", hint=_HINT)
     try:
-        estimator = io.loads(content, trusted=TRUSTED_TYPES)
+        trees = estimators.read(content)
         typical = np.array(model.parameters["typical"], dtype=np.float32)
-        if not isinstance(estimator, sklearn.ensemble.IsolationForest) or not _sound_trees(estimator):
-            raise ValueError(_NO_FOREST)
-        level = float(model.parameters["level"])
-        forest = Forest(estimator=None, typical=typical, level=level, trees=isolation_forest.trees_of(estimator))
+        forest = Forest(content=None, typical=typical, level=float(model.parameters["level"]), trees=trees)
         if not np.isfinite(isolation_forest.anomaly(forest, typical[np.newaxis])).all():
-            raise ValueError(_NO_FOREST)
-    # What skops, zipfile and scikit-learn raise on content that is damaged, crafted or of untrusted types.
-    except (TypeError, ValueError, LookupError, AttributeError, EOFError, BadZipFile, zlib.error, ImportError) as fault:
+            raise ValueError("it does not say what is usual")
+    except (TypeError, ValueError, LookupError) as fault:
         reason = visible((str(fault).splitlines() or [type(fault).__name__])[0], 300)
         raise ModelError(f"{name} cannot be loaded: {reason}", hint=_HINT) from fault
     return forest
@@ -239,24 +221,3 @@ def digest(content: bytes, features: tuple[str, ...], parameters: Mapping[str, A
     state = blake2b(json.dumps([features, parameters], sort_keys=True).encode(), digest_size=16)
     state.update(content)
     return state.digest()
-
-
-def _sound_trees(estimator: IsolationForest) -> bool:
-    if estimator.n_features_in_ != len(FEATURES) or len(estimator.estimators_) != PARAMETERS["n_estimators"]:
-        return False
-    return all(_sound(each.tree_) for each in estimator.estimators_)
-
-
-def _sound(tree: Any) -> bool:
-    # Children come after their parent, so that no path is endless, and exist; leaves have none.
-    if not 0 < tree.node_count <= tree.capacity:
-        return False
-    left, right, feature = tree.children_left, tree.children_right, tree.feature
-    inner = left != -1
-    own = np.arange(tree.node_count)
-    return bool(
-        tree.n_features == len(FEATURES)
-        and np.all(right[~inner] == -1)
-        and np.all((feature[inner] >= 0) & (feature[inner] < len(FEATURES)))
-        and all(np.all((child[inner] > own[inner]) & (child[inner] < tree.node_count)) for child in (left, right))
-    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.domain import Learning
-from detector.errors import ModelError
+from detector.errors import EstimatorsError, ModelError
 from detector.models import channels, registry, said, samples, state, threshold, training
 from detector.models.calibration import Calibration
+from detector.models.estimators import HERE
 from detector.models.judgement import Moment, fresh, judge, learn, look
 from detector.models.memory import Memories
 from detector.models.observing import observations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from detector import config
     from detector.domain import Observation, SnapshotRef, StoredCount
+    from detector.models.estimators import Estimators
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
     from detector.models.said import Said
@@ -32,6 +35,7 @@ _log = logging.getLogger(__name__)
 _HOUR_SECONDS = 3600
 # Half a megabyte each.
 _FORESTS_KEPT = 512
+_READ_AGAIN_SECONDS = 60.0
 
 
 def learning(connection: Connection, host_id: int, settings: config.Models) -> Learning:
@@ -61,13 +65,14 @@ class HostScorer:
     subjects by the store's mark, only saves reading.
     """
 
-    def __init__(self, settings: config.Models, *, trains: bool = True) -> None:
+    def __init__(self, settings: config.Models, *, trains: bool = True, estimators: Estimators = HERE) -> None:
         """`trains`: forests are trained here, in the transaction of the snapshot after which they are due. Without,
-        another worker does it beside this one.
+        another worker does it beside this one. `estimators`: who reads them.
         """
         self._settings = settings
         self._trains = trains
         self._forests: dict[bytes, Forest] = {}
+        self._estimators, self._read_again = estimators, 0.0
         self._memories = Memories()
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
@@ -185,8 +190,14 @@ class HostScorer:
         # By content and not by version: a version that was rolled back may come again with another content.
         forest = self._forests.get(model.digest)
         if forest is None:
+            if time.monotonic() < self._read_again:
+                return None
             try:
-                forest = registry.load(connection, host_id, model)
+                forest = registry.load(connection, host_id, model, self._estimators)
+            except EstimatorsError as fault:
+                self._read_again = time.monotonic() + _READ_AGAIN_SECONDS
+                _log.error("%s; scores are given without a forest meanwhile; %s", fault.message, fault.hint)
+                return None
             except ModelError as fault:
                 # Stored with the model, where an operator sees it; scoring goes on without the forest.
                 registry.set_aside(connection, host_id, model, fault)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, or_, select, update
 
 from detector.domain import Verdict
-from detector.errors import ModelError
+from detector.errors import EstimatorsError, ModelError
 from detector.models import channels, comparison, feedback, isolation_forest, registry, samples
 from detector.models.calibration import Calibration
+from detector.models.estimators import HERE
 from detector.store import bulk
 from detector.store.tables import hosts, model_hosts, model_trainings, models
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from detector import config
+    from detector.models.estimators import Estimators
     from detector.models.isolation_forest import Forest
     from detector.models.registry import ModelVersion, Trained
     from detector.models.samples import Sample
@@ -113,13 +115,15 @@ def is_claimed(connection: Connection, host_id: int, until: datetime) -> bool:
     return connection.scalar(statement) == until
 
 
-def gather(connection: Connection, host_id: int, settings: config.Models) -> Material:
+def gather(connection: Connection, host_id: int, settings: config.Models, estimators: Estimators = HERE) -> Material:
     """Reads what a host's training begins with."""
     current = registry.in_force(connection, host_id)
     forest = None
     if current is not None:
         try:
-            forest = registry.load(connection, host_id, current)
+            forest = registry.load(connection, host_id, current, estimators)
+        except EstimatorsError:
+            raise
         except ModelError:
             # Scoring says so, and sets it aside. There is nothing to compare with.
             forest = None
@@ -139,11 +143,11 @@ def gather(connection: Connection, host_id: int, settings: config.Models) -> Mat
     )
 
 
-def train(material: Material, now: datetime) -> Trained:
+def train(material: Material, now: datetime, estimators: Estimators = HERE) -> Trained:
     """Trains a forest, and compares it with the one in force.
 
     Raises:
-        ModelError: there are too few rows.
+        ModelError: there are too few rows, or the process that was to do it did not.
     """
     rows = len(material.sample)
     kept = comparison.held_back(rows)
@@ -154,7 +158,7 @@ def train(material: Material, now: datetime) -> Trained:
             f"{len(trained)} rows to train on, of at least {needed}",
             hint="wait: they come with what the host does; detector model list says what is in force",
         )
-    forest = isolation_forest.train(trained.features)
+    forest = isolation_forest.train(trained.features, estimators)
     figures = _measured(forest, newest, material)
     of_current, compared = None, None
     if material.forest is not None and material.current is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from detector.notify.apart import run_apart
+from detector.apart import run_apart
 from detector.notify.filling import UnfillableError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from threading import Lock
 
 import msgspec
 
+from detector.apart import run_apart
 from detector.errors import ChartError
-from detector.notify.apart import run_apart
 from detector.visible import visible
 
 MOST_SPANS = 400

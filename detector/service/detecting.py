@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline, readiness
-from detector.errors import DeliveryError, ModelError, StoreDamagedError, StoreError
+from detector.errors import DeliveryError, EstimatorsError, ModelError, StoreDamagedError, StoreError
+from detector.models.apart import Apart
+from detector.models.estimators import HERE
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.config import Settings
+    from detector.models.estimators import Estimators
     from detector.pipeline import Detected, RulesRefused
     from detector.ruleset.evaluate import RuleSet
     from detector.service.rule_files import RuleFiles
@@ -87,10 +91,14 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     # Here, since pySigma takes its time.
     from detector.service.rule_files import RuleFiles
 
+    apart = Apart()
+    # It is ready by the time that rules are read. If it cannot be started, whoever asks it is told so.
+    with suppress(EstimatorsError):
+        apart.begin()
     rules = RuleFiles(settings, report)
-    stages = build_stages(settings, rules.ruleset)
+    stages = build_stages(settings, rules.ruleset, apart)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, stop, report)
+    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, apart, stop, report)
     for thread in (delivery, keeping, training, announcing, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
@@ -111,7 +119,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
-                stages = build_stages(settings, rules.anew())
+                stages = build_stages(settings, rules.anew(), apart)
                 refused.forget()
                 watch.forget()
                 watchdog.wait(stop, _STORE_RENEWED_SECONDS)
@@ -127,6 +135,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         # What it was about is committed, or is rolled back.
         for thread in (keeping, training, announcing):
             thread.join(_LAST_DELIVERY_SECONDS)
+        apart.close()
 
 
 def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
@@ -153,13 +162,15 @@ def _delivery(
     )
 
 
-def _beside(settings: Settings, engine: Engine, rules: RuleFiles, stop: Event, report: Reporter) -> list[Thread]:
+def _beside(
+    settings: Settings, engine: Engine, rules: RuleFiles, apart: Apart, stop: Event, report: Reporter
+) -> list[Thread]:
     """What runs beside detection: delivery, looking after the database, training, what is told beside alerts."""
     templates = TemplateFiles(settings, report)
     runs = {
         "delivery": _delivery(settings, engine, rules, templates, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
-        "training": Training(engine, settings.models, stop, report).run,
+        "training": Training(engine, settings.models, stop, report, apart).run,
         "announcing": Announcing(engine, settings, rules.endings, templates.faults, stop, report).run,
     }
     if address := settings.heartbeat.address:
@@ -198,8 +209,8 @@ class _Refused:
             self._told = refused
 
 
-def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
-    """The stages of detection as configured."""
+def build_stages(settings: Settings, ruleset: RuleSet, estimators: Estimators = HERE) -> pipeline.Stages:
+    """The stages of detection as configured; `estimators` read forests."""
     from detector.alerts.book import AlertBook
     from detector.alerts.policy import Timing
     from detector.models.scorer import HostScorer
@@ -213,7 +224,7 @@ def build_stages(settings: Settings, ruleset: RuleSet) -> pipeline.Stages:
         thread=timedelta(seconds=alerts.thread_seconds),
     )
     return pipeline.Stages(
-        scorer=HostScorer(settings.models, trains=False),
+        scorer=HostScorer(settings.models, trains=False, estimators=estimators),
         ruleset=ruleset,
         alert_book=AlertBook(
             channel_policies(settings),

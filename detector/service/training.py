@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import ModelError, StoreError
 from detector.models import training
+from detector.models.estimators import HERE
 from detector.store.engine import reading, writing
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector import config
+    from detector.models.estimators import Estimators
     from detector.models.training import Outcome
 
 _ROUND_SECONDS = 5.0
@@ -34,8 +36,11 @@ class Reporter(Protocol):
 class Training:
     """Trains what is due, one host after another, until it is to stop."""
 
-    def __init__(self, engine: Engine, settings: config.Models, stop: Event, report: Reporter) -> None:
+    def __init__(
+        self, engine: Engine, settings: config.Models, stop: Event, report: Reporter, estimators: Estimators = HERE
+    ) -> None:
         self._engine, self._settings, self._stop, self._report = engine, settings, stop, report
+        self._estimators = estimators
 
     def run(self) -> None:
         """Returns when it is to stop."""
@@ -57,12 +62,12 @@ class Training:
         for host_id, host in waiting:
             if self._stop.is_set():
                 return
-            outcome = train_host(self._engine, host_id, self._settings)
+            outcome = train_host(self._engine, host_id, self._settings, self._estimators)
             if outcome is not None and outcome.version is not None:
                 self._report.trained(described(host, outcome))
 
 
-def train_host(engine: Engine, host_id: int, settings: config.Models) -> Outcome | None:
+def train_host(engine: Engine, host_id: int, settings: config.Models, estimators: Estimators = HERE) -> Outcome | None:
     """Trains the forest of a host now, whether it is due or not; None: another worker is at it.
 
     The database is neither read nor written while it is trained.
@@ -75,10 +80,10 @@ def train_host(engine: Engine, host_id: int, settings: config.Models) -> Outcome
         until = training.claim(connection, host_id, now)
     if until is None:
         return None
-    with reading(engine) as connection:
-        material = training.gather(connection, host_id, settings)
     try:
-        trained = training.train(material, now)
+        with reading(engine) as connection:
+            material = training.gather(connection, host_id, settings, estimators)
+        trained = training.train(material, now, estimators)
     except ModelError as fault:
         with writing(engine) as connection:
             return training.give_up(connection, host_id, now, fault.message)

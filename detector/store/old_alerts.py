@@ -116,6 +116,36 @@ def evidence_without_rows(engine: Engine, host_id: int, *, limit: int) -> int:
     return gone
 
 
+def found_by_lasting(engine: Engine, *, before: datetime, limit: int) -> int:
+    """Deletes up to so many findings from before a moment, with the places of the rows that they named, of alerts that
+    began before it and have gone on since; returns how many. What something finds in each snapshot for years would grow
+    for as long, and for nobody.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    old = exists().where(findings.c.alert_id == alerts.c.alert_id, findings.c.end < before)
+    with reading(engine) as connection:
+        numbers = list(
+            connection.scalars(
+                select(alerts.c.alert_id).where(alerts.c.opened_at < before, alerts.c.end >= before, old)
+            )
+        )
+    gone = 0
+    for alert_id in numbers:
+        with writing(engine) as connection:
+            # First the places: without its findings it could not be told which of them are old.
+            young = select(func.min(findings.c.seq)).where(findings.c.alert_id == alert_id, findings.c.end >= before)
+            since = connection.scalar(young)
+            if since is not None:
+                gone += _delete_of(connection, evidence, alert_id, limit - gone, evidence.c.seq < since)
+            if gone < limit:
+                gone += _delete_of(connection, findings, alert_id, limit - gone, findings.c.end < before)
+        if gone >= limit:
+            break
+    return gone
+
+
 def values_of_old(engine: Engine, host_id: int, *, before: datetime, limit: int) -> int:
     """Deletes what differed among the rows of alerts that ended before a moment, which is for those that still grow.
 

@@ -153,6 +153,12 @@ class Retention:
                 before = old_parts.begin_of_part(table.name, before)
             for state in self.hosts():
                 yield from self.sweep(table, state, before, done)
+        before = now - self.kept.alerts
+        while gone := self.pace.run(
+            "findings", lambda size: old_alerts.found_by_lasting(self.engine, before=before, limit=size)
+        ):
+            done.deleted[ALERT_ROWS] += gone
+            yield
         for state in self.hosts():
             yield from self.unreferenced(state, done, names_too=True)
             yield from self._forget_unused(state)

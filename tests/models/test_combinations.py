@@ -11,6 +11,7 @@ from sklearn.ensemble import IsolationForest
 
 from detector.config import Models
 from detector.models import isolation_forest
+from detector.models.estimators import PARAMETERS
 from detector.models.features import FEATURES
 from tests.builders import count
 from tests.models.conftest import Watched
@@ -97,5 +98,5 @@ def test_the_background_makes_the_difference() -> None:
     beyond[0, feature], beyond[1, feature] = rows[:, feature].max(), 2.5
     with_it = isolation_forest.anomaly(isolation_forest.train(rows), beyond)
     assert with_it[1] > with_it[0] + 0.01
-    without = -IsolationForest(**isolation_forest.PARAMETERS).fit(rows).score_samples(beyond)
+    without = -IsolationForest(**PARAMETERS).fit(rows).score_samples(beyond)
     assert without[0] == without[1]

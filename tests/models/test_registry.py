@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 
 from detector.errors import ModelError
 from detector.models import isolation_forest, registry
+from detector.models.estimators import TRUSTED_TYPES
 from detector.models.features import FEATURES
 from detector.models.registry import State
 from detector.store import snapshots
@@ -141,12 +142,14 @@ def test_what_is_no_forest_is_refused(sqlite_engine: Engine, thing: Any) -> None
 def test_trees_that_lead_nowhere_are_refused(sqlite_engine: Engine, field: str, value: int) -> None:
     """A tree whose nodes point outside of it, or in a circle, is refused: following it would read foreign memory."""
     forest = isolation_forest.train(_rows())
-    assert forest.estimator is not None
-    tree = forest.estimator.estimators_[7].tree_
+    assert forest.content is not None
+    estimator = io.loads(forest.content, trusted=TRUSTED_TYPES)
+    tree = estimator.estimators_[7].tree_
     state = tree.__getstate__()
     state["nodes"][field][0] = value
     tree.__setstate__(state)
     host_id = _stored(sqlite_engine, forest)
+    _plant(sqlite_engine, host_id, estimator)
     with pytest.raises(ModelError, match="not an isolation forest"):
         _load(sqlite_engine, host_id)
 

@@ -102,7 +102,7 @@ def test_a_forest_that_does_worse_is_kept_and_refused(quiet: Watched, monkeypatc
     chance = np.random.default_rng(0)
     fit = isolation_forest.train
     monkeypatch.setattr(
-        isolation_forest, "train", lambda rows: fit(chance.normal(size=rows.shape).astype("float32") * 9)
+        isolation_forest, "train", lambda rows, _: fit(chance.normal(size=rows.shape).astype("float32") * 9)
     )
     with writing(quiet.engine) as connection:
         material = training.gather(connection, 1, quiet.settings)

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detector import apart
 from detector.errors import ChartError
-from detector.notify import apart
 from detector.notify.charts import MOST_SPANS, Chart, draw
 from detector.notify.drawing import picture
 from tests.builders import START

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 
-from detector.notify import apart, filling
+from detector import apart
+from detector.notify import filling
 from detector.notify.example import example
 from detector.notify.markdown import escaped
 from detector.notify.message import render, values_of

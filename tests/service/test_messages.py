@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detector import apart
 from detector.config import Notify, Settings
 from detector.domain import Alert, Verdict
 from detector.errors import ChartError
-from detector.notify import apart, templates
+from detector.notify import templates
 from detector.notify.outbox import deliver_channel
 from detector.ruleset.evaluate import RuleSet
 from detector.service import messages

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from sqlalchemy import Engine
 
+    from detector.models.estimators import Estimators
+
 _SETTINGS = Models(burn_in_hours=0)
 
 
@@ -59,10 +61,10 @@ def test_detection_goes_on_while_a_forest_is_trained(sqlite_engine: Engine, monk
     begun, goes_on = threading.Event(), threading.Event()
     fit = isolation_forest.train
 
-    def slow(rows: npt.NDArray[np.float32]) -> isolation_forest.Forest:
+    def slow(rows: npt.NDArray[np.float32], estimators: Estimators) -> isolation_forest.Forest:
         begun.set()
         assert goes_on.wait(10)
-        return fit(rows)
+        return fit(rows, estimators)
 
     monkeypatch.setattr(isolation_forest, "train", slow)
     worker = threading.Thread(target=train_host, args=(sqlite_engine, 1, _SETTINGS))
@@ -129,5 +131,5 @@ def test_who_lost_the_claim_stores_nothing(sqlite_engine: Engine, monkeypatch: p
         assert [each.version for each in registry.versions(connection, 1)] == [1]
 
 
-def _interrupted(rows: npt.NDArray[np.float32]) -> isolation_forest.Forest:  # noqa: ARG001  as it is called
+def _interrupted(rows: npt.NDArray[np.float32], estimators: Estimators) -> isolation_forest.Forest:  # noqa: ARG001
     raise KeyboardInterrupt

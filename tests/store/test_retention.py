@@ -21,6 +21,7 @@ from detector.store.tables import (
     destination_names,
     detection_cursors,
     evidence,
+    findings,
     hosts,
     hourly_counts,
     imports,
@@ -206,6 +207,33 @@ def test_keys_behind_an_alert_stay_as_long_as_it(engine: Engine) -> None:
     _age(engine, START + 1097 * _DAY)
 
     assert (_number(engine, alerts), _number(engine, evidence), _number(engine, connection_keys)) == (0, 0, 1)
+
+
+def test_what_a_lasting_alert_found_long_ago_goes(engine: Engine) -> None:
+    """Else something that is found in each snapshot for years would fill the disk; the alert and what is young stay."""
+    Recorder(engine).snapshot(count())
+    for alert_id, end in ((1, START + 1500 * _DAY), (2, START + 1500 * _DAY)):
+        insert_alert(engine, alert_id=alert_id)
+        with writing(engine) as connection:
+            connection.execute(update(alerts).where(alerts.c.alert_id == alert_id).values(end=end))
+    named = {"host_id": 1, "rule_id": "r", "decision": "grouped", "rows": 1}
+    with writing(engine) as connection:
+        for day in (0, 300, 600, 900, 1400):
+            # Of the first each day a finding, of the second the oldest and the newest alone.
+            for alert_id in (1, 2) if day in (0, 1400) else (1,):
+                at = {"start": START + day * _DAY, "end": START + day * _DAY + timedelta(seconds=10)}
+                one = {"seq": day + 1, "alert_id": alert_id, "fingerprint": f"{alert_id:032}"}
+                connection.execute(findings.insert().values(**named, **one, **at))
+                place = {"alert_id": alert_id, "seq": day + 1, "key_id": 1, "session": 0, "found_seq": day + 1}
+                connection.execute(evidence.insert().values(**place))
+
+    _age(engine, START + 1500 * _DAY)
+
+    with reading(engine) as connection:
+        for table in (findings, evidence):
+            left = connection.execute(select(table.c.alert_id, table.c.seq).order_by(table.c.alert_id, table.c.seq))
+            assert [tuple(row) for row in left] == [(1, 601), (1, 901), (1, 1401), (2, 1401)]
+    assert _number(engine, alerts) == 2
 
 
 def test_an_alert_that_is_to_be_sent_stays(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Processes that do one thing, and end with it: what they need of memory and time is theirs."""
+"""Processes of our own for what the one that asks should not do: what they need of memory and time is theirs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from detector.supervisor import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """How a module of ours, by its full name, is started as a process of its own."""
+    return [*PYTHON, "-m", module, *arguments]
+
+
+def surroundings(**others: str) -> dict[str, str]:
+    """The environment of such a process: the ways to its modules, and `others`."""
+    inherited = {name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    return {**inherited, "PATH": "", **others}
 
 
 def run_apart(
@@ -30,12 +41,11 @@ def run_apart(
         TimeoutExpired: it took longer; with what it had written.
         OSError: there is no process to be had.
     """
-    inherited = {name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "LD_LIBRARY_PATH")}
     return subprocess.run(  # noqa: S603  our own module
-        [*PYTHON, "-m", module],
+        command(module),
         input=given,
         capture_output=True,
-        env={**inherited, "PATH": "", **(environment or {})},
+        env=surroundings(**(environment or {})),
         timeout=timeout_seconds,
         check=False,
         # Ctrl-C is for the process that waits for it.

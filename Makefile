@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 # Two steps that install packages must not meet.
 .NOTPARALLEL:
 
-.PHONY: help run test test-thorough coverage test-vm fuzz check lint format docs bench wheel test-wheel deb test-deb lock clean
+.PHONY: help run test test-thorough torture coverage test-vm fuzz check lint format docs bench wheel test-wheel deb test-deb lock clean
 
 help:
 	@echo 'make run      run the detector in the foreground; Ctrl-C ends it'
@@ -26,6 +26,7 @@ help:
 	@echo 'make coverage the same, and which lines and branches the tests reach; takes longer'
 	@echo 'make lint     lint, types, import contracts, known weaknesses of what is locked'
 	@echo 'make test-thorough  the same, with the tests that take long'
+	@echo 'make torture  break a running detector in every way at random, for 20 minutes (MINUTES=2 SEED=7), and balance its books'
 	@echo 'make test-vm  the capture tests on the stock kernel of Debian, in an emulated machine; takes minutes'
 	@echo 'make fuzz     look for inputs that are not taken well; MINUTES=10 for all surfaces together'
 	@echo 'make format   format the code'
@@ -58,6 +59,10 @@ test: machine-test check $(SIGMA)/stamp
 test-thorough:
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
 
+# On a machine on which nothing else loads kernel programs meanwhile.
+torture: machine-test $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 # Takes a quarter longer. What all phases covered is put together at the end.
 coverage:
 	@$(MAKE) --no-print-directory test COVERED=yes
@@ -66,9 +71,8 @@ test-vm: machine-test $(VENV)/dev.stamp
 	packaging/test-vm
 
 # Ends with 1 if something was found; what it was stands in build/fuzz, with the command that shows it again.
-MINUTES ?= 10
 fuzz: machine-run $(FUZZ)/stamp
-	@$(FUZZ)/bin/python -P -m tests.fuzz --minutes $(MINUTES) $(SURFACES)
+	@$(FUZZ)/bin/python -P -m tests.fuzz --minutes $(or $(MINUTES),10) $(SURFACES)
 fuzz: export PYTHONPATH := $(CURDIR)
 
 # What others find out about a library tomorrow must not keep today's tests from running: that is a matter of `lint` alone.

@@ -1,4 +1,4 @@
-"""Findings become alerts: 10,000 in one snapshot, and three scans of all ports for an hour."""
+"""10,000 findings in one snapshot become alerts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
-
 from benchmarks.figures import Figure
 from benchmarks.servers import postgres
 from detector.alerts.book import AlertBook, ChannelPolicy
@@ -18,7 +16,6 @@ from detector.domain import EvidenceRef, Finding, Learning, Severity
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
 from detector.store.packed import read_one
-from detector.store.tables import alerts, notifications
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 
 _FINDINGS = 10_000
 _ROUNDS = 3
-_PORTS = 65_535
-_USERS = ("alice", "bob", "carol")
-# An hour of snapshots of ten seconds; each user's scan of all ports takes a minute, and begins again.
-_SNAPSHOTS, _OF_SCAN = 360, 6
 _LEARNT = Learning(elapsed_seconds=1, required_seconds=1)
 
 
@@ -50,11 +43,6 @@ def measure() -> Iterator[Figure]:
             upgrade(engine)
             yield from _many(engine, name)
             engine.dispose()
-    with tempfile.TemporaryDirectory() as scratch:
-        engine = open_store(f"sqlite:///{scratch}/scan.db")
-        upgrade(engine)
-        yield from _scans(engine)
-        engine.dispose()
 
 
 def _many(engine: Engine, name: str) -> Iterator[Figure]:
@@ -74,37 +62,6 @@ def _many(engine: Engine, name: str) -> Iterator[Figure]:
             took.append(time.perf_counter() - began)
     yield Figure(f"10,000 findings that open 10,000 alerts, {name}", min(opened), "s")
     yield Figure(f"10,000 findings of alerts that are open, {name}", min(again), "s")
-
-
-def _scans(engine: Engine) -> Iterator[Figure]:
-    recorder = Recorder(engine)
-    took = []
-    for number in range(_SNAPSHOTS):
-        part = _PORTS // _OF_SCAN + 1
-        first = 1 + number % _OF_SCAN * part
-        ports = range(first, min(first + part, _PORTS + 1))
-        counts = [
-            count(f"10.0.4.{place}", port, user=user, login_user=user, attempted=1, refused=1)
-            for place, user in enumerate(_USERS)
-            for port in ports
-        ]
-        ref, rows = _snapshot(recorder, counts)
-        size = len(rows) // len(_USERS)
-        found = [
-            _finding(ref, rows[place * size : place * size + size], f"{place:032x}", {"login_user": user})
-            for place, user in enumerate(_USERS)
-        ]
-        began = time.perf_counter()
-        with writing(engine) as connection:
-            _book().record(connection, ref, found, _LEARNT)
-        took.append(time.perf_counter() - began)
-    with reading(engine) as connection:
-        opened = connection.scalar(select(func.count()).select_from(alerts)) or 0
-        sent = connection.scalar(select(func.count()).select_from(notifications)) or 0
-        attempted = connection.scalar(select(func.sum(alerts.c.attempted))) or 0
-    yield Figure("alerts of three scans of all ports, for an hour", opened, "", f"{attempted:,} connects")
-    yield Figure("messages of them", sent, "")
-    yield Figure("a snapshot of them (32,768 rows), the longest", max(took), "s")
 
 
 def _book() -> AlertBook:

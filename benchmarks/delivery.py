@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from itertools import chain, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
-from benchmarks.servers import postgres
+from benchmarks.servers import mailbox, postgres
 from detector.notify.apprise_notifier import AppriseNotifier
 from detector.notify.outbox import deliver_channel
 from detector.store.engine import open_store
 from detector.store.migrating import upgrade
 from detector.store.outbox import StoredOutbox
 from tests.notify.samples import POLICY, enqueue, entries
-from tests.notify.servers import MailServer
 from tests.notify.unruly import ANSWERS, HANGS, UnrulyServer, check, kill
 
 if TYPE_CHECKING:
@@ -101,7 +102,14 @@ def _server() -> Iterator[tuple[str, Callable[[], list[str]]]]:
 
 
 def _serve(pipe: Connection) -> None:
-    with MailServer().running() as server:
-        pipe.send(server.url)
-        pipe.recv()
-        pipe.send([str(mail["Subject"]).rpartition(" ")[2] for mail in server.received])
+    asyncio.run(_served(pipe))
+
+
+async def _served(pipe: Connection) -> None:
+    taken: list[bytes] = []
+    server = await mailbox(taken)
+    port = server.sockets[0].getsockname()[1]
+    pipe.send(f"mailto://127.0.0.1:{port}/?from=detector@example.com&to=ops@example.com")
+    await asyncio.to_thread(pipe.recv)
+    mails = (message_from_bytes(each, policy=policy.default) for each in taken)
+    pipe.send([str(mail["Subject"]).rpartition(" ")[2] for mail in mails])

@@ -1,7 +1,8 @@
-"""A Postgres server of a benchmark's own, and what processes cost."""
+"""Servers of a benchmark's own, Postgres and one that takes mail, and what processes cost."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -43,6 +44,34 @@ def postgres() -> Iterator[tuple[str, int]]:
     finally:
         call(*control, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+async def mailbox(taken: list[bytes]) -> asyncio.Server:
+    """A mail server on loopback that keeps what it takes, and does as little else as SMTP allows: what is measured is
+    who sends.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mailbox ESMTP\r\n")
+        while line := await reader.readline():
+            match line[:4].upper():
+                case b"EHLO" | b"HELO":
+                    writer.write(b"250 mailbox\r\n")
+                case b"DATA":
+                    writer.write(b"354 go on\r\n")
+                    content = await reader.readuntil(b"\r\n.\r\n")
+                    taken.append(content[:-3].replace(b"\r\n..", b"\r\n."))
+                    writer.write(b"250 taken\r\n")
+                case b"MAIL" | b"RCPT" | b"RSET" | b"NOOP":
+                    writer.write(b"250 well\r\n")
+                case b"QUIT":
+                    writer.write(b"221 bye\r\n")
+                    break
+                case _:
+                    writer.write(b"502 not here\r\n")
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 24)
 
 
 def processor_seconds(pid: int) -> float:

@@ -451,7 +451,7 @@ class Notification:
     """When it did."""
     leased_until: datetime | None = None
     """It is being sent; should that not end by then, it was left behind, and is sent anew."""
-    digest_id: int | None = None
+    told_with: int | None = None
     """It was told together with others, of which this is the first; None: in a message of its own."""
     notice_id: int | None = None
     """None: it tells of an alert."""

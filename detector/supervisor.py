@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
-# A role that ran this long was well: its next death starts with the first wait again.
-_WELL_AFTER_SECONDS = 60.0
-# One that ran this long had what it needs to start.
+# A role that ran this long had what it needs to start: its next death starts with the first wait again.
 _STARTED_AFTER_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
@@ -161,14 +159,13 @@ def _watch(role: _Role, arguments: Sequence[str], options: Sequence[str], say: C
     if code is None:
         return
     role.process = None
-    role.has_started |= now - role.started > _STARTED_AFTER_SECONDS
-    if now - role.started > _WELL_AFTER_SECONDS:
+    if now - role.started > _STARTED_AFTER_SECONDS:
+        role.has_started = True
         role.wait_seconds = _FIRST_WAIT_SECONDS
+    # What was right when it was started and is wrong now (a rule, a secret's file) is put right again: the other role
+    # goes on meanwhile.
     if code == READER_GONE or (code in _HOPELESS and not role.has_started):
         raise RoleEndedError(role.name, code)
-    if code in _HOPELESS:
-        # What was right when it was started is wrong now (a rule, a secret's file): the other role goes on.
-        role.wait_seconds = _LONGEST_WAIT_SECONDS
     how = f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
     say(f"{role.name} {how}; starting it again in {role.wait_seconds:.0f} s")
     role.start_at = now + role.wait_seconds

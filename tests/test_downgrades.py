@@ -214,6 +214,26 @@ def test_what_rows_say_goes_down_and_up(engine: Engine) -> None:
     assert said == {1: common, 2: {}}
 
 
+def test_what_was_told_together_stays_so(engine: Engine) -> None:
+    """An older version has another name for it, and no word for who has a message under way."""
+    Recorder(engine).snapshot(count())
+    insert_alert(engine, alert_id=1)
+    times = {"created_at": START, "next_attempt_at": START, "leased_until": START, "leased_by": "boot/1/7:9"}
+    sent = {"alert_id": 1, "channel": "mail", "reason": "opened", "state": "pending", "attempts": 0, **times}
+    with writing(engine) as connection:
+        table = metadata.tables["notifications"]
+        connection.execute(insert(table).values(notification_id=4, told_with=3, **sent))
+
+    downgrade(engine, "0028")
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT digest_id FROM notifications")) == 3
+    upgrade(engine)
+
+    with reading(engine) as connection:
+        (row,) = connection.execute(text("SELECT told_with, leased_by FROM notifications")).all()
+    assert tuple(row) == (3, None)
+
+
 def test_each_migration_goes_back_and_forth(engine: Engine) -> None:
     """Going down, each schema is what it was on the way up, and a step up and down again changes nothing of what the
     first release has stored.

@@ -172,7 +172,7 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
                 each.channel,
                 each.reason,
                 each.state.value
-                + (f" (in one message, with {each.digest_id})" if each.digest_id else "")
+                + (f" (in one message, with {each.told_with})" if each.told_with else "")
                 + (f" (without its chart: {each.chart_fault})" if each.chart_fault else ""),
                 str(each.attempts),
                 local(each.delivered_at or max(each.created_at, each.next_attempt_at)),

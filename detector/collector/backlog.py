@@ -48,7 +48,7 @@ class Backlog:
         last = max([*map(number_of, self._line), *(each.last for each in spool.records)], default=0)
         self._next = last + 1
         self.given_up = 0
-        """Snapshots that were given up since the start."""
+        """Snapshots for which there was no room since the start."""
 
     def __len__(self) -> int:
         with self._changed:
@@ -69,7 +69,7 @@ class Backlog:
         with self._changed:
             try:
                 for mark in [each for each in self._held if each != self._line[0]]:
-                    self._give_up(mark)
+                    self._make_room(mark)
             finally:
                 mark = new_mark(self._next)
                 self._next += 1
@@ -151,7 +151,7 @@ class Backlog:
         self._spool.write(mark, snapshot)
         del self._held[mark]
         while self._spool.bytes > self._spool.most_bytes and (other := self._second(mark)):
-            self._give_up(other)
+            self._make_room(other)
         if self._spool.bytes > self._spool.most_bytes:
             self._spool.remove(mark)
             self._held[mark] = snapshot
@@ -164,6 +164,12 @@ class Backlog:
     def _left_before(self, mark: bytes) -> list[GivenUp]:
         """What is left of those that were given up, and is to be told by `mark`, which is the oldest."""
         return [each for each in self._spool.records if each.last < number_of(mark)]
+
+    def _make_room(self, mark: bytes) -> None:
+        try:
+            self._give_up(mark)
+        finally:
+            self.given_up += 1
 
     def _give_up(self, mark: bytes) -> None:
         number = number_of(mark)
@@ -179,7 +185,6 @@ class Backlog:
         since = number_of(self._line[place - 1]) if place else 0
         before = [each for each in self._spool.records if since < each.first and each.last < number]
         self._line.remove(mark)
-        self.given_up += 1
         try:
             # First of all: what is counted as lost must not come back.
             self._spool.record(reduce(add, [*before, left]))

@@ -13,7 +13,6 @@ import threading
 from base64 import b64encode
 from contextlib import contextmanager
 from html import escape
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -23,6 +22,7 @@ from detector.notify.kinds import Form, Picture, kind_of
 from detector.notify.mail_connection import keep_connections
 from detector.notify.markdown import escaped
 from detector.notify.message import CHART_NAME, without_picture
+from detector.notify.patience import Patience
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class AppriseNotifier:
         keep_connections()
         self._name = name
         self._patience_seconds = 2 * timeout_seconds
+        self._patience: Patience[tuple[str | None, str | None]] = Patience(f"notify-{name}", self._patience_seconds)
         asset = apprise.AppriseAsset(
             app_id="detector",
             app_desc="Anomaly detection for bastion hosts",
@@ -150,15 +151,9 @@ class AppriseNotifier:
         Raises:
             DeliveryError: it was refused, or there was no answer in time (it may have arrived even so).
         """
-        answer: SimpleQueue[tuple[str | None, str | None]] = SimpleQueue()
-        # In a thread, since neither the look-up of a name nor an answer that trickles in is bounded by a timeout of
-        # sockets. One that never ends must not keep the process from ending.
-        threading.Thread(
-            target=lambda: answer.put(self._attempt(message)), name=f"notify-{self._name}", daemon=True
-        ).start()
         try:
-            reason, chart_fault = answer.get(timeout=self._patience_seconds)
-        except Empty:
+            reason, chart_fault = self._patience.call(lambda: self._attempt(message))
+        except TimeoutError:
             raise DeliveryError(f"no answer within {self._patience_seconds:g} s") from None
         if reason is not None:
             raise DeliveryError(reason)

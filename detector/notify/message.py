@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from detector.answers import Answer, answers
@@ -110,7 +111,8 @@ def render(briefing: Briefing, reason: str, templates: Templates | None = None, 
 
 def _rendered(briefing: Briefing, reason: str, templates: Templates, chart: bytes | None) -> Message:
     values = values_of(briefing, reason, chart=chart is not None)
-    ever_less = list(_ever_less(values))
+    # What has no rows, for one, is the same without them.
+    ever_less = [less for less, _ in groupby(_ever_less(values))]
     forms = [(name, less) for name in (files.TEXT, files.MARKDOWN) for less in ever_less]
     title, html, *bodies = templates.write([(files.SUBJECT, values), (files.HTML, values), *forms])
     texts, marked = bodies[: len(ever_less)], bodies[len(ever_less) :]

@@ -25,6 +25,8 @@ _POLL_SECONDS = 0.25
 # What is due but may not be taken is another process', waits behind a retry, or is over the limit.
 _HELD_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 2.0
+# How soon it is noticed that another process of this machine has died with messages under way.
+_ABANDONED_SECONDS = 5.0
 _LAST_SECONDS = 0.8
 
 
@@ -72,11 +74,15 @@ class Delivery:
         """
         for worker in self._workers.values():
             worker.start()
+        looked = -_ABANDONED_SECONDS
         while not self._stop.is_set():
             for worker in self._workers.values():
                 if not worker.is_alive():
                     raise DeliveryError(f"{worker.name} has ended by itself")
             try:
+                if time.monotonic() - looked >= _ABANDONED_SECONDS:
+                    self._outbox.free_abandoned(_now())
+                    looked = time.monotonic()
                 for channel in self._outbox.due_channels(_now()):
                     if channel in self._workers:
                         self._workers[channel].wake.set()

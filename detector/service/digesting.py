@@ -105,7 +105,7 @@ class Digesting:
     def _tell(self, kind: Kind, start: datetime, end: datetime, now: datetime) -> bool:
         """Whether it is told, by whomever, or need not be."""
         with reading(self._engine) as connection:
-            before = notices.newest(connection, kind)
+            before = notices.newest(connection, kind, until=now)
             hosts = liveness(connection)
         missed = 0 if before is None else _missed(kind, before, end)
         if before is None or missed > _MOST_MISSED:

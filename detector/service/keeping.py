@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import StoreError
+from detector.service.certainty import Certainty
 from detector.service.holding_back import tell_held_back
 from detector.service.verifying import Verifying
 from detector.store import old_parts, partitions, rollups
@@ -89,12 +90,16 @@ class _Due:
 class Keeping:
     """Does all of it, round by round, until it is to stop."""
 
-    def __init__(self, engine: Engine, kept: Kept, stop: Event, report: Reporter) -> None:
+    def __init__(
+        self, engine: Engine, kept: Kept, stop: Event, report: Reporter, *, now: datetime | None = None
+    ) -> None:
+        """`now`: the wall clock; None: as it is."""
         self._engine, self._stop, self._report = engine, stop, report
         self._retention = Retention(engine, kept)
         self._shrinking = Shrinking(self._retention)
         self._verifying = Verifying(engine)
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
+        self._certainty = Certainty(engine, now)
         self._by_age, self._parts = _Due(_BY_AGE, now), _Due(_PARTS, now)
         self._thoroughly = _Due(_THOROUGHLY, now + _FIRST_THOROUGHLY)
         self._held = _Due(_HELD, now)
@@ -125,10 +130,11 @@ class Keeping:
             self._take(self._roll_up(now))
             self._keep_size(now)
             done = Done()
-            if self._by_age.is_due(now):
-                self._take(self._retention.by_age(now, done))
-            if self._thoroughly.is_due(now):
-                self._take(self._retention.thoroughly(now, done))
+            if self._is_certain(now):
+                if self._by_age.is_due(now):
+                    self._take(self._retention.by_age(now, done))
+                if self._thoroughly.is_due(now):
+                    self._take(self._retention.thoroughly(now, done))
             if self._held.is_due(now):
                 tell_held_back(self._engine, now)
             if self._verified.is_due(now):
@@ -136,6 +142,14 @@ class Keeping:
             if done.amount:
                 self._take(self._shrinking.compact())
             self._tell(done)
+
+    def _is_certain(self, now: datetime) -> bool:
+        """Whether something may be deleted for its age by this clock."""
+        was_set = self._certainty.was_set
+        certain = self._certainty.holds(now)
+        if self._certainty.was_set and not was_set:
+            self._report.fault("the clock was set: nothing is deleted for its age before it has been right for a day")
+        return certain
 
     def _take(self, steps: Iterator[None], pause: float = 1.0) -> None:
         while not self._stop.is_set():

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from sqlalchemy import RowMapping
-
-_ALERT_FIELDS = tuple(each.name for each in fields(Alert))
-_NOTIFICATION_FIELDS = tuple(each.name for each in fields(Notification))
+ALERT_FIELDS = tuple(each.name for each in fields(Alert))
+NOTIFICATION_FIELDS = tuple(each.name for each in fields(Notification))
 
 
 def list_alerts(
@@ -105,17 +103,17 @@ def notifications_of(connection: Connection, alert_id: int) -> list[Notification
     return [notification_from(row) for row in rows]
 
 
-def alert_from(row: RowMapping) -> Alert:
+def alert_from(row: Mapping[Any, Any]) -> Alert:
     """An alert from the columns of its table and its host's name."""
-    values = {name: row[name] for name in _ALERT_FIELDS}
+    values = {name: row[name] for name in ALERT_FIELDS}
     values["severity"], values["state"] = Severity(values["severity"]), AlertState(values["state"])
     values["explanations"] = tuple(sentence for _, sentence in values["explanations"])
     return Alert(**values)
 
 
-def notification_from(row: RowMapping) -> Notification:
+def notification_from(row: Mapping[Any, Any]) -> Notification:
     """A notification from the columns of its table."""
-    values = {name: row[name] for name in _NOTIFICATION_FIELDS}
+    values = {name: row[name] for name in NOTIFICATION_FIELDS}
     values["state"] = NotificationState(values["state"])
     return Notification(**values)
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -38,11 +39,17 @@ def add(connection: Connection, table: Table, names: Sequence[str], rows: Iterab
         return
     quote = connection.dialect.identifier_preparer.quote
     columns = ", ".join(map(quote, names))
+    statement = f"COPY {quote(table.name)} ({columns}) FROM STDIN"
     # A cursor of the driver's own, in the same transaction.
     raw: Any = connection.connection
-    with raw.cursor() as cursor, cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
-        for row in _as_copied(table, names, rows, connection.dialect):
-            copy.write_row(row)
+    driver: Any = connection.dialect.dbapi
+    try:
+        with raw.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in _as_copied(table, names, rows, connection.dialect):
+                copy.write_row(row)
+    except driver.Error as fault:
+        # Which SQLAlchemy does for all that goes through it.
+        raise DBAPIError.instance(statement, None, fault, driver.Error, dialect=connection.dialect) from fault
 
 
 def add_any(

@@ -63,8 +63,8 @@ def channel_standings(connection: Connection, now: datetime) -> dict[str, Channe
             **row,
             last_error=_error_at(connection, row["channel"], row["last_failed_at"]),
             last_chart_fault=_last_chart_fault(connection, row["channel"]) if row["without_chart"] else None,
-            messages_last_minute=messages_since(connection, row["channel"], now - timedelta(minutes=1)),
-            messages_last_hour=messages_since(connection, row["channel"], now - timedelta(hours=1)),
+            messages_last_minute=messages_since(connection, row["channel"], now - timedelta(minutes=1), now=now),
+            messages_last_hour=messages_since(connection, row["channel"], now - timedelta(hours=1), now=now),
         )
         for row in rows.all()
     }
@@ -124,7 +124,8 @@ def resend(
             next_attempt_at=_AT_ONCE,
             delivered_at=None,
             leased_until=None,
-            digest_id=None,
+            leased_by=None,
+            told_with=None,
             chart_fault=None,
         )
     ).rowcount

@@ -55,9 +55,14 @@ def begin(connection: Connection, *, kind: str, subject: str, now: datetime) -> 
     _write(connection, kind, subject, None, now, Severity.INFORMATIONAL)
 
 
-def newest(connection: Connection, kind: str) -> Notice | None:
-    """The one of a kind that was written last; None: none ever was."""
+def newest(connection: Connection, kind: str, *, until: datetime | None = None) -> Notice | None:
+    """The one of a kind that was written last; None: none ever was.
+
+    `until`: without those that were written later, by a clock that was ahead.
+    """
     found = select(notices).where(_COLUMNS.kind == kind).order_by(_COLUMNS.notice_id.desc()).limit(1)
+    if until is not None:
+        found = found.where(_COLUMNS.created_at <= until)
     row = connection.execute(found).mappings().first()
     return None if row is None else _notice(row)
 

@@ -91,7 +91,7 @@ def _span(connection: Connection, host_id: int, now: datetime) -> tuple[int, int
         return None
     first = where.rolled_seq + 1
     of_host = (snapshots.c.host_id == host_id, snapshots.c.seq.between(first, where.seq))
-    newest = connection.scalar(select(func.max(snapshots.c.start)).where(*of_host))
+    newest = connection.scalar(select(snapshots.c.start).where(*of_host).order_by(snapshots.c.seq.desc()).limit(1))
     if newest is None:
         # They have expired before they could be added.
         return first, where.seq
@@ -99,7 +99,9 @@ def _span(connection: Connection, host_id: int, now: datetime) -> tuple[int, int
     if now - hour >= 2 * HOUR:
         # Nothing comes any more: a host that fell silent, or a log that was imported.
         return first, where.seq
-    present = connection.scalar(select(func.min(snapshots.c.seq)).where(*of_host, snapshots.c.start >= hour))
+    # What lies beyond it was taken by a clock that was ahead, and put right since.
+    in_hour = (snapshots.c.start >= hour, snapshots.c.start < hour + HOUR)
+    present = connection.scalar(select(func.min(snapshots.c.seq)).where(*of_host, *in_hour))
     last = (present or where.seq + 1) - 1
     return (first, last) if last >= first else None
 

@@ -150,6 +150,8 @@ class SnapshotWriter:
             )
         place = {"host_id": host_id, "seq": ref.seq}
         gap = (snapshot.start - known.end).total_seconds() if before is not None else 0.0
+        if gap < -_NO_GAP_SECONDS and self._last_seq is None and mark is not None:
+            snapshot = _begun_before(snapshot, gap)
         stored = {"mark": mark, "waited_seconds": waited_seconds}
         if before is None:
             stored["set_aside"] = connection.scalar(
@@ -234,6 +236,14 @@ def is_stored(connection: Connection, host: str, mark: bytes) -> bool:
     """Whether the snapshot of this mark is in the database."""
     of_host = select(hosts.c.host_id).where(hosts.c.host == host).scalar_subquery()
     return bool(connection.scalar(select(exists().where(snapshots.c.host_id == of_host, snapshots.c.mark == mark))))
+
+
+def _begun_before(snapshot: Snapshot, gap_seconds: float) -> Snapshot:
+    """The first of a collector that seems to have begun before the one before it ended: the clock was set back while
+    nobody watched, by so much at least. For how long that was is not known.
+    """
+    stepped = snapshot.health.clock_step_seconds or gap_seconds
+    return replace(snapshot, health=replace(snapshot.health, clock_step_seconds=stepped))
 
 
 def _described(snapshot: Snapshot, gap_seconds: float) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def channel_figures(connection: Connection, now: datetime) -> dict[str, ChannelF
             dead=waits.get(NotificationState.DEAD.value, (0, None))[0],
             waiting_since=since,
             slowest_seconds=slowest.get(channel),
-            messages_last_hour=messages_since(connection, channel, now - _HOUR),
+            messages_last_hour=messages_since(connection, channel, now - _HOUR, now=now),
         )
     return found
 

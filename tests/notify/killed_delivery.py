@@ -6,7 +6,7 @@
 Prints a line for each notification that was under way at a kill, and for each whose answer did not come in time.
 
 Each delivery is a process of its own, forked from one that has imported everything: what is killed is work, not its
-start. Each begins when the leases of the one before it are over.
+start. Each begins with what the one before it had under way: nobody waits for the end of a lease.
 """
 
 from __future__ import annotations
@@ -38,18 +38,12 @@ TIMEOUT_SECONDS = 3
 
 
 def _deliver(database: str, address: str) -> None:
-    began = time.monotonic()
     engine = open_store(database)
     outbox, notifier = StoredOutbox(engine), AppriseNotifier("mail", address, TIMEOUT_SECONDS)
-    with reading(engine) as connection:
-        leased = connection.scalar(select(func.max(notifications.c.leased_until)))
-    start = max(datetime.now(UTC), leased or datetime.min.replace(tzinfo=UTC))
-
-    def clock() -> datetime:
-        return start + timedelta(seconds=time.monotonic() - began)
+    outbox.free_abandoned(_now())
 
     while True:
-        failure = deliver_channel(outbox, "mail", notifier, clock=clock, policy=POLICY).failure
+        failure = deliver_channel(outbox, "mail", notifier, clock=_now, policy=POLICY).failure
         if failure is not None and ("timed out" in failure.error or "no answer" in failure.error):
             _say(late=[each.notification_id for each in failure.notifications])
         with reading(engine) as connection:
@@ -58,6 +52,10 @@ def _deliver(database: str, address: str) -> None:
                 break
         time.sleep(0.01)
     engine.dispose()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _say(**what: list[int]) -> None:

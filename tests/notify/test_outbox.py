@@ -193,7 +193,7 @@ def test_what_is_over_the_limit_is_told_together(engine: Engine) -> None:
     assert deliver(engine, clock, limit, mail=mail).delivered == 8
     assert mail.titles == ["[high] bastion-1: 8 alerts"]
     assert mail.texts[0].splitlines()[1] == "- alert 1 [high] bastion-1: Scan 0 (opened)"
-    assert {each.digest_id for each in entries(engine)} == {1}
+    assert {each.told_with for each in entries(engine)} == {1}
 
     enqueue(engine, titles=("one", "two"))
     deliver(engine, clock, limit, mail=mail)

@@ -152,6 +152,22 @@ def test_what_was_off_for_long_begins_anew(sqlite_engine: Engine) -> None:
     assert from_stored(told(sqlite_engine)[1].content).missed == 0
 
 
+def test_a_clock_that_was_ahead_for_a_while_ends_no_digests(engine: Engine) -> None:
+    """For a minute it is next year; put right, the next digest comes at its time, and has missed none."""
+    work = digesting(engine)
+    work.round(MONDAY - MINUTE)
+    work.round(MONDAY)
+    work.round(MONDAY + 365 * DAY + MINUTE)
+    digesting(engine).round(MONDAY + 3 * DAY + 365 * DAY)
+    for again in (work, digesting(engine)):
+        again.round(MONDAY + 2 * MINUTE)
+        again.round(MONDAY + DAY)
+    assert [from_stored(each.content).end for each in told(engine) if each.created_at < MONDAY + 2 * DAY] == [
+        MONDAY,
+        MONDAY + DAY,
+    ]
+
+
 def test_weekly_and_daily_go_side_by_side(sqlite_engine: Engine) -> None:
     """On Monday there are two."""
     settings = Settings(digest=Digest(channels=("mail",)))

@@ -36,6 +36,9 @@ def test_detect_adds_up_and_deletes_while_it_runs(
     recorder = Recorder(sqlite_engine, now=datetime.now(UTC) - timedelta(days=40), unpacked=False)
     for _ in range(5):
         recorder.snapshot(count())
+    # By which the clock is believed.
+    recorder.now = datetime.now(UTC) - timedelta(days=1.5)
+    recorder.snapshot(count())
     settings = Settings(
         database=Database(url=sqlite_url), notify=Notify(console=False), retention=Retention(snapshot_days=30)
     )
@@ -51,7 +54,7 @@ def test_detect_adds_up_and_deletes_while_it_runs(
     service.join(30)
 
     assert _number(sqlite_engine, snapshots) == 1
-    assert _number(sqlite_engine, hourly_counts) == 1
+    assert _number(sqlite_engine, hourly_counts) == 2
     assert said.lines == []
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import func, select
 
+from detector.errors import StoreError
 from detector.store import bulk
 from detector.store.engine import reading, writing
-from detector.store.tables import alert_silences
+from detector.store.tables import alert_silences, findings
 from tests.builders import START
 
 if TYPE_CHECKING:
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 
 NAMES = ("silence_id", "matchers", "starts_at", "ends_at", "author", "reason", "created_at", "expired_by")
 TEXT = 'it\'s "quoted", {braced}, back\\slashed,\nand NULL'
+
+
+def test_what_the_database_says_against_rows_is_a_fault_of_the_database(engine: Engine) -> None:
+    """A full disk, say, or rows of an alert that is not there; no driver's own exception, which nobody awaits."""
+    rows = [(1, 1, "rule", "f" * 32, 7, "opened", START, START, 1)]
+    with pytest.raises(StoreError, match=r"alert|FOREIGN KEY"), writing(engine) as connection:
+        bulk.add(connection, findings, [column.name for column in findings.c], rows)
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(findings)) == 0
 
 
 def test_any_values_are_written_as_they_are(engine: Engine) -> None:

@@ -158,6 +158,37 @@ def test_what_a_dead_process_had_taken_comes_again(engine: Engine) -> None:
     assert take(survivor, "mail", NOW + LEASE) == one
 
 
+def test_a_clock_that_was_ahead_for_a_while_puts_nothing_off(engine: Engine) -> None:
+    """A year ahead, one is tried in vain and another taken by a process that dies; put right, both are sent."""
+    one, two = fill(engine, ["mail", "pager"])
+    outbox = StoredOutbox(engine)
+    ahead = NOW + timedelta(days=365)
+    assert take(outbox, "mail", ahead) == one
+    outbox.mark_failed(
+        [one], leased_until=ahead + LEASE, error="451", now=ahead, next_attempt_at=ahead + timedelta(minutes=1)
+    )
+    assert take(outbox, "pager", ahead) == two
+    assert outbox.due_channels(NOW) == ["mail", "pager"]
+    assert take(outbox, "mail") == one
+    assert take(outbox, "pager") == two
+
+
+def test_what_was_sent_while_the_clock_was_ahead_counts_for_no_limit_later(engine: Engine) -> None:
+    """Else a channel that takes so many messages an hour would be shut until that hour has come."""
+    one, two = fill(engine, ["mail", "mail"])
+    outbox = StoredOutbox(engine)
+    outbox.mark_delivered([one], now=NOW + timedelta(days=365))
+    seen: list[Backlog] = []
+
+    def share(backlog: Backlog) -> int:
+        seen.append(backlog)
+        return 1
+
+    (claimed,) = outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3, share=share)
+    assert claimed[0].notification_id == two
+    assert seen == [Backlog(waiting=1, last_minute=0, last_hour=0)]
+
+
 def test_one_that_fails_too_often_is_overtaken(engine: Engine) -> None:
     """After as many failures as there is patience, those behind it are sent; it still comes at its time."""
     bad, good = fill(engine, ["mail", "mail"])
@@ -256,6 +287,6 @@ def test_several_are_taken_together(engine: Engine) -> None:
     outbox.mark_delivered(numbers[:3], now=NOW)
     assert take(outbox, "mail") == numbers[3]
     outbox.mark_delivered(numbers[3:4], now=NOW)
-    assert [each.digest_id for each in entries(engine)] == [numbers[0]] * 3 + [None, None]
+    assert [each.told_with for each in entries(engine)] == [numbers[0]] * 3 + [None, None]
     assert outbox.claim("mail", now=NOW, leased_until=NOW + LEASE, patience=3, share=share) == []
     assert seen == [Backlog(waiting=5, last_minute=0, last_hour=0), Backlog(waiting=1, last_minute=2, last_hour=2)]

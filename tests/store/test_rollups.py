@@ -81,6 +81,22 @@ def test_a_host_that_fell_silent_is_added_up_too(engine: Engine) -> None:
     assert _roll(engine, START + timedelta(hours=2)) == 1
 
 
+@pytest.mark.parametrize("step", [timedelta(days=365), -timedelta(days=2)])
+def test_a_clock_that_was_wrong_for_a_while_holds_up_nothing(engine: Engine, step: timedelta) -> None:
+    """One snapshot is of a year ahead, or of two days before: it and those around it are added up all the same."""
+    recorder = Recorder(engine, interval=timedelta(minutes=10))
+    for number in range(12):
+        if number == 4:
+            recorder.now += step
+        if number == 5:
+            recorder.now -= step
+        _seen(engine, recorder.snapshot(count()))
+    done = _roll(engine, recorder.now)
+    assert done == 6 + (step > timedelta(0)) * 0
+    assert _roll(engine, recorder.now + timedelta(hours=2)) == 12 - done
+    assert sum(row["snapshots"] for row in _rows(engine, hourly_counts)) == 12
+
+
 def test_the_highest_score_is_kept(engine: Engine) -> None:
     """Of snapshots without scores there is none."""
     recorder = Recorder(engine, interval=timedelta(minutes=30))

@@ -389,3 +389,23 @@ def test_a_second_collector_of_the_same_host_is_noticed(engine: Engine) -> None:
     with pytest.raises(StoreError, match="another collector stores snapshots of bastion-1"):
         first.snapshot(count(port=24))
     second.snapshot(count(port=25))
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_clock_that_was_set_back_while_nobody_watched_is_said(engine: Engine, marked: bool) -> None:
+    """A collector begins an hour before the last snapshot ended: its first snapshot says so, and no other. What is
+    imported may be of any time.
+    """
+    interval = timedelta(seconds=10)
+    for writer, first in ((SnapshotWriter("bastion-1"), 0), (SnapshotWriter("bastion-1"), -360)):
+        for number in range(2):
+            start = START + (first + number) * interval
+            taken = Snapshot(host="bastion-1", start=start, end=start + interval, counts=())
+            mark = bytes(8) + abs(first).to_bytes(4, "big") + number.to_bytes(4, "big") if marked else None
+            with writing(engine) as connection:
+                writer.write(connection, taken, mark=mark)
+    with reading(engine) as connection:
+        steps = connection.scalars(select(snapshots.c.clock_step_seconds).order_by(snapshots.c.seq)).all()
+        gaps = connection.scalars(select(snapshots.c.gap_seconds)).all()
+    assert steps == ([0, 0, -3620, 0] if marked else [0, 0, 0, 0])
+    assert set(gaps) == {0}

@@ -72,8 +72,10 @@ def place() -> Iterator[Place]:
         "DETECTOR_COLLECTOR_INTERVAL_SECONDS": "1",
         "DETECTOR_COLLECTOR_CACHE_FOLDER": str(folder / "cache"),
     }
-    yield Place(folder, environment)
-    shutil.rmtree(folder)
+    try:
+        yield Place(folder, environment)
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager

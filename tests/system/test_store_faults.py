@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import closing, suppress
@@ -36,6 +33,7 @@ from detector.store.migrating import upgrade
 from detector.store.tables import connection_counts, detection_cursors, hosts, packed_observations, snapshots
 from tests.builders import Recorder, count, every_row
 from tests.disks import fill, small_disk
+from tests.system.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,60 +123,6 @@ def _until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.02)  # waits for another thread or process, which has no other way to tell
 
 
-class Postgres:
-    """A server of this test's own, which may be mistreated."""
-
-    def __init__(self) -> None:
-        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin/initdb")).parent
-        self._folder = Path(tempfile.mkdtemp(prefix="detector-postgres-"))
-        self._as_server: list[str | Path] = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self._as_server:
-            shutil.chown(self._folder, "postgres", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self._data = self._folder / "data"
-        self._options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={self._folder}"
-        self._call(self._programs / "initdb", "-D", self._data, "-A", "trust", "-U", "tests", "--no-sync")
-        self.url = f"postgresql://tests@127.0.0.1:{port}/postgres"
-
-    def _call(self, *command: str | Path) -> None:
-        subprocess.run([*self._as_server, *command], check=True, capture_output=True, cwd="/")
-
-    def _control(self, *arguments: str | Path) -> None:
-        self._call(self._programs / "pg_ctl", "-D", self._data, "-w", "-l", self._folder / "log", *arguments)
-
-    def start(self) -> None:
-        """Until it answers. Processes of one that was killed may hold its memory for a moment."""
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self._control("-o", self._options, "start")
-            except subprocess.CalledProcessError:
-                assert time.monotonic() < deadline
-            else:
-                return
-
-    def processes(self) -> list[int]:
-        """The server and its processes."""
-        server = int((self._data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-        return [server, *map(int, children)]
-
-    def signal(self, number: signal.Signals) -> None:
-        """To all of them."""
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def remove(self) -> None:
-        """Ends it, and removes what it wrote."""
-        with suppress(subprocess.CalledProcessError, FileNotFoundError, ProcessLookupError):
-            self.signal(signal.SIGCONT)
-            self._control("-m", "immediate", "stop")
-        shutil.rmtree(self._folder)
-
-
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     """A running server with a current database."""
@@ -224,27 +168,31 @@ def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_pat
         "[notify]\nconsole = false\n"
     )
     config.chmod(0o600)
-    over = time.monotonic() + 60
+    books.take()
+    over = threading.Event()
 
     def take() -> None:
-        while time.monotonic() < over:
+        while not over.wait(0.2):  # detection is to have a chance
             books.take()
-            time.sleep(0.2)  # detection is to have a chance
 
     taking = threading.Thread(target=take)
     detect = subprocess.Popen([sys.executable, "-m", "detector", "--config", str(config), "detect"])
     try:
+        # Nobody starts it again, were it to begin while there is no database.
+        _until(lambda: _detected(books.engine), 60)
         taking.start()
-        crashes = 0
-        while time.monotonic() < over - 5:
+        crashes, until = 0, time.monotonic() + 55
+        while time.monotonic() < until:
             time.sleep(2.5)  # of work between two crashes
             server.signal(signal.SIGKILL)
             server.start()
             crashes += 1
+        over.set()
         taking.join()
         _until(lambda: books.spool.bytes == 0, 30)
         _until(lambda: _detected(books.engine) == books.taken, 150)
     finally:
+        over.set()
         detect.kill()
         detect.wait()
     books.close()

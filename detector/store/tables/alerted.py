@@ -208,8 +208,10 @@ notifications = Table(
     Column("failed_at", UtcDateTime),
     # While it is being sent.
     Column("leased_until", UtcDateTime),
+    # By which process: see detector.store.holders.
+    Column("leased_by", Text),
     # The first of those that one message told together.
-    Column("digest_id", BigInteger),
+    Column("told_with", BigInteger),
     # Why it was delivered without its chart; NULL: with it, or none belongs to it.
     Column("chart_fault", Text),
     Index(None, "state", "next_attempt_at"),

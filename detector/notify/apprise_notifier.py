@@ -155,6 +155,9 @@ class AppriseNotifier:
             reason, chart_fault = self._patience.call(lambda: self._attempt(message))
         except TimeoutError:
             raise DeliveryError(f"no answer within {self._patience_seconds:g} s") from None
+        except OSError as fault:
+            # No descriptor is left, say, or no room for the picture.
+            raise DeliveryError(f"nothing could be sent from this machine: {fault.strerror}") from fault
         if reason is not None:
             raise DeliveryError(reason)
         return chart_fault

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.notify.servers import MailServer, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -80,6 +82,19 @@ def test_the_chart_stands_in_the_mail(server: MailServer) -> None:
     assert image.get_content_disposition() == "inline"
     assert image.get_payload(decode=True) == picture
     assert "What is normal" in part(mail, "plain")
+
+
+def test_a_machine_that_cannot_write_a_file_fails_one_delivery(
+    server: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when no descriptor is left: it is tried again like any other, and whoever delivers goes on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    notifier = AppriseNotifier("mail", server.url, 5)
+    with pytest.raises(DeliveryError, match="from this machine: No such file or directory"):
+        notifier.send(render(example(), "opened"))
+    monkeypatch.undo()
+    notifier.send(render(example(), "opened"))
+    assert len(server.received) == 1
 
 
 def test_a_mail_without_a_chart_has_no_place_for_one(server: MailServer) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from detector.domain import Learning, Observation, SnapshotRef, StoredCount
+    from detector.domain import Learning, Observation, SnapshotRef, StoredCount, ThresholdMove
 
 _SECONDS = 300
 _LEARNT = timedelta(days=2)
@@ -88,6 +88,9 @@ class _Watched:
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
         return self._scorer.learning(connection, host_id)
+
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        return self._scorer.moved(connection, snapshot)
 
 
 def told(folder: Path, *, days: float, hosts: int, promised: float) -> tuple[int, Hours]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.domain import Learning
 from detector.errors import EstimatorsError, ModelError
-from detector.models import channels, registry, said, samples, state, threshold, training
+from detector.models import channels, moves, promise, registry, said, samples, state, threshold, training
 from detector.models.calibration import Calibration
 from detector.models.estimators import HERE
 from detector.models.judgement import Moment, fresh, judge, learn, look
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector import config
-    from detector.domain import Observation, SnapshotRef, StoredCount
+    from detector.domain import Observation, SnapshotRef, StoredCount, ThresholdMove
     from detector.models.estimators import Estimators
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
@@ -78,6 +78,12 @@ class HostScorer:
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """How far the host's burn-in has come."""
         return learning(connection, host_id, self._settings)
+
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        """The move of the host's threshold that came of a snapshot, the last one scored; None: of that came none."""
+        promised = promise.surprise_at(self._settings.false_alerts_per_day)
+        found = moves.latest(connection, snapshot.host_id, promised=promised, most=1)
+        return found[0] if found and found[0].at == snapshot.end else None
 
     def score(
         self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]

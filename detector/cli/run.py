@@ -157,7 +157,7 @@ def detect(ctx: click.Context, parent: int | None, user: str | None) -> None:
 
 
 class DetectionReporter(LineReporter):
-    """A line for each host that is being learnt, now and then, one when it is learnt, and for each move of a limit."""
+    """A line for each host that is being learnt, now and then; one when it is learnt, or its threshold has moved."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(log)

@@ -127,9 +127,10 @@ def _answers(engine: Engine, called: Names, now: datetime) -> None:
     said, user = storable(called.said), storable(called.user)
     with writing(engine) as connection:
         ids = connection.scalars(select(alerts.c.alert_id).order_by(alerts.c.alert_id)).all()
-        connection.execute(update(alerts).values(acknowledged_at=now, acknowledged_by=user))
+        first = update(alerts).where(alerts.c.alert_id == ids[0])
+        connection.execute(first.values(acknowledged_at=now, acknowledged_by=user))
         # Of an alert that an older version has written, or a rule of somebody's own.
-        connection.execute(update(alerts).where(alerts.c.alert_id == ids[0]).values(rule_title=said, summary=said))
+        connection.execute(first.values(rule_title=said, summary=said))
         for alert_id in ids:
             event = {"kind": "note", "author": user, "said": said}
             connection.execute(insert(alert_events).values(alert_id=alert_id, at=now, **event))

@@ -12,6 +12,7 @@ from detector.cli.db_copies import backup, pg_dump_instead, vacuum
 from detector.cli.db_prune import prune
 from detector.cli.db_status import status
 from detector.cli.terminal import say
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -126,7 +127,9 @@ def downgrade(settings: Settings, /, *, revision: str, yes: bool) -> None:
     engine = open_store(settings.database_url)
     where = place(engine)
     if not yes:
-        click.confirm(f"take {where} back to schema {revision}, and lose what that has no room for?", abort=True)
+        click.confirm(
+            f"take {where} back to schema {visible(revision)}, and lose what that has no room for?", abort=True
+        )
     try:
         before, after = downgrade_schema(engine, revision)
     finally:

@@ -17,6 +17,7 @@ from detector.cli.rule_files import Place, edited_alone, place_of, put
 from detector.cli.rule_names import find, load, rule_argument
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError, RuleError
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from detector.config import Settings
@@ -153,8 +154,8 @@ def _edit(settings: Settings, place: Place, draft: _Draft, since: datetime | Non
         if since is not None:
             compare(settings, place.now, tried.rules, since)
         answer = click.prompt(
-            f"put it in force as {place.path}? (y)es, (e)dit again, (n)o", type=click.Choice(["y", "e", "n"]),
-            show_choices=False, default="y",
+            f"put it in force as {visible(str(place.path))}? (y)es, (e)dit again, (n)o",
+            type=click.Choice(["y", "e", "n"]), show_choices=False, default="y",
         )  # fmt: skip
         if answer == "n":
             raise click.Abort

@@ -15,6 +15,7 @@ from detector.cli.rule_names import RuleName, bases_of, find, load, short
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError
 from detector.ruleset.folders import alone
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +113,7 @@ def tune(
         if not no_test:
             before, after = (_concerned(rules, entry.rule_id) for rules in (loaded, tuned))
             compare_filter(settings, before, after, since or datetime.now(UTC) - TESTED)
-        click.confirm(f"write it to {path}?", abort=True)
+        click.confirm(f"write it to {visible(str(path))}?", abort=True)
     with alone(path.parent):
         path = _free_path(settings, entry)
         write(settings, path, text)

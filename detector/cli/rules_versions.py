@@ -13,6 +13,7 @@ from detector.cli.rule_files import edited_alone, place_of, put
 from detector.cli.rule_names import find, load, rule_argument, short
 from detector.cli.terminal import note, say
 from detector.errors import DetectorError, RuleError
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def rollback(settings: Settings, /, named: str, name: str | None, listed: bool, 
         if not yes:
             if not os.isatty(0):
                 raise click.UsageError("nobody is there to be asked: add --yes")
-            click.confirm(f"put this in force as {path}?", abort=True)
+            click.confirm(f"put this in force as {visible(str(path))}?", abort=True)
         put(settings, place, text)
 
 

@@ -6,13 +6,14 @@ light or dark, stay.
 
 from __future__ import annotations
 
-from html import escape
+import html
 from typing import TYPE_CHECKING
 
 from detector.domain import Severity
 from detector.notify import digest_wording as words
 from detector.notify import html_charts as charts
 from detector.notify.message import COLOURS
+from detector.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,16 +38,16 @@ def html_page(title: str, body: str) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{_escaped(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _parts(digest: Digest) -> Iterator[str]:
     name = words.title(digest).partition(":")[0]
-    yield f'<p style="font-size:1.3em;margin:.4em 0 0"><b>{escape(name)}</b></p>'
-    yield f'<p style="margin:.1em 0 1.1em;{_FAINT}">{escape(words.period(digest))}</p>'
+    yield f'<p style="font-size:1.3em;margin:.4em 0 0"><b>{_escaped(name)}</b></p>'
+    yield f'<p style="margin:.1em 0 1.1em;{_FAINT}">{_escaped(words.period(digest))}</p>'
     for remark, command in words.remarks(digest):
-        yield f'<div style="margin:0 0 1em"><b>{escape(remark)}</b>{_command(command) if command else ""}</div>'
+        yield f'<div style="margin:0 0 1em"><b>{_escaped(remark)}</b>{_command(command) if command else ""}</div>'
     yield _figures(digest)
     yield from _alerts(digest)
     yield from _promises(digest)
@@ -72,8 +73,8 @@ def _figures(digest: Digest) -> str:
     )
     return "".join(
         f'<div style="display:inline-block;vertical-align:top;width:8.6em;margin:0 .7em .9em 0">'
-        f'<div style="font-size:1.7em;line-height:1.25;color:{colour}"><b>{escape(figure)}</b></div>'
-        f'<div style="font-size:.85em;line-height:1.3;{_FAINT}">{escape(label)}</div></div>'
+        f'<div style="font-size:1.7em;line-height:1.25;color:{colour}"><b>{_escaped(figure)}</b></div>'
+        f'<div style="font-size:.85em;line-height:1.3;{_FAINT}">{_escaped(label)}</div></div>'
         for figure, label, colour in figures
     )
 
@@ -87,7 +88,7 @@ def _alerts(digest: Digest) -> Iterator[str]:
         said = f"Alerts by {words.unit(digest)}"
         yield charts.columns(stacks, colours, _labels(digest), said) + charts.legend(colours)
     if line := words.unanswered(digest):
-        yield f'<p style="margin:.4em 0"><b>{escape(line)}</b></p>'
+        yield f'<p style="margin:.4em 0"><b>{_escaped(line)}</b></p>'
     for each in digest.alerts.worst:
         yield _alert(digest, each)
     yield _more(digest.alerts.worst_more, "alert")
@@ -98,8 +99,8 @@ def _alert(digest: Digest, each: ListedAlert) -> str:
     commands = _command("\n".join(each.commands))
     return (
         f'<div style="margin:.7em 0;padding-left:.7em;border-left:4px solid {COLOURS[each.severity]}">'
-        f"<b>{escape(title)}</b><br>{escape(each.summary)}<br>"
-        f'<span style="{_FAINT}">{escape(words.standing(digest, each))}</span>'
+        f"<b>{_escaped(title)}</b><br>{_escaped(each.summary)}<br>"
+        f'<span style="{_FAINT}">{_escaped(words.standing(digest, each))}</span>'
         f"{commands}</div>"
     )
 
@@ -128,7 +129,7 @@ def _promises(digest: Digest) -> Iterator[str]:
 def _destinations(digest: Digest) -> Iterator[str]:
     found = digest.destinations
     yield _heading("New destinations") + _paragraph(words.destinations(digest))
-    listed = (escape(words.destination(digest, each)) for each in found.listed)
+    listed = (_escaped(words.destination(digest, each)) for each in found.listed)
     yield _list(listed, found.normal - len(found.listed))
 
 
@@ -149,7 +150,7 @@ def _rules(digest: Digest) -> Iterator[str]:
 def _capture(digest: Digest) -> Iterator[str]:
     if digest.silences:
         yield _heading("Hosts that fell silent")
-        yield _list((escape(words.silence(digest, each)) for each in digest.silences), digest.silences_more)
+        yield _list((_escaped(words.silence(digest, each)) for each in digest.silences), digest.silences_more)
     yield _heading("Capture") + _paragraph(words.capture(digest))
     incomplete = [each for each in digest.capture.worst if not each.complete]
     for each in incomplete[:_BARS]:
@@ -158,15 +159,15 @@ def _capture(digest: Digest) -> Iterator[str]:
 
 
 def _heading(text: str) -> str:
-    return f'<p style="font-size:1.05em;margin:1.5em 0 .2em"><b>{escape(text)}</b></p>'
+    return f'<p style="font-size:1.05em;margin:1.5em 0 .2em"><b>{_escaped(text)}</b></p>'
 
 
 def _subheading(text: str) -> str:
-    return f'<p style="margin:.7em 0 .1em;{_FAINT}">{escape(text)}</p>'
+    return f'<p style="margin:.7em 0 .1em;{_FAINT}">{_escaped(text)}</p>'
 
 
 def _paragraph(text: str) -> str:
-    return f'<p style="margin:.2em 0 .6em">{escape(text)}</p>'
+    return f'<p style="margin:.2em 0 .6em">{_escaped(text)}</p>'
 
 
 def _list(items: Iterable[str], more: int = 0) -> str:
@@ -184,8 +185,13 @@ def _more(number: int, noun: str) -> str:
     )
 
 
+def _escaped(text: str) -> str:
+    """Text that is shown as it is, and does nothing."""
+    return html.escape(visible(text))
+
+
 def _with_command(text: str, command: str) -> str:
-    return escape(text) + (_command(command) if command else "")
+    return _escaped(text) + (_command(command) if command else "")
 
 
 def _command(text: str) -> str:
@@ -193,4 +199,4 @@ def _command(text: str) -> str:
         "white-space:pre-wrap;overflow-wrap:anywhere;margin:.25em 0;padding:.3em .6em;background:rgba(128,128,128,.14);"
         "border-radius:4px;font-size:.9em"
     )
-    return f'<pre style="{style}">{escape(text)}</pre>'
+    return f'<pre style="{style}">{_escaped(text)}</pre>'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from detector.errors import StoreError
 from detector.store.engine import database_file
+from detector.store.faults import remedy
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,7 +62,8 @@ def backup(engine: Engine, target: Path, *, replace: bool, progress: Callable[[i
     except OSError as fault:
         raise StoreError(f"{target}: {fault.strerror}", hint="name a file where this user may write") from fault
     except sqlite3.Error as fault:
-        raise StoreError(f"{target}: {fault}", hint="nothing was written there; make room, and do it again") from fault
+        hint = remedy(str(fault), "nothing was written there; make room, and do it again")
+        raise StoreError(f"{target}: {fault}", hint=hint) from fault
     return size
 
 

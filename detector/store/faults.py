@@ -40,7 +40,12 @@ def named(fault: DBAPIError, where: str, path: Path | None, inode: int | None) -
         return StoreDamagedError(message, hint=_DAMAGED_HINT, inode=inode)
     # A key that is there already: a host has one writer, so it met what it wrote itself as the connection broke.
     away = fault.connection_invalidated or isinstance(fault, OperationalError | InterfaceError | IntegrityError)
-    return (StoreAwayError if away else StoreError)(message, hint=_HINTS.get(reason, ""))
+    return (StoreAwayError if away else StoreError)(message, hint=remedy(reason, ""))
+
+
+def remedy(reason: str, otherwise: str) -> str:
+    """What to do about what a driver says."""
+    return _HINTS.get(reason, otherwise)
 
 
 def _is_damaged(fault: DBAPIError, path: Path) -> bool:

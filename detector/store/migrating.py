@@ -154,5 +154,8 @@ def _make_folder(engine: Engine) -> None:
             belong_to_folder(path)
     except FileExistsError as fault:
         raise StoreError(f"{path.parent} is not a folder", hint="choose another place under [database] url") from fault
+    except PermissionError as fault:
+        hint = "run this as root, or as the file's owner; or choose another place under [database] url"
+        raise StoreError(f"{path}: {fault.strerror}", hint=hint) from fault
     except OSError as fault:
         raise StoreError(f"{path}: {fault.strerror}", hint="choose another place under [database] url") from fault

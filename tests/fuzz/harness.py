@@ -126,9 +126,9 @@ def check_harmless(text: str) -> None:
     Raises:
         FindingError: it does.
     """
-    for line in text.split("\n"):
-        bare = line.removesuffix("\r")
-        if not bare.isprintable():
-            raise FindingError(f"does not print: {bare!r}")
-        if "Traceback (most recent call last)" in bare:
+    # As CSV ends its lines.
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if not line.isprintable():
+            raise FindingError(f"does not print: {line!r}")
+        if "Traceback (most recent call last)" in line:
             raise FindingError("a traceback")

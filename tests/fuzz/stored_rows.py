@@ -173,7 +173,8 @@ def _open(folder: Path) -> Callable[[bytes], None]:
     ruleset = load_rules([rules]).ruleset
 
     def read(data: bytes) -> None:
-        for name in (f"{path}-wal", f"{path}-shm"):
+        # Each time another file: whatever still has the last one open does not lock this one.
+        for name in (path, f"{path}-wal", f"{path}-shm"):
             Path(name).unlink(missing_ok=True)
         path.write_bytes(pristine)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -65,10 +65,11 @@ def test_what_takes_too_much_memory_is_found() -> None:
         assert len(b"x" * 220_000_000)
 
 
+@settings(derandomize=True)
 @given(st.text(alphabet=st.characters(max_codepoint=0x9F)))
 def test_what_does_not_print_is_found(text: str) -> None:
     """In any line of what is written."""
-    if all(line.isprintable() for line in text.split("\n")):
+    if all(line.isprintable() for line in text.replace("\r\n", "\n").split("\n")):
         check_harmless(text)
     else:
         with pytest.raises(FindingError):

@@ -28,17 +28,27 @@ class Place:
 
     def command(self, *arguments: str, user: str | None = None) -> list[str]:
         """The command that runs `detector` as `user`, or as root."""
+        return self._python("-P", "-m", "detector", *arguments, user=user)
+
+    def _python(self, *arguments: str, user: str | None) -> list[str]:
         # The checkout and its environment may be where only root may look: they are seen in a place that all can reach.
         mounted = [f"mount --bind '{real}' {self.folder / name}" for name, real in _real().items()]
         inside = ["unshare", "--mount", "sh", "-c", f'{" && ".join(mounted)} && exec "$@"', "sh"]
         become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
-        return [*inside, *become, str(self.folder / "venv" / "bin" / "python"), "-P", "-m", "detector", *arguments]
+        return [*inside, *become, str(self.folder / "venv" / "bin" / "python"), *arguments]
 
     def run(self, *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs it to its end."""
         return subprocess.run(
             self.command(*arguments, user=user),
             env=self.environment, cwd="/", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def python(self, program: str, *, user: str, given: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Runs a program of Python's as `user`, in a folder, with this standard input, to its end."""
+        return subprocess.run(
+            self._python("-P", "-c", program, user=user),
+            env=self.environment, cwd=folder, input=given, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
 

@@ -39,3 +39,8 @@ def humanised(duration: timedelta) -> str:
         elif parts:
             break
     return " ".join(parts[:2])
+
+
+def looked_back(duration: timedelta) -> str:
+    """ "30 days", "1 day": how far back something was looked for; of less than a day as `humanised` has it."""
+    return numbered(duration.days, "day") if duration.days else humanised(duration)

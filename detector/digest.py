@@ -111,7 +111,9 @@ class Rules:
     fired: int
     """Rules that opened an alert in the period."""
     quiet: int
-    """Rules in force that found nothing in 30 days, less those about capture."""
+    """Rules in force that found nothing for so long as was looked back, less those about capture."""
+    looked_back: timedelta
+    """30 days, or as far as anything is stored."""
     refused: int
     """Files that are refused."""
     noisiest: tuple[NoisyRule, ...]

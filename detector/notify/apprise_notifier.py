@@ -171,12 +171,18 @@ class AppriseNotifier:
             # It counts what is sent, in which three characters are written as entities.
             while (over := len(escape(body, quote=False)) - room) > 0:
                 body = message.fitting(self._form, len(body) - over)
-        return body
+        # Of what is blank some services say that they have taken it, and show nothing.
+        return body if body.strip() else self._title(message)
 
     @property
     def takes_pictures(self) -> bool:
         """Whether a message's chart is sent with it."""
         return self._picture is not Picture.NONE
+
+    @property
+    def shows_html(self) -> bool:
+        """Whether it is sent a message's HTML."""
+        return self._form is Form.HTML
 
     def _title(self, message: Message) -> str:
         # "=?" begins an encoded word in the subject of a mail, which may say anything once it is decoded.

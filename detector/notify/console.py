@@ -17,6 +17,7 @@ class ConsoleNotifier:
     """The channel "console": a text stream."""
 
     takes_pictures = False
+    shows_html = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

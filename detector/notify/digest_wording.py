@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from detector.amounts import humanised, megabytes, numbered
+from detector.amounts import humanised, looked_back, megabytes, numbered
 from detector.digest import Kind
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def place(each: NewDestination) -> str:
 def rules(digest: Digest) -> str:
     """How many there are, and how many had something to say."""
     found = digest.rules
-    said = f"{found.in_force:,} in force, {found.fired:,} opened alerts, {found.quiet:,} quiet for 30 days"
+    said = f"{found.in_force:,} in force, {found.fired:,} opened alerts, {found.quiet:,} quiet"
+    if found.looked_back:
+        said += f" for {looked_back(found.looked_back)}"
     if found.refused:
         said += f"; {numbered(found.refused, 'file')} refused: detector rules check"
     return said

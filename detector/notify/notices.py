@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from detector.digest import Kind, from_stored
+from detector.errors import ChartError
+from detector.notify.charts import draw
+from detector.notify.digest_chart import digest_chart
 from detector.notify.digest_message import render_digest
 from detector.notify.message import Message, document
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from detector.domain import Notice
+    from detector.digest import Digest
+    from detector.domain import Notice, Severity
 
 _TITLE_LIMIT = 150
 _LINE_LIMIT = 240
 
 
-def render_notice(notice: Notice) -> Message:
-    """The message that tells of `notice`: a digest, or else a `title` and `lines`."""
+def render_notice(notice: Notice, *, chart: bool = False) -> Message:
+    """The message that tells of `notice`: a digest, or else a `title` and `lines`.
+
+    Args:
+        chart: whether a picture is wanted; when one that belongs to it cannot be drawn, the message says why.
+    """
     content = notice.content or {}
     if notice.kind in set(Kind):
         try:
-            return render_digest(from_stored(content), notice.severity)
+            return _illustrated(from_stored(content), notice.severity, chart=chart)
         except msgspec.ValidationError:
             # Made before an upgrade or by another version in the fleet, and not told yet.
             content = {
@@ -39,3 +48,14 @@ def render_notice(notice: Notice) -> Message:
         html=document(notice.severity, "\n".join(f"<p>{escape(line)}</p>" for line in lines)),
         severity=notice.severity,
     )
+
+
+def _illustrated(digest: Digest, severity: Severity, *, chart: bool) -> Message:
+    message = render_digest(digest, severity)
+    drawn = digest_chart(digest) if chart else None
+    if drawn is None:
+        return message
+    try:
+        return replace(message, chart=draw(drawn))
+    except ChartError as fault:
+        return replace(message, chart_fault=fault.message)

@@ -69,6 +69,10 @@ class Notifier(Protocol):
     def takes_pictures(self) -> bool:
         """Whether a message's chart is sent with it."""
 
+    @property
+    def shows_html(self) -> bool:
+        """Whether it shows a message's HTML, which may have charts of its own."""
+
     def send(self, message: Message) -> str | None:
         """Hands `message` over; returns once the other side has taken it: what kept its chart from going with it, if
         anything did.
@@ -202,7 +206,8 @@ def _told(
         raise DeliveryError(f"there is no channel {channel!r} in the configuration")
     notification, told = claimed[0]
     if isinstance(told, Notice):
-        return notifier.send(render_notice(told))
+        message = render_notice(told, chart=notifier.takes_pictures and not notifier.shows_html)
+        return notifier.send(message) or message.chart_fault
     if len(claimed) > 1:
         return notifier.send(render_together([(each, alert) for each, alert in claimed if isinstance(alert, Alert)]))
     # The chart may be what the other side does not take.

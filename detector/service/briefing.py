@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from detector import shipped
+from detector.amounts import looked_back
 from detector.domain import Direction
 from detector.notify.briefing import Briefing, Row
 from detector.row_words import connection_text, connects_text, program_text, who_text
@@ -159,14 +160,19 @@ def _about_rule(connection: Connection, alert: Alert, rule: Rule | None, models:
             f"Its scores may raise {models.false_alerts_per_day:g} false alerts a day on a host "
             "(models.false_alerts_per_day)."
         )
-    record = rule_record(connection, alert.rule_id, alert.host, alert.end - _RECORD, alert.end, besides=alert.alert_id)
+    reached = reach(connection, HistoryFilter(host=_literal(alert.host)))
+    began = alert.start if reached is None else min(reached[0], alert.start)
+    back = min(_RECORD, alert.end - began)
+    record = rule_record(connection, alert.rule_id, alert.host, alert.end - back, alert.end, besides=alert.alert_id)
     if not record.alerts:
-        said.append("It made no other alert on this host in 30 days.")
+        said.append(f"It made no other alert on this host in {looked_back(back)}.")
         return tuple(said)
     answered = [f"{number:,} {word}" for number, word in ((record.benign, "false"), (record.true, "right")) if number]
     called = f", of which people called {' and '.join(answered)}" if answered else ", of which people called none false"
     made = f"{record.alerts:,} other alert{'' if record.alerts == 1 else 's'}"
-    said.append(f"It made {made} on this host in 30 days{called}: {record.benign / 30:.2g} false ones a day.")
+    told = f"It made {made} on this host in {looked_back(back)}{called}"
+    # Of less than a day nobody knows what a day brings.
+    said.append(f"{told}: {record.benign / back.days:.2g} false ones a day." if back.days else f"{told}.")
     return tuple(said)
 
 

@@ -16,13 +16,13 @@ from detector.service.keeping import kept_from
 from detector.store import period_alerts, period_capture, sizes
 from detector.store import status as store
 from detector.store.engine import reading
-from detector.store.findings import rule_hits
+from detector.store.findings import MONTH, rule_hits
 from detector.store.liveness import liveness
 from detector.store.period_destinations import new_destinations
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -74,7 +74,7 @@ def gather(engine: Engine, settings: Settings, rules: LoadedRules, wanted: Wante
             missed=wanted.missed,
             last_alert=period_alerts.newest_alert(connection),
             alerts=_alerts(connection, wanted, settings.digest.min_severity),
-            rules=_rules(connection, rules, since, until),
+            rules=_rules(connection, rules, since, until, hosts),
             promises=_promises(connection, settings, since, until),
             destinations=_destinations(connection, settings, since, until),
             silences=tuple(
@@ -150,7 +150,10 @@ def _bars(connection: Connection, since: datetime, until: datetime) -> Iterator[
         yield told.Bar(start=since + number * length, counts=counts)
 
 
-def _rules(connection: Connection, rules: LoadedRules, since: datetime, until: datetime) -> told.Rules:
+def _rules(
+    connection: Connection, rules: LoadedRules, since: datetime, until: datetime, hosts: Sequence[store.HostStatus]
+) -> told.Rules:
+    oldest = min((each.oldest for each in hosts if each.oldest is not None), default=until)
     entries = {each.rule_id: each for each in rules.entries if each.state is not State.REPLACED and each.rule}
     reporting = [
         each
@@ -171,6 +174,7 @@ def _rules(connection: Connection, rules: LoadedRules, since: datetime, until: d
         in_force=len(reporting),
         fired=len(opened),
         quiet=len(quiet),
+        looked_back=min(MONTH, max(until - oldest, timedelta(0))),
         refused=len({fault.path for fault in rules.faults}),
         noisiest=tuple(
             _noisy(connection, each, entries.get(each.rule_id), names, since, until) for each in opened[:_LISTED_RULES]

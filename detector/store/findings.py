@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+MONTH = timedelta(days=30)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleHits:
@@ -41,7 +43,7 @@ class Decision:
 
 def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits]:
     """The findings of each rule, by its id, over all hosts; rules without any are missing."""
-    day, month = now - timedelta(hours=24), now - timedelta(days=30)
+    day, month = now - timedelta(hours=24), now - MONTH
     # Of many findings there are few alerts.
     last = select(alerts.c.rule_id, func.max(alerts.c.end)).group_by(alerts.c.rule_id)
     hits = {rule_id: RuleHits(last=end) for rule_id, end in connection.execute(last)}

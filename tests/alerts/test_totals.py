@@ -124,6 +124,7 @@ def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine
     snapshots = data.draw(st.integers(1, 4))
     everything: dict[str, dict[EvidenceRef, ConnectionCount]] = {"a" * 32: {}, "b" * 32: {}}
     known: dict[EvidenceRef, ConnectionCount] = {}
+    came = set[tuple[int, str, str]]()
     for _ in range(snapshots):
         counts = data.draw(st.lists(_COUNTS, min_size=1, max_size=5, unique_by=lambda each: each.key))
         ref, _ = one.snapshot(*counts)
@@ -141,9 +142,11 @@ def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine
         ]
         for each in found:
             everything[each.fingerprint] |= {place: known[place] for place in each.evidence}
+            came.add((ref.seq, each.rule_id, each.fingerprint))
         one.record(ref, *found)
         for _ in range(data.draw(st.integers(1, 2))):
             other.record(ref, *data.draw(st.permutations(found)))
+    assert len(one.decisions()) == len(came)
     assert set(one.decisions()) <= {each.value for each in Decision}
     for alert in one.alerts():
         behind = everything[alert.fingerprint].values()

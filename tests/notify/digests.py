@@ -61,6 +61,7 @@ def digest(name: str = "bastion-1", *, length: timedelta = DAY, many: int = 1) -
             in_force=58,
             fired=3,
             quiet=49,
+            looked_back=timedelta(days=30),
             refused=0,
             noisiest=(_noisy(shown),) * many,
             quietest=(_quiet(shown),) * many,

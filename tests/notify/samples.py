@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from detector.alerts.book import AlertBook, ChannelPolicy
-from detector.domain import Alert, EvidenceRef, Finding, Severity
+from detector.domain import Alert, EvidenceRef, Finding, Notification, NotificationState, Severity
 from detector.errors import DeliveryError
 from detector.notify.briefing import Briefing
 from detector.notify.message import render
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from detector.domain import Notification
     from detector.notify.message import Message
 
 POLICY = RetryPolicy(first_wait=timedelta(seconds=15), give_up_after=timedelta(hours=72), lease=timedelta(minutes=2))
@@ -55,6 +54,14 @@ def alert(**values: Any) -> Alert:
     return Alert(**defaults | values)
 
 
+def notification(**values: Any) -> Notification:
+    """One of such an alert, to be sent by mail."""
+    times = {"created_at": START, "next_attempt_at": START, "delivered_at": None}
+    sent = {"channel": "mail", "reason": "opened", "state": NotificationState.PENDING, "attempts": 0}
+    unknown = {"last_error": None}
+    return Notification(**{"notification_id": 1, "alert_id": 12, **times, **sent, **unknown, **values})
+
+
 def rendered(told: Alert, reason: str) -> Message:
     """The message of an alert, with the templates that ship, and nothing but what stands in it."""
     return render(Briefing(alert=told), reason)
@@ -84,6 +91,7 @@ class Receiver:
     attempts: int = 0
 
     takes_pictures = False
+    shows_html = False
 
     def send(self, message: Message) -> None:
         """Takes a message."""

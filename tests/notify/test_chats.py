@@ -11,12 +11,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from detector.domain import Notice, Severity
 from detector.errors import DeliveryError
 from detector.notify.apprise_notifier import AppriseNotifier
+from detector.notify.digest_message import render_digest
 from detector.notify.example import example
 from detector.notify.message import render
+from detector.notify.notices import render_notice
+from detector.notify.together import render_together
+from tests.builders import START
 from tests.hostile import NAMES
-from tests.notify.samples import alert, rendered
+from tests.notify.digests import digest
+from tests.notify.samples import alert, notification, rendered
 from tests.notify.servers import SlackServer
 from tests.notify.test_message import markup_in
 
@@ -131,16 +137,29 @@ def test_a_long_message_has_room(server: SlackServer, kind: str) -> None:
     assert text.count("```") in (0, 2)
 
 
+def _naming(name: str) -> Iterator[Message]:
+    """All that is ever told, with a name in all places where there may be one."""
+    hostile = alert(
+        host=name, rule_title=name, rule_id=name, summary=name, group={name: name}, explanations=(name, name)
+    )
+    yield rendered(hostile, "opened")
+    yield render_together([(notification(reason=name), hostile), (notification(reason="opened"), hostile)])
+    yield render_digest(digest(name, many=3), Severity.HIGH)
+    content = {"title": f"Held back: {name}", "lines": [name, name]}
+    told = {"notice_id": 1, "kind": "held back", "subject": name, "severity": Severity.LOW, "created_at": START}
+    yield render_notice(Notice(**told, content=content))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", LIMITS)
 def test_no_name_speaks_to_a_chat(server: SlackServer, kind: str) -> None:
-    """No name makes markup, links, or calls anybody, wherever it is told; and nobody is asked to be called."""
+    """No name makes markup, links, or calls anybody, wherever it is told: in an alert, several together, a digest, or
+    what else there is to tell; and nobody is asked to be called.
+    """
     sender = notifier(server, kind)
-    for name in NAMES:
+    for message in (message for name in NAMES for message in _naming(name)):
         server.posts.clear()
-        hostile = alert(
-            host=name, rule_title=name, rule_id=name, summary=name, group={name: name}, explanations=(name, name)
-        )
-        sender.send(rendered(hostile, "opened"))
+        sender.send(message)
+        assert server.posts, message.title
         text = said(kind, server.posts)
         assert re.sub(r"[\r\n]", "", text).isprintable()
         if kind in IN_MARKDOWN:

@@ -86,6 +86,7 @@ def test_one_bad_message_does_not_stop_a_channel(engine: Engine) -> None:
 
     class Picky(Receiver):
         takes_pictures = False
+        shows_html = False
 
         def send(self, message: Message) -> None:
             self.error = "400 Bad Request" if "refused" in message.title else None
@@ -175,6 +176,7 @@ def test_slow_delivery_does_not_outlive_its_lease(engine: Engine) -> None:
 
     class Slow(Receiver):
         takes_pictures = False
+        shows_html = False
 
         def send(self, message: Message) -> None:
             leases.append(max(each.leased_until for each in entries(engine) if each.leased_until) - clock.now)

@@ -41,6 +41,7 @@ class Hanging(Receiver):
     free: Event = field(default_factory=Event)
 
     takes_pictures = False
+    shows_html = False
 
     def send(self, message: Message) -> None:
         """Waits."""

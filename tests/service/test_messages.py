@@ -51,6 +51,7 @@ class Pictures(Receiver):
     """A channel that takes pictures."""
 
     takes_pictures = True
+    shows_html = False
     messages: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
@@ -82,11 +83,26 @@ def test_a_briefing_tells_what_is_stored(engine: Engine) -> None:
     assert len(found.rows) == 1
     assert found.rows[0].connection.startswith("-> ")
     assert "This was never seen before." in found.normal[-1].replace("Who, with what and where to: this", "This")
-    assert found.rule == (
-        "It made 1 other alert on this host in 30 days, of which people called 1 false: 0.033 false ones a day.",
-    )
+    # Of a host that has been there for ten seconds nobody knows what a day brings.
+    assert found.rule == ("It made 1 other alert on this host in 10 s, of which people called 1 false.",)
     assert found.chart is not None
     assert found.chart.values[-1] > 0
+
+
+def test_a_rules_record_is_as_long_as_its_host_is_known(sqlite_engine: Engine) -> None:
+    """Thirty days at most; of a host that has been there for two it is two."""
+    enqueue(sqlite_engine, titles=("Scan",))
+    enqueue(sqlite_engine, titles=("Scan again",), after=timedelta(days=2))
+    with reading(sqlite_engine) as connection:
+        first, second = sorted(list_alerts(connection), key=lambda each: each.alert_id)
+    with writing(sqlite_engine) as connection:
+        record(connection, first.alert_id, Verdict.BENIGN, author="ops", now=START)
+    with reading(sqlite_engine) as connection:
+        found = brief(connection, second, None, Settings().models)
+
+    assert found.rule == (
+        "It made 1 other alert on this host in 2 days, of which people called 1 false: 0.5 false ones a day.",
+    )
 
 
 def test_a_picture_goes_with_the_message(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

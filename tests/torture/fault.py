@@ -26,5 +26,7 @@ class Fault:
     """The title of the rule that tells people, besides."""
     seconds: tuple[float, float] = (0.5, 4.0)
     """How long it lasts."""
+    forgets: bool = False
+    """The store begins anew."""
     on_sqlite: bool = True
     on_postgres: bool = True

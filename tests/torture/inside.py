@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SOURCE = Path(__file__).with_suffix(".c")
+# As many descriptors as there is room for.
+_MOST = 64
 
 
 class Inside:
@@ -21,7 +23,8 @@ class Inside:
     def __init__(self, folder: Path) -> None:
         """Makes in `folder`, which these processes must be able to read, what they need."""
         self._wanted = folder / "inside"
-        self._step = self._detachments = 0
+        self._step = self._turn = self._process = 0
+        self._descriptors: tuple[int, ...] = ()
         self._wanted.write_bytes(b"")
         self._write()
         library = folder / "inside.so"
@@ -33,11 +36,21 @@ class Inside:
         self._step = step_seconds
         self._write()
 
-    def detach(self) -> None:
-        """Whoever holds kernel programs loses them, soon and for good."""
-        self._detachments += 1
+    def detach(self, process: int) -> None:
+        """Soon the process has no kernel program attached any more."""
+        attached = [
+            int(path.name)
+            for path in Path(f"/proc/{process}/fd").iterdir()
+            if path.readlink().name in {"anon_inode:bpf_link", "anon_inode:[perf_event]"}
+        ]
+        self._process, self._descriptors = process, tuple(attached[:_MOST])
+        self._turn += 1
         self._write()
 
     def _write(self) -> None:
+        descriptors = (*self._descriptors, *[0] * (_MOST - len(self._descriptors)))
+        given = struct.pack(
+            f"{4 + _MOST}q", self._step, self._turn, self._process, len(self._descriptors), *descriptors
+        )
         with self._wanted.open("r+b") as file:
-            file.write(struct.pack("qq", self._step, self._detachments))
+            file.write(given)

@@ -2,7 +2,7 @@
 
 Five times a second a batch of connects, under a command name of its own, so that each can be found again in the store,
 even where counts were folded: to 127.0.0.1 and ::1 on PORT, where somebody accepts, to port 1, where nobody does, and
-to HOLE, which never answers and is given up. Every third second one more, to port 2, under the name of a mark, of which
+to HOLE, which never answers and is given up. Every sixth second one more, to port 2, under the name of a mark, of which
 a rule is to make an alert of its own.
 
 A line of the ledger: the name, and how many of its connects were established, refused, and given up.
@@ -20,7 +20,7 @@ from threading import Event
 
 EVERY_SECONDS = 0.2
 """Between two batches."""
-_BATCHES_TO_A_MARK = 15
+_BATCHES_TO_A_MARK = 30
 _ACCEPTED, _REFUSED = 3, 3
 # A closing socket resets the connection: no TIME_WAIT, so that local ports do not run out.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

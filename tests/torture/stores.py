@@ -178,7 +178,9 @@ def _of_postgres(name: str, inflict: Inflict, *, seconds: tuple[float, float], s
 
 
 def _of_sqlite(damage: str, how: Callable[[Path, Random], None]) -> Fault:
-    return Fault(f"the SQLite file {damage}", _damaged(how), said=_ASIDE, alert=_REPLACED, on_postgres=False)
+    return Fault(
+        f"the SQLite file {damage}", _damaged(how), said=_ASIDE, alert=_REPLACED, forgets=True, on_postgres=False
+    )
 
 
 STORES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.torture.fault import Fault
@@ -40,7 +40,10 @@ def _clock(*seconds: int) -> Callable[[World, Random], AbstractContextManager[No
 @contextmanager
 def _detached(world: World, _: Random) -> Iterator[None]:
     """Until the collector is started again."""
-    world.within.detach()
+    collector = world.role("collect")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        if collector is not None:
+            world.within.detach(collector)
     yield
     world.kill("collect")
 

@@ -31,7 +31,7 @@ QUIET_SECONDS = (1.5, 6.0)
 """Between faults."""
 _SECOND_FAULT = 0.25
 """How often another one comes on top."""
-_REST_SECONDS = 300
+_REST_SECONDS = 600
 _RECOVERY_SECONDS = 20
 _GROUPS = (KILLS, STORES, SURROUNDINGS)
 # What a fault leads to may be said while others are at work already.
@@ -116,15 +116,20 @@ def torture(
 
 
 def at_random(faults: Sequence[Sequence[Fault]]) -> Callable[[Random], Sequence[Fault]]:
-    """Each as often as any, in an order by chance; now and then two of different groups at once."""
-    waiting: list[Fault] = []
+    """Each as often as any, in an order by chance; now and then two of different groups at once.
+
+    After whatever has the store begin anew the books begin anew as well: that comes first, and once only.
+    """
+    forgetting = [each for group in faults for each in group if each.forgets]
+    lasting = [[each for each in group if not each.forgets] for group in faults]
+    waiting = list(forgetting)
 
     def choose(random: Random) -> Sequence[Fault]:
         if not waiting:
-            waiting.extend(each for group in faults for each in group)
+            waiting.extend(each for group in lasting for each in group)
             random.shuffle(waiting)
         first = waiting.pop()
-        others = [each for group in faults if first not in group for each in group]
+        others = [each for group in lasting if first not in group for each in group]
         return [first, random.choice(others)] if others and random.random() < _SECOND_FAULT else [first]
 
     return choose

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from detector.domain import ConnectionCount, Finding, Learning, Observation, SnapshotRef, StoredCount
+    from detector.domain import ConnectionCount, Finding, Learning, Observation, SnapshotRef, StoredCount, ThresholdMove
     from detector.pipeline import RuleSet, Scorer
     from detector.store.recent import Needed
 
@@ -67,6 +67,10 @@ class TimedScorer:
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """As the scorer within has it."""
         return self._inner.learning(connection, host_id)
+
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        """As the scorer within has it."""
+        return self._inner.moved(connection, snapshot)
 
     def score(
         self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]

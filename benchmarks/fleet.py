@@ -172,6 +172,7 @@ def learn(engine: Engine, fleet: Fleet) -> None:
             "model_blocks",
             "model_channels",
             "model_hours",
+            "model_records",
             "model_samples",
             "models",
         ):

@@ -262,6 +262,24 @@ class Learning:
         return self.elapsed_seconds >= burn_in.total_seconds()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdMove:
+    """From which surprise on a host's rows are unusual, in times that are well known, once that has changed."""
+
+    at: datetime
+    before: float
+    after: float
+    observed: float
+    """What the hours of the host make of what was promised."""
+    correction: float
+    """What the alerts that were told add to it, or take away."""
+
+    @property
+    def why(self) -> str:
+        """`hours: 2.31, alerts: +0.10`: what it is made of; both together are bounded."""
+        return f"hours: {self.observed:.2f}, alerts: {self.correction:+.2f}"
+
+
 CHANNELS = (
     "novelty",
     "actor",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from detector.domain import Finding, Learning, Observation, SnapshotRef, StoredCount
+    from detector.domain import Finding, Learning, Observation, SnapshotRef, StoredCount, ThresholdMove
 
 
 STAGES = ("reading", "models", "window", "rules", "alerts", "commit")
@@ -38,6 +38,9 @@ class Scorer(Protocol):
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """For how long the host was watched."""
+
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        """The move of the host's threshold that came of a snapshot, the last one scored; None: of that came none."""
 
 
 class RuleSet(Protocol):
@@ -83,6 +86,8 @@ class Detected:
     observations: int
     findings: int
     learning: Learning
+    moved: ThresholdMove | None = None
+    """How the host's threshold has moved."""
     unreadable: int = 0
     """Rows that were damaged in the store, and count as lost."""
     took: Mapping[str, float] = field(default_factory=dict)
@@ -142,6 +147,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         counts = snapshots.stored_counts(connection, host_id, packed) if packed else []
         watch.end("reading")
         observed, learning = stages.scorer.score(connection, snapshot, counts)
+        moved = stages.scorer.moved(connection, snapshot)
         watch.end("models")
         stages.ruleset.prepare(connection)
         recent.advance(connection, snapshot, packed, stages.ruleset.needs)
@@ -161,6 +167,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         observations=len(observed),
         findings=len(findings),
         learning=learning,
+        moved=moved,
         unreadable=unreadable,
         took=watch.took,
     )

@@ -234,6 +234,25 @@ def test_what_was_told_together_stays_so(engine: Engine) -> None:
     assert tuple(row) == (3, None)
 
 
+def test_what_channels_said_of_hours_goes(engine: Engine) -> None:
+    """An older version would take their hours for those of members; these stay."""
+    hours = [{"channel": name, "maximum": 0.5} for name in ("p_novelty", "persistence", "combined")]
+    with writing(engine) as connection:
+        record = {"channel": "p_novelty", "maximum": 0.2, "hours": 1, "reached": bytes(62)}
+        connection.execute(insert(metadata.tables["model_records"]).values(host_id=1, **record))
+        connection.execute(
+            insert(metadata.tables["model_hours"]), [{"host_id": 1, "hour": 30, **each} for each in hours]
+        )
+
+    downgrade(engine, "0029")
+    upgrade(engine)
+
+    with reading(engine) as connection:
+        names = select(metadata.tables["model_hours"].c.channel).order_by(metadata.tables["model_hours"].c.channel)
+        assert connection.scalars(names).all() == ["combined", "persistence"]
+        assert not connection.scalar(select(func.count()).select_from(metadata.tables["model_records"]))
+
+
 def test_each_migration_goes_back_and_forth(engine: Engine) -> None:
     """Going down, each schema is what it was on the way up, and a step up and down again changes nothing of what the
     first release has stored.

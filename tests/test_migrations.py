@@ -137,6 +137,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         "notices",
         "unanswered",
         "detectors",
+        "model_records",
         # Its only user stands with the alert.
         "alert_values",
     )

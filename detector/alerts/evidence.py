@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from detector.domain import SnapshotRef
 
 _NAMES = ("alert_id", "seq", "key_id", "session")
+_FEW_ROWS = 4
 EXPLANATIONS = 3
 """How many explanations an alert carries."""
 
@@ -93,6 +94,7 @@ def read(
         new=bulk.listed(connection, {name: evidence.c[name] for name in _NAMES}, rows),
         snapshot=snapshot,
         whole=any(key_id == WHOLE for _, _, key_id, _ in rows),
+        many=len(rows) > _FEW_ROWS * len(places),
     )
     return Added(
         rows=rows,
@@ -110,11 +112,14 @@ def write(connection: Connection, snapshot: SnapshotRef, added: Added) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _NewRows:
-    """Reads the rows that `snapshot` has added to alerts; `whole` says whether there are whole snapshots among them."""
+    """Reads the rows that `snapshot` has added to alerts."""
 
     snapshot: SnapshotRef
     new: FromClause
     whole: bool
+    """Whether there are whole snapshots among them."""
+    many: bool
+    """Whether an alert has many of them."""
 
     def totals(self, connection: Connection) -> dict[int, Totals]:
         """Their sums, by alert."""
@@ -160,8 +165,9 @@ class _NewRows:
 
     def values(self, connection: Connection) -> Found:
         """Their addresses, ports and names."""
+        of_keys = _OF_KEYS if self.many else [{name: value for columns in _OF_KEYS for name, value in columns.items()}]
         statements = [
-            *((tuple(columns), self._of_keys(columns)) for columns in _OF_KEYS),
+            *((tuple(columns), self._of_keys(columns)) for columns in of_keys),
             (tuple(_OF_COUNTS), self._of_counts()),
             *([(("executable",), self._of_snapshots())] if self.whole else []),
         ]

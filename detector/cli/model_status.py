@@ -84,9 +84,15 @@ def _as_object(each: HostStatus) -> dict[str, Any]:
         "false_alerts_per_day": {"promised": each.promised, "achieved": each.achieved},
         "false_alerts": each.false_alerts,
         "days": each.days,
-        "adjustments": [
-            {"at": move.at, "surprise": move.surprise, "observed": move.observed, "correction": move.correction}
-            for move in each.adjustments
+        "moves": [
+            {
+                "at": move.at,
+                "before": move.before,
+                "after": move.after,
+                "observed": move.observed,
+                "correction": move.correction,
+            }
+            for move in each.moves
         ],
         "forest": None
         if forest is None
@@ -109,17 +115,15 @@ def _print(each: HostStatus, *, alone: bool) -> None:
     say(f"  restarts    {_restarts(each)}")
     limit = each.threshold
     say(f"  threshold   surprise {limit.surprise:.2f} (score {1 - 10**-limit.surprise:.4f}): {_made_of(each)}")
+    say(f"  moved       {_moved(each)}")
     say(f"  promise     at most {each.promised:g} false alerts a day; {_achieved(each)}")
     say(f"  forest      {_forest(each)}")
     stored = f"{each.subjects:,} subjects, {each.samples:,} rows of sample, {each.forest_bytes:,} bytes of forests"
     say(f"  state       {stored}")
-    if alone and each.adjustments:
+    if alone and each.moves:
         say("  moves of the threshold:")
-        for move in each.adjustments:
-            say(
-                f"    {local(move.at)}  to {move.surprise:.2f} "
-                f"(hours: {move.observed:.2f}, alerts: {move.correction:+.2f})"
-            )
+        for move in each.moves:
+            say(f"    {local(move.at)}  to {move.after:.2f} ({move.why})")
 
 
 def _mark(hours: float) -> str:
@@ -161,6 +165,13 @@ def _made_of(each: HostStatus) -> str:
     parts = [f"{limit.promised:.2f} promised", f"{limit.usual - limit.promised:+.2f} by its hours and alerts"]
     parts += [f"{limit.uncertainty:+.2f} since little is known of this time of the week"]
     return ", ".join(parts)
+
+
+def _moved(each: HostStatus) -> str:
+    if not each.moves:
+        return "not yet"
+    last = each.moves[-1]
+    return f"last {local(last.at)}, from {last.before:.2f} to {last.after:.2f} ({last.why})"
 
 
 def _achieved(each: HostStatus) -> str:

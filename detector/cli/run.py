@@ -157,7 +157,7 @@ def detect(ctx: click.Context, parent: int | None, user: str | None) -> None:
 
 
 class DetectionReporter(LineReporter):
-    """A line for each host that is being learnt, now and then, and one when it is learnt."""
+    """A line for each host that is being learnt, now and then; one when it is learnt, or its threshold has moved."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(log)
@@ -172,7 +172,7 @@ class DetectionReporter(LineReporter):
         self.log.say(Level.INFO, "training", message, self._timed(message))
 
     def detected(self, detected: Detected) -> None:
-        """How far learning has come."""
+        """How far learning has come, and from which surprise on scores alert."""
         snapshot, learning = detected.snapshot, detected.learning
         host_id, end = snapshot.host_id, snapshot.end
         before = self._mentioned.get(host_id)
@@ -195,6 +195,11 @@ class DetectionReporter(LineReporter):
                 elapsed_seconds=learning.elapsed_seconds,
                 required_seconds=learning.required_seconds,
             )
+        if (move := detected.moved) is not None:
+            levels = f"from a surprise of {move.after:.2f} on, {move.before:.2f} before"
+            message = f"{snapshot.host}: connects are unusual {levels} ({move.why})"
+            fields = {name: round(getattr(move, name), 4) for name in ("before", "after", "observed", "correction")}
+            self.log.say(Level.INFO, "threshold", message, self._timed(message), host=snapshot.host, **fields)
 
     @staticmethod
     def _timed(message: str) -> str:

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector.config import Models
-    from detector.domain import Finding, IPAddress, Learning, Observation, Snapshot, SnapshotRef, StoredCount
+    from detector.domain import (
+        Finding,
+        IPAddress,
+        Learning,
+        Observation,
+        Snapshot,
+        SnapshotRef,
+        StoredCount,
+        ThresholdMove,
+    )
     from detector.evaluation.connects import Place
     from detector.ruleset.evaluate import RuleSet
 
@@ -107,6 +116,9 @@ class _Watched:
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
         return self._scorer.learning(connection, host_id)
+
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        return self._scorer.moved(connection, snapshot)
 
 
 def _place(address: IPAddress | None, port: int | None) -> str:

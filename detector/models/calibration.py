@@ -4,6 +4,7 @@ People count incidents by the hour, so each channel's value is turned into -log1
 this host, when benign, holds one as large. The tail is exponential above a high quantile of the hourly maxima seen so
 far, with a prior for hosts that have few hours. Formulas: docs/models.md, "Calibration by the hour".
 The priors are the largest over other hosts, not their mean: a young host must not alert on what is common elsewhere.
+What is told of a channel, the p of its members together, is held against a record of its own: see `record`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import Connection, delete, func, select
 
+from detector.models.record import KEPT_HOURS, Record
 from detector.store import bulk
-from detector.store.tables import model_channels, model_hours
+from detector.store.tables import model_channels, model_hours, model_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,20 +85,30 @@ def fit(maxima: Sequence[float], prior: Prior) -> Tail:
 
 
 class Calibration:
-    """The tails in force for one host, and the maxima of the observed hour that is under way."""
+    """The tails and records in force for one host, and the maxima of the observed hour that is under way."""
 
-    def __init__(self, connection: Connection, host_id: int, channels: Sequence[Channel]) -> None:
+    def __init__(
+        self, connection: Connection, host_id: int, channels: Sequence[Channel], recorded: Sequence[str] = ()
+    ) -> None:
+        """`channels` have a tail each, `recorded` a record; no name is in both."""
         self._connection = connection
         self._host_id = host_id
         self._channels = {channel.name: channel for channel in channels}
         self.tails: dict[str, Tail] = {channel.name: fit((), channel.prior) for channel in channels}
         """By channel name."""
-        self._maxima: dict[str, float] = dict.fromkeys(self._channels, 0.0)
+        self.records: dict[str, Record] = dict.fromkeys(recorded, Record())
+        """By name."""
+        self._maxima: dict[str, float] = dict.fromkeys((*self._channels, *recorded), 0.0)
         columns = model_channels.c
         for row in connection.execute(select(model_channels).where(columns.host_id == host_id)).mappings():
             if row["channel"] in self._channels:
                 self.tails[row["channel"]] = Tail(row["threshold"], row["exceedance"], row["scale"])
                 self._maxima[row["channel"]] = row["maximum"]
+        if recorded:
+            for row in connection.execute(select(model_records).where(model_records.c.host_id == host_id)).mappings():
+                if row["channel"] in self.records:
+                    self.records[row["channel"]] = Record.unpack(row["hours"], row["reached"])
+                    self._maxima[row["channel"]] = row["maximum"]
         self._loaded = {**self._maxima}
 
     def observe(self, values: Mapping[str, npt.NDArray[np.float64]]) -> None:
@@ -105,19 +117,23 @@ class Calibration:
             self._maxima[name] = max(self._maxima[name], float(of_channel.max(initial=0.0)))
 
     def close_hour(self, hour: int, names: Sequence[str], *, settled: range, over: bool = True) -> None:
-        """Ends observed hour `hour`: the channels named, which had a value all along, keep its maximum.
+        """Ends observed hour `hour`: what is named, which had a value all along, keeps its maximum.
 
-        Their tails follow from the hours `settled`: what is under way must not make itself usual. An hour that is
+        Tails and records follow from the hours `settled`: what is under way must not make itself usual. An hour that is
         not `over` is ended once more.
         """
-        limits = {name: self.tails[name].value_at(_WINSOR) for name in names}
+        # Of a record it is nothing but counted.
+        limits = {name: self.tails[name].value_at(_WINSOR) if name in self.tails else math.inf for name in names}
         rows = [(self._host_id, name, hour, min(self._maxima[name], limits[name])) for name in names]
         bulk.upsert(self._connection, model_hours, ("host_id", "channel", "hour", "maximum"), rows)
         kept = self._kept(hour, settled)
         for name in names:
-            self.tails[name] = fit(kept.get(name, ()), self._channels[name].prior)
+            if name in self.tails:
+                self.tails[name] = fit(kept.get(name, ()), self._channels[name].prior)
+            else:
+                self.records[name] = Record.of(kept.get(name, ())[-KEPT_HOURS:])
         if over:
-            self._maxima = dict.fromkeys(self._channels, 0.0)
+            self._maxima = dict.fromkeys(self._maxima, 0.0)
         self._loaded = {}
 
     def largest(self, name: str) -> float:
@@ -128,13 +144,18 @@ class Calibration:
 
     def save(self) -> None:
         """Writes what has changed."""
-        rows = [
-            (self._host_id, name, maximum, *astuple(self.tails[name]))
-            for name, maximum in self._maxima.items()
-            if self._loaded.get(name) != maximum
+        changed = {name: maximum for name, maximum in self._maxima.items() if self._loaded.get(name) != maximum}
+        tails = [
+            (self._host_id, name, changed[name], *astuple(tail)) for name, tail in self.tails.items() if name in changed
         ]
         names = ("host_id", "channel", "maximum", "threshold", "exceedance", "scale")
-        bulk.upsert(self._connection, model_channels, names, rows)
+        bulk.upsert(self._connection, model_channels, names, tails)
+        records = [
+            (self._host_id, name, changed[name], record.hours, record.pack())
+            for name, record in self.records.items()
+            if name in changed
+        ]
+        bulk.upsert(self._connection, model_records, ("host_id", "channel", "maximum", "hours", "reached"), records)
 
     def _kept(self, hour: int, settled: range) -> dict[str, list[float]]:
         """The maxima by channel, in the order of hours."""

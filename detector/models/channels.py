@@ -112,6 +112,9 @@ CHANNELS: tuple[Channel, ...] = tuple(
 )
 """The members that are calibrated."""
 
+RECORDS: Mapping[str, str] = {channel: f"p_{channel}" for channel in MEMBERS}
+"""What the record of each channel is called; some channels are called as a member is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combined:

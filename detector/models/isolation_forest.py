@@ -11,7 +11,7 @@ Horvath, "Unsupervised learning with random forest predictors", 2006).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,8 @@ class Forest:
     level: float
     """The median of the paper's score."""
     trees: Trees
+    scale: float = 1.0
+    """How much further what is strange stands out to it than to the first forest of the host: see `scaled`."""
 
 
 def train(rows: npt.NDArray[np.float32], estimators: Estimators = HERE) -> Forest:
@@ -77,11 +79,31 @@ def background(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def anomaly(forest: Forest, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """How much more easily than what is usual each row (n, len(FEATURES)), n at least 1, is isolated; (n,) from 0 to 1.
+    """How much more easily than what is usual each row (n, len(FEATURES)), n at least 1, is isolated; (n,), at least 0.
 
-    The paper's score less its median in training; 0 below that.
+    The paper's score less its median in training, 0 below that, in the units of the host's first forest.
     """
-    return np.maximum(0.0, _scores(forest.trees, rows) - forest.level)
+    return np.maximum(0.0, _scores(forest.trees, rows) - forest.level) / forest.scale
+
+
+def scaled(forest: Forest, before: Forest, rows: npt.NDArray[np.float32], hours: npt.NDArray[np.int64]) -> Forest:
+    """A new forest that measures as the one before it did, so that its calibration goes on.
+
+    From one forest to the next the strangest row of an hour stands out by some hundredths more or less, as much as it
+    differs from hour to hour. Their means over the same hours are made equal.
+
+    Args:
+        forest: the new one.
+        before: the one whose hours its calibration knows.
+        rows: what neither was trained on, (n, len(FEATURES)), n at least 1.
+        hours: (n,) when each row was.
+    """
+    _, of_row = np.unique(hours, return_inverse=True)
+    strangest = np.zeros((2, of_row.max() + 1))
+    for each, values in zip((forest, before), strangest, strict=True):
+        np.maximum.at(values, of_row, anomaly(each, rows))
+    now, then = strangest.mean(axis=1).tolist()
+    return replace(forest, scale=now / then) if now > 0 and then > 0 else replace(forest, scale=before.scale)
 
 
 def _scores(trees: Trees, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

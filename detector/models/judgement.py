@@ -78,6 +78,11 @@ class Moment:
         return self.learning.finished and self.start_seconds < self.learning.required_seconds
 
     @property
+    def follows_burn_in(self) -> bool:
+        """Whether burn-in was over before it."""
+        return self.learning.finished and not self.ends_burn_in
+
+    @property
     def settled_hours(self) -> range:
         """The observed hours that calibration takes for benign: up to a day ago, or to the end of burn-in.
 

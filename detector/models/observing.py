@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
 
-_SMALLEST_PROBABILITY = 1e-300
+_SMALLEST = 1e-300
 _MINUTE_SECONDS = 60.0
 _SPREAD_SECONDS = {"minute": _MINUTE_SECONDS, "hour": HOUR_SECONDS, "day": 24 * HOUR_SECONDS}
 
@@ -34,11 +34,11 @@ def observations(
         return [_bare(stored) for stored in counts]
     combined = judgement.combined
     probabilities = {
-        f"p_{name}": np.maximum(10.0**-surprise, _SMALLEST_PROBABILITY).tolist()
-        for name, surprise in combined.by_channel.items()
+        name: np.maximum(10.0 ** -calibration.records[channels.RECORDS[name]].corrected(said), _SMALLEST).tolist()
+        for name, said in combined.by_channel.items()
     }
     unknown = [None] * len(counts)
-    columns = [probabilities.get(f"p_{name}", unknown) for name in CHANNELS]
+    columns = [probabilities.get(name, unknown) for name in CHANNELS]
     reasons = Reasons(sight, judgement, calibration, forest)
     explanations: list[str | None] = [None] * len(counts)
     for row in np.flatnonzero(combined.surprise >= STRANGE).tolist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
@@ -92,6 +93,17 @@ def in_force(connection: Connection, host_id: int) -> ModelVersion | None:
     return None if row is None else _described(row)
 
 
+def scale(connection: Connection, host_id: int) -> float:
+    """In which units the newest version measures, whatever became of it; 1 when there is none."""
+    newest = select(models.c.parameters).where(models.c.host_id == host_id).order_by(models.c.version.desc()).limit(1)
+    found = (connection.scalar(newest) or {}).get("scale")
+    return found if isinstance(found, float) and _is_unit(found) else 1.0
+
+
+def _is_unit(scale: float) -> bool:
+    return math.isfinite(scale) and scale > 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """A forest, and what is to be known of its training."""
@@ -121,6 +133,7 @@ def store(connection: Connection, host_id: int, trained: Trained) -> int:
         "library": library(),
         "typical": trained.forest.typical.tolist(),
         "level": trained.forest.level,
+        "scale": trained.forest.scale,
     }
     version = 1 + (connection.scalar(select(func.max(models.c.version)).where(models.c.host_id == host_id)) or 0)
     if trained.accepted:
@@ -180,7 +193,7 @@ def load(connection: Connection, host_id: int, model: ModelVersion, estimators: 
         raise ModelError(f"{name} was trained on other features than this version of detector has", hint=_HINT)
     if model.parameters.get("library") != library():
         raise ModelError(f"{name} was not trained by scikit-learn {library()}, which is installed", hint=_HINT)
-    if "level" not in model.parameters:
+    if "scale" not in model.parameters:
         raise ModelError(f"{name} was trained by an older version of detector, in another way", hint=_HINT)
     content = bytes(
         connection.scalars(
@@ -192,7 +205,15 @@ def load(connection: Connection, host_id: int, model: ModelVersion, estimators: 
     try:
         trees = estimators.read(content)
         typical = np.array(model.parameters["typical"], dtype=np.float32)
-        forest = Forest(content=None, typical=typical, level=float(model.parameters["level"]), trees=trees)
+        forest = Forest(
+            content=None,
+            typical=typical,
+            level=float(model.parameters["level"]),
+            trees=trees,
+            scale=float(model.parameters["scale"]),
+        )
+        if not _is_unit(forest.scale):
+            raise ValueError("it measures in no unit")
         if not np.isfinite(isolation_forest.anomaly(forest, typical[np.newaxis])).all():
             raise ValueError("it does not say what is usual")
     except (TypeError, ValueError, LookupError) as fault:

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.domain import Learning
 from detector.errors import EstimatorsError, ModelError
-from detector.models import channels, registry, said, samples, state, threshold, training
+from detector.models import channels, moves, promise, registry, said, samples, state, threshold, training
 from detector.models.calibration import Calibration
 from detector.models.estimators import HERE
 from detector.models.judgement import Moment, fresh, judge, learn, look
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from detector import config
-    from detector.domain import Observation, SnapshotRef, StoredCount
+    from detector.domain import Observation, SnapshotRef, StoredCount, ThresholdMove
     from detector.models.estimators import Estimators
     from detector.models.isolation_forest import Forest
     from detector.models.judgement import Judgement, Sight
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _HOUR_SECONDS = 3600
+_OF_FOREST = frozenset({channels.ISOLATION.name, channels.RECORDS[channels.FOREST]})
 # Half a megabyte each.
 _FORESTS_KEPT = 512
 _READ_AGAIN_SECONDS = 60.0
@@ -79,6 +80,12 @@ class HostScorer:
         """How far the host's burn-in has come."""
         return learning(connection, host_id, self._settings)
 
+    def moved(self, connection: Connection, snapshot: SnapshotRef) -> ThresholdMove | None:
+        """The move of the host's threshold that came of a snapshot, the last one scored; None: of that came none."""
+        promised = promise.surprise_at(self._settings.false_alerts_per_day)
+        found = moves.latest(connection, snapshot.host_id, promised=promised, most=1)
+        return found[0] if found and found[0].at == snapshot.end else None
+
     def score(
         self, connection: Connection, snapshot: SnapshotRef, counts: Sequence[StoredCount]
     ) -> tuple[list[Observation], Learning]:
@@ -104,7 +111,7 @@ class HostScorer:
             moment=moment,
             promised=promised,
             limit=promised.threshold(snapshot.start).surprise,
-            calibration=Calibration(connection, host_id, channels.CHANNELS),
+            calibration=Calibration(connection, host_id, channels.CHANNELS, tuple(channels.RECORDS.values())),
             forest=self._forest(connection, host_id) if moment.learning.finished else None,
         )
 
@@ -140,10 +147,16 @@ class HostScorer:
             host = replace(host, mark=sight.subjects.mark)
             self._memories.keep(host_id, memory)
             if moment.calibrating:
-                calibration.observe({name: values[taken] for name, values in judgement.values.items()})
+                # In burn-in a channel has no record: everything is more surprising than it will ever be again.
+                of_channels = judgement.combined.by_channel if moment.follows_burn_in else {}
+                values = judgement.values | {channels.RECORDS[name]: each for name, each in of_channels.items()}
+                calibration.observe({name: each[taken] for name, each in values.items()})
                 self._offer(connection, snapshot, counts, sight, judgement)
         if (moment.closes_hour or moment.ends_burn_in) and moment.calibrating:
-            named = [each.name for each in channels.CHANNELS if each is not channels.ISOLATION or forest is not None]
+            named = [each.name for each in channels.CHANNELS]
+            named += channels.RECORDS.values() if moment.follows_burn_in else ()
+            if forest is None:
+                named = [name for name in named if name not in _OF_FOREST]
             calibration.close_hour(moment.hour, named, settled=moment.settled_hours, over=moment.closes_hour)
         calibration.save()
         threshold.advance(connection, snapshot, standing.promised, moment, surprises)

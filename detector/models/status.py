@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select
 
-from detector.models import registry, scorer, threshold
+from detector.models import moves, registry, scorer, threshold
 from detector.store.tables import (
     detection_cursors,
     hosts,
-    model_adjustments,
     model_samples,
     model_subjects,
     models,
@@ -25,19 +24,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from detector import config
-    from detector.domain import Learning
+    from detector.domain import Learning, ThresholdMove
     from detector.models.promise import Threshold
     from detector.models.week import Week
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adjustment:
-    """A move of a threshold that was worth saying."""
-
-    at: datetime
-    surprise: float
-    observed: float
-    correction: float
+_MOVES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +55,7 @@ class HostStatus:
     """Alerts of the rule on scores in `days`, less those that a person called true."""
     days: float
     """The time since burn-in, at most four weeks."""
-    adjustments: tuple[Adjustment, ...]
+    moves: tuple[ThresholdMove, ...]
     """The last moves of the threshold, the newest last."""
     forest: registry.ModelVersion | None
     """The one in force."""
@@ -105,12 +96,7 @@ def _read(connection: Connection, settings: config.Models, host_id: int, name: s
         since = min(max(until - threshold.KEPT, state.scored_since), until)
         days = (until - since).total_seconds() / 86_400
         told = len(threshold.false_alerts(connection, host_id, since=since, until=until))
-    moves = connection.execute(
-        select(*(model_adjustments.c[each] for each in ("at", "surprise", "observed", "correction")))
-        .where(model_adjustments.c.host_id == host_id)
-        .order_by(model_adjustments.c.number.desc())
-        .limit(10)
-    ).mappings()
+    limit = state.threshold(until)
 
     def rows_in(table: Table) -> int:
         return connection.scalar(select(func.count()).where(table.c.host_id == host_id)) or 0
@@ -125,10 +111,10 @@ def _read(connection: Connection, settings: config.Models, host_id: int, name: s
         week=state.week,
         restarts=state.restarts,
         restarted_at=state.restarted_at,
-        threshold=state.threshold(until),
+        threshold=limit,
         false_alerts=told,
         days=days,
-        adjustments=tuple(Adjustment(**row) for row in moves)[::-1],
+        moves=tuple(moves.latest(connection, host_id, promised=limit.promised, most=_MOVES)),
         forest=registry.in_force(connection, host_id),
         forest_bytes=connection.scalar(
             select(func.coalesce(func.sum(func.length(models.c.content)), 0)).where(models.c.host_id == host_id)

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
 
 from detector import shipped
 from detector.domain import Verdict
-from detector.models import promise
+from detector.models import moves, promise
 from detector.models.calibration import Prior, fit
 from detector.models.week import Week
 from detector.store import bulk
-from detector.store.tables import alert_verdicts, alerts, model_adjustments, model_hours, model_promises
+from detector.store.tables import alert_verdicts, alerts, model_hours, model_promises
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,12 +34,10 @@ _WINSOR = 2.5
 _YOUNG_HOURS = 7 * 24
 _OTHERS = 64
 _UPPER = 0.9
-_WORTH_SAYING = 0.1
 # Nobody watched for so long: the host was down, or the collector.
 _GAP = timedelta(minutes=1)
 AFTER_RESTART = timedelta(minutes=30)
 """For so long what happens may be a restart's doing."""
-_ADJUSTMENTS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,30 +177,8 @@ def _closed(connection: Connection, snapshot: SnapshotRef, state: State, moment:
         correction=correction(connection, host_id, state, snapshot.end),
         hours=state.hours + 1,
     )
-    _note(connection, snapshot, after)
+    moves.note(connection, host_id, snapshot.end, after.threshold(snapshot.end))
     return after
-
-
-def _note(connection: Connection, snapshot: SnapshotRef, state: State) -> None:
-    """Writes down that the threshold has moved, once it is worth saying."""
-    columns, usual = model_adjustments.c, state.threshold(snapshot.end).usual
-    of_host = columns.host_id == snapshot.host_id
-    last = connection.execute(
-        select(columns.number, columns.surprise).where(of_host).order_by(columns.number.desc()).limit(1)
-    ).first()
-    if last is not None and abs(last.surprise - usual) < _WORTH_SAYING:
-        return
-    number = 1 if last is None else last.number + 1
-    values = {
-        "host_id": snapshot.host_id,
-        "number": number,
-        "at": snapshot.end,
-        "surprise": usual,
-        "observed": state.observed,
-        "correction": state.correction,
-    }
-    connection.execute(insert(model_adjustments).values(values))
-    connection.execute(delete(model_adjustments).where(of_host, columns.number <= number - _ADJUSTMENTS_KEPT))
 
 
 def _pooled(connection: Connection, host_id: int) -> Prior:

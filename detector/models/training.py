@@ -7,10 +7,11 @@ training leaves nothing behind, and another one takes it up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import Connection, or_, select, update
 
 from detector.domain import Verdict
@@ -49,6 +50,8 @@ class Material:
     """The version in force."""
     forest: Forest | None
     """That version's forest; None also when it cannot be loaded."""
+    scale: float
+    """The newest version's, for when there is none to compare with."""
     strange_from: float
     """The anomaly that one benign hour in ten holds, by the calibration in force."""
     told: comparison.Told
@@ -135,6 +138,7 @@ def gather(connection: Connection, host_id: int, settings: config.Models, estima
         sample=samples.read(connection, host_id, capacity=settings.train_rows),
         current=current,
         forest=forest,
+        scale=registry.scale(connection, host_id),
         strange_from=tail.value_at(_ONE_HOUR_IN_TEN),
         told=comparison.Told(
             true=feedback.rows_of(connection, host_id, Verdict.TRUE),
@@ -159,6 +163,11 @@ def train(material: Material, now: datetime, estimators: Estimators = HERE) -> T
             hint="wait: they come with what the host does; detector model list says what is in force",
         )
     forest = isolation_forest.train(trained.features, estimators)
+    if material.forest is None:
+        forest = replace(forest, scale=material.scale)
+    else:
+        hours = (newest.at // _HOUR_SECONDS).astype(np.int64)
+        forest = isolation_forest.scaled(forest, material.forest, newest.features, hours)
     figures = _measured(forest, newest, material)
     of_current, compared = None, None
     if material.forest is not None and material.current is not None:

@@ -14,7 +14,7 @@ from detector.config import Models
 from detector.models.scorer import HostScorer
 from detector.store import snapshots
 from detector.store.engine import writing
-from detector.store.tables import evidence
+from detector.store.tables import evidence, model_adjustments
 from tests.builders import START, Recorder, count, insert_alert, read_counts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_status_says_what_is_learnt_and_what_is_missing(call: Call) -> None:
     result = call("model", "status")
 
     assert result.code == 0, result.err
-    first, scores, weekdays, weekends, days, restarts, limit, promised, forest, state = result.lines
+    first, scores, weekdays, weekends, days, restarts, limit, moved, promised, forest, state = result.lines
     assert first == "bastion-1: 30.0 hours observed until 2026-03-03 16:00:00+01:00"
     assert scores == "  scores      since 2026-03-03 09:30:00+01:00"
     assert weekdays == "  weekdays    ---------++++++---------  all hours seen"
@@ -58,9 +58,32 @@ def test_status_says_what_is_learnt_and_what_is_missing(call: Call) -> None:
     assert restarts == "  restarts    none seen yet"
     assert limit.startswith("  threshold   surprise 2.")
     assert "promised" in limit
+    assert moved == "  moved       not yet"
     assert promised == "  promise     at most 0.143 false alerts a day; 1 in 0.3 days, 3.69 a day"
     assert forest == "  forest      none is in force yet"
     assert "subjects" in state
+
+
+@pytest.mark.usefixtures("zone")
+def test_status_says_when_the_threshold_last_moved(learnt: Engine, call: Call) -> None:
+    """From where to where and why; of one host all moves, the first of them from what was promised."""
+    with writing(learnt) as connection:
+        for number, surprise in enumerate((2.3454, 2.5952), start=1):
+            at = START + timedelta(hours=25 + number)
+            values = {"observed": 2.3454, "correction": 0.25 * (number - 1), "surprise": surprise}
+            connection.execute(insert(model_adjustments).values(host_id=1, number=number, at=at, **values))
+    assert "  moved       last 2026-03-03 13:00:00+01:00, from 2.35 to 2.60 (hours: 2.35, alerts: +0.25)" in (
+        call("model", "status").lines
+    )
+    assert call("model", "status", "--host", "bastion-1").lines[-2:] == [
+        "    2026-03-03 12:00:00+01:00  to 2.35 (hours: 2.35, alerts: +0.00)",
+        "    2026-03-03 13:00:00+01:00  to 2.60 (hours: 2.35, alerts: +0.25)",
+    ]
+    (one,) = json.loads(call("model", "status", "--json").out)
+    assert [(move["before"], move["after"]) for move in one["moves"]] == [
+        (pytest.approx(2.2249, abs=1e-4), 2.3454),
+        (2.3454, 2.5952),
+    ]
 
 
 @pytest.mark.usefixtures("learnt")

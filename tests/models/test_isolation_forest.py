@@ -118,3 +118,18 @@ def test_what_is_strange_is_not_trained_on(quiet: Watched) -> None:
     assert size() == before
     quiet.snapshot(*usual(1))
     assert before < size() <= before + 2
+
+
+def test_a_new_forest_measures_as_the_one_before_it_did() -> None:
+    """The strangest rows of the same hours stand out by as much to both, so that its calibration goes on."""
+    chance = np.random.default_rng(8)
+    rows = chance.normal(size=(1200, len(FEATURES))).astype(np.float32)
+    hours = np.repeat(np.arange(12), 25)
+    before = isolation_forest.train(rows[:400])
+    grown = isolation_forest.train(np.concatenate([rows[:900], 0.3 * rows[:900]]))
+    forest = isolation_forest.scaled(grown, before, rows[900:], hours)
+    strangest = [isolation_forest.anomaly(each, rows[900:]).reshape(12, 25).max(axis=1) for each in (before, forest)]
+    assert abs(isolation_forest.anomaly(grown, rows[900:]).max() / strangest[0].max() - 1) > 0.05
+    assert np.isclose(*(each.mean() for each in strangest))
+    again = isolation_forest.scaled(grown, forest, rows[900:], hours)
+    assert np.isclose(again.scale, forest.scale)

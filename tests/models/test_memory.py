@@ -20,6 +20,7 @@ from detector.store.tables import (
     model_channels,
     model_hosts,
     model_hours,
+    model_records,
     model_samples,
     model_subjects,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from detector.domain import ConnectionCount, Observation
 
 _SETTINGS = Models(burn_in_hours=1, train_every_hours=1, train_rows=2688)
-_TABLES = (model_hosts, model_subjects, model_blocks, model_channels, model_hours, model_samples)
+_TABLES = (model_hosts, model_subjects, model_blocks, model_channels, model_hours, model_records, model_samples)
 
 
 def _learnt(engine: Engine) -> dict[str, list[tuple[object, ...]]]:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from detector import shipped
+from detector.config import Models
 from detector.domain import Learning, SnapshotRef, Verdict
-from detector.models import promise, threshold
+from detector.models import moves, promise, threshold
 from detector.models.judgement import Moment
+from detector.models.scorer import HostScorer
 from detector.models.week import Week
 from detector.store import feedback
 from detector.store.engine import writing
 from detector.store.snapshots import host_number
-from detector.store.tables import alerts, model_adjustments
+from detector.store.tables import alerts
 from tests.builders import START, alert_values
 
 if TYPE_CHECKING:
@@ -222,9 +225,17 @@ def test_moves_of_the_threshold_are_written_down(connection: Connection) -> None
     host = _Host(connection, 1 / 7)
     for number in range(60):
         host.snapshot(5.0 if number == 50 else 0.1)
-    rows = connection.execute(select(model_adjustments).order_by(model_adjustments.c.number)).all()
-    assert len(rows) > 1
-    assert max(row.correction for row in rows) > 0.2
+    found = moves.latest(connection, host.host_id, promised=promise.surprise_at(1 / 7), most=100)
+    assert len(found) > 1
+    assert found[0].before == promise.surprise_at(1 / 7)
+    assert all(one.after == other.before for one, other in pairwise(found))
+    assert all(abs(move.after - move.before) >= 0.1 for move in found)
+    assert max(move.correction for move in found) > 0.2
+    assert moves.latest(connection, host.host_id, promised=0.0, most=1) == found[-1:]
+    of_last = SnapshotRef(host_id=host.host_id, host="bastion-1", seq=1, start=found[-1].at - _HOUR, end=found[-1].at)
+    scorer = HostScorer(Models())
+    assert scorer.moved(connection, of_last) == found[-1]
+    assert scorer.moved(connection, replace(of_last, end=of_last.end + _HOUR)) is None
 
 
 def test_another_promise_is_another_threshold(connection: Connection) -> None:

@@ -62,6 +62,22 @@ model_channels = Table(
     sqlite_with_rowid=False,
 )
 
+# What a channel's members together said of hours, beside what hours held: see detector.models.record.
+model_records = Table(
+    "model_records",
+    metadata,
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    # "p_novelty" …
+    Column("channel", String(32), primary_key=True),
+    # The largest surprise of the observed hour that is under way.
+    Column("maximum", Double, nullable=False),
+    # How many hours were counted, and how many of them reached each level of surprise.
+    Column("hours", Integer, nullable=False),
+    Column("reached", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The largest values of past hours: of members of channels, of "p_…" as in model_records, and of all together.
 model_hours = Table(
     "model_hours",
     metadata,

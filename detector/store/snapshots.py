@@ -101,6 +101,9 @@ class SnapshotWriter:
         self._host_id: int | None = None
         # The last snapshot that is known to be ours.
         self._last_seq: int | None = None
+        # The newest before that was written, and whether that was rolled back, for all we know.
+        self._base: int | None = None
+        self._unsure = False
         # Numbers are remembered since then.
         self._expiries = 0
         # What was written last, or was to be.
@@ -127,8 +130,12 @@ class SnapshotWriter:
         known = self._look(connection, snapshot, mark)
         host_id, before = known.host_id, known.seq
         if known.expiries != self._expiries:
-            self.forget()
+            self._forget_numbers()
             self._expiries = known.expiries
+        if self._unsure and before == self._base:
+            # It was: its number is given again, or it would be missed.
+            self._last_seq = before
+        self._unsure = False
         seq = 1 + (before or 0)
         if before is not None and self._last_seq is not None:
             # Where some of ours were deleted their numbers are not given again: they are missed.
@@ -164,7 +171,7 @@ class SnapshotWriter:
         connection.execute(insert(snapshots), row)
         if packed:
             connection.execute(insert(packed_counts), place | packed)
-        self._last_seq = ref.seq
+        self._base, self._last_seq = before, ref.seq
         return ref
 
     def _look(self, connection: Connection, snapshot: Snapshot, mark: bytes | None) -> Any:
@@ -184,7 +191,11 @@ class SnapshotWriter:
         return known
 
     def forget(self) -> None:
-        """Drops what is remembered of keys, origins and names: their numbers may have been rolled back."""
+        """Drops what is remembered of keys, origins, names and the last snapshot, which may have been rolled back."""
+        self._unsure = True
+        self._forget_numbers()
+
+    def _forget_numbers(self) -> None:
         for numbering in (self._keys, self._origins, self._names):
             numbering.forget()
 

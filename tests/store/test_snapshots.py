@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -409,3 +410,25 @@ def test_a_clock_that_was_set_back_while_nobody_watched_is_said(engine: Engine, 
         gaps = connection.scalars(select(snapshots.c.gap_seconds)).all()
     assert steps == ([0, 0, -3620, 0] if marked else [0, 0, 0, 0])
     assert set(gaps) == {0}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_snapshot_that_was_rolled_back_leaves_no_number_out(engine: Engine, committed: bool) -> None:
+    """Whether or not it was committed before the database went away: none is missed, as if somebody had deleted it."""
+    writer, interval = SnapshotWriter("bastion-1"), timedelta(seconds=10)
+    taken = [
+        Snapshot(host="bastion-1", start=START + number * interval, end=START + (number + 1) * interval, counts=())
+        for number in range(4)
+    ]
+    for number, each in enumerate(taken):
+        mark = number.to_bytes(16, "big")
+        if number in {0, 2}:
+            with suppress(StoreError), writing(engine) as connection:
+                writer.write(connection, each, mark=mark)
+                if not committed:
+                    raise StoreError("the server closed the connection")
+            writer.forget()
+        with writing(engine) as connection:
+            writer.write(connection, each, mark=mark)
+    with reading(engine) as connection:
+        assert list(connection.scalars(select(snapshots.c.seq).order_by(snapshots.c.seq))) == [1, 2, 3, 4]

@@ -77,6 +77,16 @@ class _Hasty(Event):
 
 
 @dataclass
+class _Clock:
+    """That of the week, which nobody sets."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
 class Traffic:
     """What the host does, the same each time."""
 
@@ -183,7 +193,8 @@ def _days() -> Iterator[_Day]:
         ruleset = load_rules(settings.rule_folders).ruleset
         apart = Apart()
         stages = build_stages(settings, ruleset, apart)
-        keeping = Keeping(engine, kept_from(settings, engine), stop, said)
+        clock = _Clock()
+        keeping = Keeping(engine, kept_from(settings, engine), stop, said, now=start, running=clock)
         training = Training(engine, settings.models, stop, said, apart)
         ((channel, notifier),) = open_channels(settings, io.StringIO()).items()
         delivery = Delivery(
@@ -207,6 +218,7 @@ def _days() -> Iterator[_Day]:
             for host_id in pipeline.hosts_behind(engine):
                 pipeline.detect_next(engine, host_id, stages)
             moments.append(time.process_time())
+            clock.seconds += _INTERVAL.total_seconds()
             keeping.round(begin + _INTERVAL)
             moments.append(time.process_time())
             if number % _TRAINING_EVERY == 0:

@@ -91,15 +91,22 @@ class Keeping:
     """Does all of it, round by round, until it is to stop."""
 
     def __init__(
-        self, engine: Engine, kept: Kept, stop: Event, report: Reporter, *, now: datetime | None = None
+        self,
+        engine: Engine,
+        kept: Kept,
+        stop: Event,
+        report: Reporter,
+        *,
+        now: datetime | None = None,
+        running: Callable[[], float] | None = None,
     ) -> None:
-        """`now`: the wall clock; None: as it is."""
+        """`now`: the wall clock, `running`: seconds by a clock that nobody can set; None: those of the machine."""
         self._engine, self._stop, self._report = engine, stop, report
         self._retention = Retention(engine, kept)
         self._shrinking = Shrinking(self._retention)
         self._verifying = Verifying(engine)
         now = now or datetime.now(UTC)
-        self._certainty = Certainty(engine, now)
+        self._certainty = Certainty(engine, now, running)
         self._by_age, self._parts = _Due(_BY_AGE, now), _Due(_PARTS, now)
         self._thoroughly = _Due(_THOROUGHLY, now + _FIRST_THOROUGHLY)
         self._held = _Due(_HELD, now)

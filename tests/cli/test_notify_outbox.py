@@ -84,11 +84,12 @@ def test_what_waits_is_tried_at_once_and_what_is_under_way_is_left_alone(
     """`--channel` ends the wait of its notifications; one that is being sent is not sent a second time."""
     enqueue(engine, channels=("mail", "slack"))
     outbox, now = StoredOutbox(engine), datetime.now(UTC)
+    lease = now + timedelta(minutes=1)
     for channel in ("mail", "slack"):
-        outbox.claim(channel, now=now, leased_until=LEASE, patience=9)
+        outbox.claim(channel, now=now, leased_until=lease, patience=9)
     mail = next(each for each in entries(engine) if each.channel == "mail")
     outbox.mark_failed(
-        [mail.notification_id], leased_until=LEASE, error="away", now=now, next_attempt_at=now + timedelta(hours=1)
+        [mail.notification_id], leased_until=lease, error="away", now=now, next_attempt_at=now + timedelta(hours=1)
     )
     assert outbox.due_channels(now) == []
     for channel, count in (("mail", 1), ("slack", 0)):

@@ -118,12 +118,12 @@ def test_who_lost_the_claim_stores_nothing(sqlite_engine: Engine, monkeypatch: p
     _learnt(sqlite_engine)
     fit = isolation_forest.train
 
-    def overtaken(rows: npt.NDArray[np.float32]) -> isolation_forest.Forest:
+    def overtaken(rows: npt.NDArray[np.float32], estimators: Estimators) -> isolation_forest.Forest:
         monkeypatch.setattr(isolation_forest, "train", fit)
         with writing(sqlite_engine) as connection:
             connection.execute(update(model_trainings).values(claimed_until=None))
         assert train_host(sqlite_engine, 1, _SETTINGS) is not None
-        return fit(rows)
+        return fit(rows, estimators)
 
     monkeypatch.setattr(isolation_forest, "train", overtaken)
     assert train_host(sqlite_engine, 1, _SETTINGS) is None

@@ -47,16 +47,17 @@ class SelfTest:
 
     def _send(self, protocol: int) -> bool:
         kind = socket.SOCK_STREAM if protocol == socket.IPPROTO_TCP else socket.SOCK_DGRAM
-        with socket.socket(socket.AF_INET, kind) as client:
-            client.setblocking(False)
-            try:
+        # The socket, too: a process may have no more files left.
+        try:
+            with socket.socket(socket.AF_INET, kind) as client:
+                client.setblocking(False)
                 if kind == socket.SOCK_DGRAM:
                     client.sendto(b"", (_ADDRESS, self._port))
                 else:
                     with suppress(ConnectionRefusedError, BlockingIOError):
                         client.connect((_ADDRESS, self._port))
-            except OSError:
-                return False
+        except OSError:
+            return False
         return True
 
     def end(self, drained: Drained) -> tuple[tuple[KernelCount, ...], bool | None]:

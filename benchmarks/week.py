@@ -33,7 +33,7 @@ from benchmarks.memory import pss
 from detector import pipeline
 from detector.config import Retention, Settings
 from detector.domain import CaptureHealth, ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
-from detector.models.apart import Apart
+from detector.models.forest_process import ForestProcess
 from detector.notify.channels import open_channels
 from detector.notify.limits import UNLIMITED
 from detector.notify.retry import RetryPolicy
@@ -191,11 +191,11 @@ def _days() -> Iterator[_Day]:
         engine = open_store(f"sqlite:///{folder}/detector.db")
         upgrade(engine)
         ruleset = load_rules(settings.rule_folders).ruleset
-        apart = Apart()
-        stages = build_stages(settings, ruleset, apart)
+        forests = ForestProcess()
+        stages = build_stages(settings, ruleset, forests)
         clock = _Clock()
         keeping = Keeping(engine, kept_from(settings, engine), stop, said, now=start, running=clock)
-        training = Training(engine, settings.models, stop, said, apart)
+        training = Training(engine, settings.models, stop, said, forests)
         ((channel, notifier),) = open_channels(settings, io.StringIO()).items()
         delivery = Delivery(
             StoredOutbox(engine),
@@ -242,7 +242,7 @@ def _days() -> Iterator[_Day]:
                     parts=parts,
                     alerts=known,
                 )
-        apart.close()
+        forests.close()
         engine.dispose()
     for line in dict.fromkeys(said.lines):
         print(f"  {line}", file=sys.stderr)

@@ -50,7 +50,7 @@ class Grown:
 
 
 class Estimators(Protocol):
-    """Who grows and reads forests: this process, or another (see `apart`)."""
+    """Who grows and reads forests: this process, or another (see `forest_process`)."""
 
     def grow(self, rows: npt.NDArray[np.float32]) -> Grown:
         """A forest fitted on rows (n, len(FEATURES)); the same for the same rows.

@@ -19,7 +19,7 @@ from detector.models.memory import Memories
 from detector.models.observing import observations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -66,14 +66,22 @@ class HostScorer:
     subjects by the store's mark, only saves reading.
     """
 
-    def __init__(self, settings: config.Models, *, trains: bool = True, estimators: Estimators = HERE) -> None:
+    def __init__(
+        self,
+        settings: config.Models,
+        *,
+        trains: bool = True,
+        estimators: Estimators = HERE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`trains`: forests are trained here, in the transaction of the snapshot after which they are due. Without,
-        another worker does it beside this one. `estimators`: who reads them.
+        another worker does it beside this one. `estimators`: who reads them. `clock`: seconds, of any beginning.
         """
         self._settings = settings
         self._trains = trains
         self._forests: dict[bytes, Forest] = {}
-        self._estimators, self._read_again = estimators, 0.0
+        self._estimators, self._clock = estimators, clock
+        self._read_again = clock()
         self._memories = Memories()
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
@@ -203,12 +211,12 @@ class HostScorer:
         # By content and not by version: a version that was rolled back may come again with another content.
         forest = self._forests.get(model.digest)
         if forest is None:
-            if time.monotonic() < self._read_again:
+            if self._clock() < self._read_again:
                 return None
             try:
                 forest = registry.load(connection, host_id, model, self._estimators)
             except EstimatorsError as fault:
-                self._read_again = time.monotonic() + _READ_AGAIN_SECONDS
+                self._read_again = self._clock() + _READ_AGAIN_SECONDS
                 _log.error("%s; scores are given without a forest meanwhile; %s", fault.message, fault.hint)
                 return None
             except ModelError as fault:

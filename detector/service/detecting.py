@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from detector import pipeline, readiness
 from detector.errors import DeliveryError, EstimatorsError, ModelError, StoreDamagedError, StoreError
-from detector.models.apart import Apart
 from detector.models.estimators import HERE
+from detector.models.forest_process import ForestProcess
 from detector.notify.channels import open_channels
 from detector.notify.limits import RateLimit
 from detector.notify.retry import RetryPolicy
@@ -91,14 +91,14 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
     # Here, since pySigma takes its time.
     from detector.service.rule_files import RuleFiles
 
-    apart = Apart()
+    forests = ForestProcess()
     # It is ready by the time that rules are read. If it cannot be started, whoever asks it is told so.
     with suppress(EstimatorsError):
-        apart.begin()
+        forests.begin()
     rules = RuleFiles(settings, report)
-    stages = build_stages(settings, rules.ruleset, apart)
+    stages = build_stages(settings, rules.ruleset, forests)
     refused = _Refused(engine, settings.host_name, rules)
-    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, apart, stop, report)
+    delivery, keeping, training, announcing, *others = _beside(settings, engine, rules, forests, stop, report)
     for thread in (delivery, keeping, training, announcing, *others):
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
@@ -119,7 +119,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
                 report.fault(renew(settings.database_url, fault))
                 engine.dispose()
                 # What is remembered of the models and of rules' windows is that of the other database.
-                stages = build_stages(settings, rules.anew(), apart)
+                stages = build_stages(settings, rules.anew(), forests)
                 refused.forget()
                 watch.forget()
                 watchdog.wait(stop, _STORE_RENEWED_SECONDS)
@@ -135,7 +135,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         # What it was about is committed, or is rolled back.
         for thread in (keeping, training, announcing):
             thread.join(_LAST_DELIVERY_SECONDS)
-        apart.close()
+        forests.close()
 
 
 def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
@@ -163,14 +163,14 @@ def _delivery(
 
 
 def _beside(
-    settings: Settings, engine: Engine, rules: RuleFiles, apart: Apart, stop: Event, report: Reporter
+    settings: Settings, engine: Engine, rules: RuleFiles, forests: ForestProcess, stop: Event, report: Reporter
 ) -> list[Thread]:
     """What runs beside detection: delivery, looking after the database, training, what is told beside alerts."""
     templates = TemplateFiles(settings, report)
     runs = {
         "delivery": _delivery(settings, engine, rules, templates, stop, report).run,
         "keeping": Keeping(engine, kept_from(settings, engine), stop, report).run,
-        "training": Training(engine, settings.models, stop, report, apart).run,
+        "training": Training(engine, settings.models, stop, report, forests).run,
         "announcing": Announcing(engine, settings, rules.endings, templates.faults, stop, report).run,
     }
     if address := settings.heartbeat.address:

@@ -20,7 +20,6 @@ from email import message_from_bytes, policy
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 from sqlalchemy import insert
 
@@ -36,9 +35,9 @@ from tests.builders import START, Recorder, count
 from tests.cli.terminals import Terminal
 from tests.full_store import SINCE, Names, fill
 from tests.fuzz.harness import check_harmless
+from tests.verbs import verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Call
@@ -280,19 +279,8 @@ def _check_posted(path: Path) -> None:
 
 def test_every_verb_is_in_the_table() -> None:
     """Whoever adds a verb says how it is looked at."""
-    assert set(_verbs(program, ())) == VERBS.keys() | ELSEWHERE.keys()
+    assert set(verbs(program)) == VERBS.keys() | ELSEWHERE.keys()
     assert not VERBS.keys() & ELSEWHERE.keys()
-
-
-def _verbs(command: click.Command, words: tuple[str, ...]) -> Iterator[str]:
-    if isinstance(command, click.Group):
-        with click.Context(command) as context:
-            for name in command.list_commands(context):
-                below = command.get_command(context, name)
-                assert below is not None
-                yield from _verbs(below, (*words, name))
-    else:
-        yield " ".join(words)
 
 
 def test_the_name_is_told_all_the_same(call: Call, here: Path) -> None:

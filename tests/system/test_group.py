@@ -12,7 +12,6 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 
 from detector import shipped
@@ -20,6 +19,7 @@ from detector.cli.program import program
 from detector.collector.spool import Spool
 from tests.full_store import SINCE, stored_file
 from tests.system.accounts import Place, accounts, place
+from tests.verbs import verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,20 +177,9 @@ def installed() -> Iterator[Installed]:
         yield Installed(made, service, member, stranger)
 
 
-def _verbs(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[str]:
-    if isinstance(command, click.Group):
-        with click.Context(command) as context:
-            for name in command.list_commands(context):
-                below = command.get_command(context, name)
-                assert below is not None
-                yield from _verbs(below, (*words, name))
-    else:
-        yield " ".join(words)
-
-
 def test_every_verb_is_in_a_table() -> None:
     """Whoever adds one says who may call it."""
-    assert set(_verbs(program)) == ANSWERED.keys() | REFUSED.keys() | NEITHER.keys()
+    assert set(verbs(program)) == ANSWERED.keys() | REFUSED.keys() | NEITHER.keys()
 
 
 def test_a_member_is_told(installed: Installed) -> None:

@@ -1,4 +1,4 @@
-"""The process that grows and reads forests for another one (see `apart`), one after another, until that hangs up."""
+"""What the process does that grows and reads forests (see `forest_process`): one after another, until nobody asks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.models.apart import DONE, GROW, REFUSED, arrays_of
 from detector.models.estimators import HERE
+from detector.models.forest_process import DONE, GROW, REFUSED, arrays_of
 
 # Many times what 20,000 rows take; what is read may be made to take more.
 _MEMORY_BYTES = 3 << 30

@@ -10,11 +10,13 @@ from __future__ import annotations
 import io
 import subprocess
 import tempfile
+import zlib
 from contextlib import suppress
 from dataclasses import fields
 from multiprocessing.connection import Connection, Pipe
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from typing import IO, TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -39,17 +41,21 @@ _LAST_SECONDS = 2.0
 _REASON_LIMIT = 300
 _HINT = "nothing to do: it is tried again; if it lasts, look for what kills processes here, such as too little memory"
 _CONTENT = "content"
+_NO_TREES = "what came of it are no trees"
+# A forest takes one or two megabytes.
+_LONGEST_ANSWER = 100_000_000
 
 
-class Apart:
+class ForestProcess:
     """The process, started when it is needed.
 
     Args:
         idle_seconds: when it ends after the last that was asked of it.
+        patience_seconds: when it is killed if it does not answer.
     """
 
-    def __init__(self, idle_seconds: float = _IDLE_SECONDS) -> None:
-        self._idle_seconds = idle_seconds
+    def __init__(self, idle_seconds: float = _IDLE_SECONDS, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self._idle_seconds, self._patience_seconds = idle_seconds, patience_seconds
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[bytes, bytes] | None = None
@@ -76,10 +82,9 @@ class Apart:
         np.save(asked, rows, allow_pickle=False)
         try:
             arrays = self._ask(GROW + asked.getbuffer())
-        except ValueError as fault:
+            return Grown(content=arrays[_CONTENT].tobytes(), trees=_trees(arrays))
+        except (KeyError, ValueError) as fault:
             raise EstimatorsError(f"no forest was grown: {fault}", hint=_HINT) from fault
-        content = arrays.pop(_CONTENT, np.zeros(0, dtype=np.uint8)).tobytes()
-        return Grown(content=content, trees=_trees(arrays))
 
     def read(self, content: bytes) -> Trees:
         """The trees of what the store holds, which may be anything.
@@ -91,29 +96,54 @@ class Apart:
         return _trees(self._ask(READ + content))
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it at once: whoever is asking it is told that it did not answer."""
+        if (process := self._process) is not None:
+            process.kill()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """It ends when it has nothing to do; nobody is asking it."""
         with self._lock:
             self._end()
 
     def _ask(self, question: bytes) -> dict[str, npt.NDArray[Any]]:
         with self._lock:
-            try:
-                connection = self._start()
-                connection.send_bytes(question)
-                if not connection.poll(_PATIENCE_SECONDS):
-                    raise TimeoutError(f"did not answer in {_PATIENCE_SECONDS:g} s")
-                answer = connection.recv_bytes()
-            except (OSError, EOFError) as fault:
-                said, code = self._said(), self._end()
-                ended = f"has ended by itself, with {code}{said}"
-                reason = str(fault) if isinstance(fault, TimeoutError) else ended
-                raise EstimatorsError(f"the process that grows and reads forests {reason}", hint=_HINT) from fault
-            self._wait_idle()
+            answer = self._answer(question)
         kind, rest = answer[: len(DONE)], answer[len(DONE) :]
         if kind == REFUSED:
             raise ValueError(visible(rest.decode("utf-8", "backslashreplace"), _REASON_LIMIT))
-        with np.load(io.BytesIO(rest), allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            with np.load(io.BytesIO(rest), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (AttributeError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as fault:
+            raise ValueError(_NO_TREES) from fault
+
+    def _answer(self, question: bytes) -> bytes:
+        connection = self._start()
+        process = self._process
+        assert process is not None  # noqa: S101 - it was just started
+        late = Event()
+
+        def kill() -> None:
+            late.set()
+            process.kill()
+
+        # Also while it is asked: a process that is stopped takes no more than finds room on the way.
+        watch = Timer(self._patience_seconds, kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            connection.send_bytes(question)
+            answer = connection.recv_bytes(_LONGEST_ANSWER)
+        except (OSError, EOFError) as fault:
+            said, code = self._said(), self._end()
+            ended = f"has ended by itself, with {code}{said}"
+            reason = f"did not answer in {self._patience_seconds:g} s" if late.is_set() else ended
+            raise EstimatorsError(f"the process that grows and reads forests {reason}", hint=_HINT) from fault
+        finally:
+            watch.cancel()
+        self._wait_idle()
+        return answer
 
     def _said(self) -> str:
         """The last line of what it said, with a colon before it; empty: nothing."""
@@ -132,7 +162,7 @@ class Apart:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603  our own module
-                    command("detector.models.apart_process", str(theirs.fileno())),
+                    command("detector.models.forest_process_main", str(theirs.fileno())),
                     pass_fds=[theirs.fileno()],
                     env=surroundings(OPENBLAS_NUM_THREADS="1"),
                     stdin=subprocess.DEVNULL,
@@ -151,7 +181,7 @@ class Apart:
     def _wait_idle(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = Timer(self._idle_seconds, self.close)
+        self._timer = Timer(self._idle_seconds, self._hang_up)
         self._timer.daemon = True
         self._timer.start()
 
@@ -196,7 +226,7 @@ def _trees(arrays: dict[str, npt.NDArray[Any]]) -> Trees:
         )
         sound = trees.are_sound()
     except (KeyError, TypeError, ValueError, IndexError) as fault:
-        raise ValueError("what came of it are no trees") from fault
+        raise ValueError(_NO_TREES) from fault
     if not sound:
-        raise ValueError("what came of it are no trees")
+        raise ValueError(_NO_TREES)
     return trees

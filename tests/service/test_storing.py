@@ -213,6 +213,8 @@ def test_a_clock_that_is_set_back_changes_neither_order_nor_number(
     with _storing(sqlite_url, tmp_path / "spool", said) as storing:
         for each in given[5:]:
             storing.put(each)
+        # What is not stored in a last second waits for the next collector.
+        _until(lambda: len(said.stored) == len(given))
         storing.finish()
     assert _starts(sqlite_engine) == [each.start for each in given]
 

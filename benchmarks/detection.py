@@ -22,7 +22,8 @@ from benchmarks import stress
 from benchmarks.figures import Figure
 from detector import shipped
 from detector.cli.evaluation_tables import print_result
-from detector.config import Alerts, Models
+from detector.config import Models
+from detector.config_alerts import Alerts
 from detector.domain import Severity
 from detector.evaluation import manifest, protocol
 from detector.evaluation.harder import ODD_HISTORIES, with_odd_history

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 
 from detector import shipped
+from detector.config_alerts import Alerts, CoveredUpTo
 from detector.config_digest import Digest, check_digest
 from detector.config_escalations import Escalation, check_escalations
 from detector.config_heartbeat import Heartbeat, check_heartbeat
@@ -114,22 +115,6 @@ class Rules(Section, frozen=True):
     folders: tuple[str, ...] = ()
     """Folders of Sigma rules (*.yml), a later one before an earlier one. Empty: the shipped ones, and
     /etc/detector/rules if it exists."""
-
-
-class Alerts(Section, frozen=True):
-    """From findings to messages."""
-
-    cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 3600.0
-    """Findings with the same fingerprint that follow one another within this time are one alert, unless their rule says
-    otherwise."""
-    group_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
-    """A new alert is told after this time, with what belongs to it by then."""
-    repeat_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
-    """An alert that goes on is told again after this time. 0: it is not."""
-    resolve_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=30 * 86400)] = 900.0
-    """An alert is resolved when it was quiet for this time, or for its cooldown if that is shorter."""
-    thread_seconds: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] = 14_400.0
-    """Alerts of one actor that follow one another within this time are one thread. 0: none are."""
 
 
 class Channel(Section, frozen=True):
@@ -318,7 +303,11 @@ _LISTED: dict[str, type[Section]] = {"channels": Channel, "routes": Route, "esca
 """What there may be any number of."""
 
 
-_CHOICES: dict[str, type[StrEnum]] = {"log.format": Format, "log.level": Level}
+_CHOICES: dict[str, type[StrEnum]] = {
+    "log.format": Format,
+    "log.level": Level,
+    "alerts.covered_up_to": CoveredUpTo,
+}
 """The words that keys other than a severity may have."""
 
 

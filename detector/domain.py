@@ -420,6 +420,8 @@ class Alert:
     """The silence that has kept it from being told when it last should have been."""
     thread_id: int | None = None
     """The first alert of the thread that it belongs to: what the same actor did before; None: it is the first."""
+    also_seen_by: Mapping[str, str] = field(default_factory=dict)
+    """Other rules that saw some of its rows, and told nobody since this alert does: titles by ids."""
 
 
 class Verdict(StrEnum):

@@ -149,10 +149,20 @@ def facts_of(
     return facts
 
 
-def of_group(host: str, rule_id: str, group: Mapping[str, object]) -> tuple[Matcher, ...]:
-    """The narrowest matchers that hold for all alerts like one: its host, its rule, what its rows have in common."""
-    said = {"host": host, "rule": rule_id, **{name: _text(value) for name, value in group.items()}}
-    return tuple(Matcher(name, Operator.IS, value) for name, value in said.items())
+def of_group(
+    host: str, rule_id: str, group: Mapping[str, object], also_seen_by: Iterable[str] = ()
+) -> tuple[Matcher, ...]:
+    """The narrowest matchers that hold for all alerts like one: its host, its rule, what its rows have in common.
+
+    Args:
+        also_seen_by: the ids of other rules that saw the same: of this, they would tell in its place.
+    """
+    rules = sorted({rule_id, *also_seen_by})
+    rule = Matcher("rule", Operator.IS, rule_id)
+    if len(rules) > 1:
+        rule = Matcher("rule", Operator.LIKE, "|".join(map(re.escape, rules)))
+    common = (Matcher(name, Operator.IS, _text(value)) for name, value in group.items())
+    return Matcher("host", Operator.IS, host), rule, *common
 
 
 def as_stored(matchers: Iterable[Matcher]) -> list[list[str]]:

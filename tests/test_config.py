@@ -14,6 +14,7 @@ import pytest
 
 from detector import config
 from detector.config import Channel, Settings, load
+from detector.config_alerts import Alerts
 from detector.config_escalations import Escalation
 from detector.config_routes import Route
 from detector.domain import Severity
@@ -166,7 +167,7 @@ def test_local_rules_join_the_shipped_ones() -> None:
         (
             "[alerts]\nx = 5",
             "unknown key alerts.x",
-            f"known here: {', '.join(sorted(config.Alerts.__struct_fields__))}",
+            f"known here: {', '.join(sorted(Alerts.__struct_fields__))}",
         ),
         ("[database.url]\nx = 5", "database.url: expected text, got a table", ""),
         ("collector = 5", "collector: expected a table, got a whole number", ""),

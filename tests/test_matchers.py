@@ -123,6 +123,18 @@ def test_what_is_made_of_an_alert_holds_for_it(host: str, rule: str, group: dict
     assert not hold(matchers, other)
 
 
+_IDS = st.text(min_size=1, max_size=20)
+
+
+@given(rules=st.lists(_IDS, min_size=1, max_size=3), other=_IDS)
+def test_rules_that_saw_the_same_are_muted_too(rules: list[str], other: str) -> None:
+    """Whatever their ids are, and no other rule."""
+    matchers = of_group("bastion-1", rules[0], {}, rules[1:])
+    for rule in (*rules, other):
+        facts = facts_of(host="bastion-1", rule=(rule, ""), severity=Severity.LOW, group={}, values={})
+        assert hold(matchers, facts) is (rule in rules)
+
+
 @given(st.lists(st.builds(Matcher, st.sampled_from(FIELDS), st.sampled_from([Operator.IS, Operator.IS_NOT]), _TEXTS)))
 def test_matchers_come_back_from_the_store(matchers: list[Matcher]) -> None:
     """As they were written."""

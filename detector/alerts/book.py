@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import compress
 from operator import not_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
 from detector.alerts import cap, capture, channels, events, evidence, held, muting, standing, threads, values
+from detector.alerts.accounts import accounts_of
+from detector.alerts.covering import Covering, covered
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import WHOLE, Incident, incidents
-from detector.alerts.policy import Decision, Timing, decide, is_over, once_a_day, silenced
+from detector.alerts.members import Joined, Member, Told, join, news
+from detector.alerts.policy import Decision, Timing, decide, once_a_day
 from detector.alerts.routing import ChannelPolicy, Router
+from detector.alerts.settling import settle
 from detector.alerts.uncollected import uncollected
+from detector.alerts.verdicts import Verdict, moved
 from detector.domain import AlertState
 from detector.store import bulk
 from detector.store.tables import findings
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from detector.alerts.facts import Distinct
+    from detector.alerts.grouping import Place
     from detector.alerts.standing import Standing
     from detector.config_routes import Route
     from detector.domain import Finding, Learning, SnapshotRef
@@ -31,22 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["AlertBook", "ChannelPolicy"]
 
 MOST_A_DAY = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
-    """What becomes of an incident."""
-
-    decision: Decision
-    silence: int | None = None
-
-    @property
-    def sends(self) -> bool:
-        return self.decision.sends and self.silence is None
-
-    @property
-    def reason(self) -> str:
-        return self.decision.value if self.silence is None else silenced(self.silence)
+_COVERING = Covering()
 
 
 class AlertBook:
@@ -59,6 +49,7 @@ class AlertBook:
         timing: how long all else takes.
         most_a_day: alerts of the rule on scores that are opened of a host in a day: see `cap`.
         routes: which alerts go to which channels.
+        covering: what of several rules that see the same rows is told by one of them alone.
     """
 
     def __init__(
@@ -69,11 +60,13 @@ class AlertBook:
         *,
         most_a_day: int = MOST_A_DAY,
         routes: Sequence[Route] = (),
+        covering: Covering = _COVERING,
     ) -> None:
         self._router = Router(tuple(channels), tuple(routes))
         self._cooldown = cooldown
         self._timing = timing or Timing()
         self._most_a_day = most_a_day
+        self._covering = covering
 
     def record(
         self,
@@ -100,10 +93,9 @@ class AlertBook:
                 covered = [learning.covers(finding.telling.burn_in) for finding in findings]
                 told = list(compress(findings, covered))
                 held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
-            told = cap.capped(connection, snapshot, told, cooldown=self._cooldown, most=self._most_a_day)
-            arrived = incidents(_unrecorded(connection, snapshot, told))
-            if arrived:
-                self._record(connection, snapshot, arrived)
+            told = _unrecorded(connection, snapshot, told)
+            while told:
+                told = self._record_some(connection, snapshot, told)
 
     def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
         """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
@@ -116,38 +108,38 @@ class AlertBook:
             now: its end, or later if nothing has come since.
             quiet: whether nothing happened until `now`, or nothing more is to be expected; else nothing is resolved.
         """
-        resolve_after = self._timing.resolve_after
-        before = standing.unsettled(
-            connection, snapshot.host_id, now=now, resolve_after=resolve_after if quiet else None
-        )
-        over = {
-            alert_id: state
-            for alert_id, state in before.items()
-            if state.state is AlertState.WAITING and is_over(state.opened_at, now=now, wait=self._timing.group_wait)
-        }
-        mute = muting.muted(connection, snapshot.host, now, over)
-        after: dict[int, Standing] = {}
-        told: dict[int, tuple[Standing, Decision]] = {}
-        happened: list[events.Event] = []
-        for alert_id, state in before.items():
-            settled = state
-            if alert_id in mute:
-                settled = state._replace(state=AlertState.OPEN, silenced_by=mute[alert_id])
-                happened.append(events.Event(alert_id=alert_id, at=now, kind=silenced(mute[alert_id])))
-            elif alert_id in over:
-                settled = state._replace(state=AlertState.OPEN, notified_at=now)
-                told[alert_id] = settled, Decision.OPENED
-            if quiet and settled.state is AlertState.OPEN and (at := settled.quiet_at(now, resolve_after)):
-                settled = settled._replace(state=AlertState.RESOLVED, resolved_at=at)
-                happened.append(events.Event(alert_id=alert_id, at=at, kind=events.RESOLVED, said=events.QUIET))
-            if settled is not state:
-                after[alert_id] = settled
-        standing.write(connection, snapshot.host_id, before, after)
-        channels.write(connection, self._router, snapshot.host, told, now)
-        events.write(connection, happened)
+        settle(connection, self._router, self._timing, snapshot, now=now, quiet=quiet)
 
-    def _record(self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident]) -> None:
-        cooldowns = {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
+    def _record_some(self, connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
+        """Records findings; gives back those that others have all rows of, but cannot speak for."""
+        arrived = {each.fingerprint: each for each in incidents(found)}
+
+        def stored(incident: Incident, places: set[Place]) -> set[Place]:
+            known = standing.find(connection, snapshot, self._cooldowns([incident]))
+            if incident.fingerprint not in known:
+                return set()
+            return evidence.known(connection, snapshot, known[incident.fingerprint][0], places)
+
+        lesser = covered(arrived.values(), self._covering, stored)
+        # What is covered opens no alert, and takes no place among those of a day.
+        speaking = [
+            each for fingerprint, incident in arrived.items() if fingerprint not in lesser for each in incident.findings
+        ]
+        told = cap.capped(connection, snapshot, speaking, cooldown=self._cooldown, most=self._most_a_day)
+        members = [Member(incident=arrived[each], greater=greater) for each, greater in lesser.items()]
+        left = self._record(connection, snapshot, incidents(_unrecorded(connection, snapshot, told)), members)
+        return [each for member in left for each in member.incident.findings]
+
+    def _cooldowns(self, arrived: Iterable[Incident]) -> dict[str, timedelta]:
+        return {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
+
+    def _record(
+        self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident], members: Sequence[Member]
+    ) -> list[Member]:
+        """Records incidents, and those that are part of them; gives back the ones that cannot be."""
+        if not arrived:
+            return list(members)
+        cooldowns = self._cooldowns(arrived)
         known = standing.find(connection, snapshot, cooldowns)
         new = [each for each in arrived if each.fingerprint not in known]
         opened = dict(zip(standing.numbers(connection, len(new)), new, strict=True)) if new else {}
@@ -197,28 +189,61 @@ class AlertBook:
             )
             if cap.is_digest(incident.fingerprint):
                 decisions[alert_id] = once_a_day(decisions[alert_id])
-        telling = {alert_id: after[alert_id] for alert_id, decision in decisions.items() if decision.sends}
+        having = {number[each.fingerprint] for one in members for each in one.greater if each.fingerprint in number}
+        telling = {each: after[each] for each, decision in decisions.items() if decision.sends or each in having}
         mute = muting.muted(connection, snapshot.host, snapshot.end, telling, unwritten)
         verdicts = {
-            alert_id: _Verdict(decision=decision, silence=mute.get(alert_id))
+            alert_id: Verdict(decision=decision, silence=mute.get(alert_id) if decision.sends else None)
             for alert_id, decision in decisions.items()
         }
         back = [alert_id for alert_id, state in before.items() if state.state is AlertState.RESOLVED]
         after = {
-            alert_id: _moved(state, verdicts[alert_id], magnitudes[alert_id], snapshot.end)
+            alert_id: moved(state, verdicts[alert_id], magnitudes[alert_id], snapshot.end)
             for alert_id, state in after.items()
         }
         after |= self._threads(connection, snapshot, {alert_id: after[alert_id] for alert_id in opened})
+        joined = self._join(
+            connection,
+            snapshot,
+            members,
+            {each: (number[each], after[number[each]]) for each in cooldowns},
+            mute,
+            unwritten,
+        )
+        after = {alert_id: joined.seen_by(alert_id, state) for alert_id, state in after.items()}
 
         standing.write(connection, snapshot.host_id, before, after)
         evidence.write(connection, snapshot, added)
         values.write(connection, unwritten, opened)
-        _write_findings(connection, snapshot, by_alert, verdicts)
+        _write_findings(connection, snapshot, by_alert, verdicts, joined)
         told = {
             alert_id: (after[alert_id], verdict.decision) for alert_id, verdict in verdicts.items() if verdict.sends
         }
         channels.write(connection, self._router, snapshot.host, told, snapshot.end)
-        events.write(connection, [events.Event(alert_id=each, at=snapshot.end, kind=events.REOPENED) for each in back])
+        reopened = [events.Event(alert_id=each, at=snapshot.end, kind=events.REOPENED) for each in back]
+        events.write(connection, [*reopened, *news(before, after, snapshot.end)])
+        return list(joined.left)
+
+    def _join(
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        members: Sequence[Member],
+        alerts: Mapping[str, tuple[int, Standing]],
+        mute: Mapping[int, int],
+        unwritten: Mapping[int, values.Several],
+    ) -> Joined:
+        """Makes members part of the alerts that have their rows, where nobody misses a message by that."""
+        having = dict(alerts[each.fingerprint] for one in members for each in one.greater if each.fingerprint in alerts)
+        common = {alert_id: state.common for alert_id, state in having.items()}
+        told = Told(
+            router=self._router,
+            host=snapshot.host,
+            now=snapshot.end,
+            accounts=accounts_of(connection, common, unwritten) if self._router.asks_for_users else {},
+            muted={each for each, state in having.items() if each in mute or state.silenced_by is not None},
+        )
+        return join(members, alerts, told)
 
     def _threads(
         self, connection: Connection, snapshot: SnapshotRef, new: Mapping[int, Standing]
@@ -258,27 +283,6 @@ def _values(
     return common, values.distinct(connection, common, unwritten)
 
 
-def _moved(state: Standing, verdict: _Verdict, magnitude: int, now: datetime) -> Standing:
-    """An alert after a verdict about its incident."""
-    if verdict.decision is Decision.WAITING:
-        return state._replace(state=AlertState.WAITING, notified_magnitude=magnitude)
-    # What a person had taken on, or resolved, is not what it is now.
-    anew = verdict.decision is Decision.RAISED or state.resolved_by is not None
-    told: dict[str, Any] = {}
-    if verdict.silence is not None:
-        told = {"silenced_by": verdict.silence}
-    elif verdict.sends:
-        told = {"notified_magnitude": magnitude, "notified_at": now, "silenced_by": None}
-    return state._replace(
-        state=AlertState.OPEN,
-        resolved_at=None,
-        resolved_by=None,
-        acknowledged_at=None if anew else state.acknowledged_at,
-        acknowledged_by=None if anew else state.acknowledged_by,
-        **told,
-    )
-
-
 def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
     if not found:
         return []
@@ -295,17 +299,22 @@ def _write_findings(
     connection: Connection,
     snapshot: SnapshotRef,
     by_alert: Mapping[int, Incident],
-    verdicts: Mapping[int, _Verdict],
+    verdicts: Mapping[int, Verdict],
+    joined: Joined,
 ) -> None:
-    rows = [
-        (
-            *(snapshot.host_id, snapshot.seq, finding.rule_id, finding.fingerprint, alert_id),
-            # One incident, one message: its first finding is told, the others only add to it.
-            verdicts[alert_id].reason if finding is incident.lead else Decision.GROUPED.value,
-            *(finding.start, finding.end, len(set(finding.evidence))),
-        )
+    told = [
+        # One incident, one message: its first finding is told, the others only add to it.
+        (alert_id, finding, verdicts[alert_id].reason if finding is incident.lead else Decision.GROUPED.value)
         for alert_id, incident in by_alert.items()
         for finding in incident.findings
+    ]
+    told += [(alert_id, finding, Decision.COVERED.value) for alert_id, finding in joined.findings()]
+    rows = [
+        (
+            *(snapshot.host_id, snapshot.seq, finding.rule_id, finding.fingerprint, alert_id, decision),
+            *(finding.start, finding.end, len(set(finding.evidence))),
+        )
+        for alert_id, finding, decision in told
     ]
     names = ("host_id", "seq", "rule_id", "fingerprint", "alert_id", "decision", "start", "end", "rows")
     bulk.add(connection, findings, names, rows)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from detector.alerts.accounts import Accounts
     from detector.alerts.policy import Decision
     from detector.alerts.routing import Router
     from detector.alerts.standing import Standing
@@ -43,7 +44,12 @@ def write(
     bulk.add(connection, notifications, _NAMES, rows)
 
 
-def _routed(host: str, state: Standing, accounts: Mapping[str, frozenset[str]], now: datetime) -> Routed:
+def told(router: Router, host: str, state: Standing, accounts: Accounts, now: datetime) -> set[str]:
+    """The channels that would be told of an alert now."""
+    return {each.channel for each in router.choose(_routed(host, state, accounts, now)) if each.sent}
+
+
+def _routed(host: str, state: Standing, accounts: Accounts, now: datetime) -> Routed:
     return Routed(
         severity=state.severity,
         rule_id=state.rule_id,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-RESOLVED, REOPENED = "resolved", "reopened"
+RESOLVED, REOPENED, ALSO_SEEN = "resolved", "reopened", "also seen by"
 QUIET = "it has been quiet"
 
 

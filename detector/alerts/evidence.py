@@ -85,8 +85,8 @@ def read(
     """
     rows: list[tuple[int, int, int, int]] = []
     for alert_id, named in places.items():
-        known = set() if alert_id in opened else _known(connection, snapshot, alert_id, named)
-        rows += [(alert_id, *place) for place in sorted(named - known)]
+        there = set() if alert_id in opened else known(connection, snapshot, alert_id, named)
+        rows += [(alert_id, *place) for place in sorted(named - there)]
     if not rows:
         return Added()
     new_rows = _NewRows(
@@ -108,6 +108,20 @@ def write(connection: Connection, snapshot: SnapshotRef, added: Added) -> None:
     """Stores the rows, each once."""
     rows = [(*row, snapshot.seq) for row in added.rows]
     bulk.add_any(connection, evidence, (*_NAMES, "found_seq"), rows, missing=True)
+
+
+def known(connection: Connection, snapshot: SnapshotRef, alert_id: int, named: Collection[Place]) -> set[Place]:
+    """Those of some rows that are behind an alert already, and maybe more."""
+    # The present snapshot's rows cannot be known yet: most findings name no others, and need no look.
+    oldest = min((seq for seq, _, _ in named), default=snapshot.seq)
+    if oldest >= snapshot.seq:
+        return set()
+    stored = connection.execute(
+        select(evidence.c.seq, evidence.c.key_id, evidence.c.session).where(
+            evidence.c.alert_id == alert_id, evidence.c.seq >= oldest
+        )
+    )
+    return {(seq, key_id, session) for seq, key_id, session in stored}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,16 +247,3 @@ class _NewRows:
             table.c.key_id == self.new.c.key_id,
             table.c.session == self.new.c.session,
         )
-
-
-def _known(connection: Connection, snapshot: SnapshotRef, alert_id: int, named: Collection[Place]) -> set[Place]:
-    # The present snapshot's rows cannot be known yet: most findings name no others, and need no look.
-    oldest = min((seq for seq, _, _ in named), default=snapshot.seq)
-    if oldest >= snapshot.seq:
-        return set()
-    stored = connection.execute(
-        select(evidence.c.seq, evidence.c.key_id, evidence.c.session).where(
-            evidence.c.alert_id == alert_id, evidence.c.seq >= oldest
-        )
-    )
-    return {(seq, key_id, session) for seq, key_id, session in stored}

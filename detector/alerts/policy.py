@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from detector.domain import Severity
 
-# An incident is told again when it has become this much larger than what was told.
-_GROWTH = 10
+# An incident is told again when it has become this much larger than what was told. Of a thousand connects people know
+# that no person made them one by one: that they have become ten thousand is no news, and a scan does that in minutes.
+_GROWTH, _LARGE, _GROWTH_OF_LARGE = 10, 1000, 1000
 
 
 class Decision(StrEnum):
@@ -31,12 +32,16 @@ class Decision(StrEnum):
     """It is more severe than what its alert was before."""
     GROWN = "grown tenfold"
     """Its alert has grown to ten times what was last told."""
+    GROWN_VASTLY = "grown a thousandfold"
+    """Its alert was large when it was last told, and has grown to a thousand times that."""
     REOPENED = "reopened"
     """Its alert was resolved, by a person or long after it was told."""
     REPEATED = "repeated"
     """Its alert goes on, and was last told a repeat interval ago."""
     GROUPED = "grouped"
     """It belongs to an alert that was told already."""
+    COVERED = "covered by another rule"
+    """An alert of its actor, of a more severe rule, has all of its rows, and says that this rule saw them as well."""
     ACKNOWLEDGED = "acknowledged"
     """It would be repeated, but somebody looks after its alert."""
     WAITING = "held by group_wait"
@@ -53,7 +58,16 @@ class Decision(StrEnum):
 
 
 _ONCE = frozenset({Decision.GROUPED, Decision.COOLING, Decision.REOPENED, Decision.REPEATED})
-_SENT = frozenset({Decision.OPENED, Decision.RAISED, Decision.GROWN, Decision.REOPENED, Decision.REPEATED})
+_SENT = frozenset(
+    {
+        Decision.OPENED,
+        Decision.RAISED,
+        Decision.GROWN,
+        Decision.GROWN_VASTLY,
+        Decision.REOPENED,
+        Decision.REPEATED,
+    }
+)
 
 
 def once_a_day(decision: Decision) -> Decision:
@@ -128,7 +142,10 @@ def decide(before: Before | None, *, severity: Severity, magnitude: int, now: da
         return Decision.OPENED
     if severity.rank > before.severity.rank:
         return Decision.RAISED
-    if magnitude >= _GROWTH * max(before.told_magnitude, 1):
+    if before.told_magnitude >= _LARGE:
+        if magnitude >= _GROWTH_OF_LARGE * before.told_magnitude:
+            return Decision.GROWN_VASTLY
+    elif magnitude >= _GROWTH * max(before.told_magnitude, 1):
         return Decision.GROWN
     repeats = bool(timing.repeat_interval) and is_over(before.told_at, now=now, wait=timing.repeat_interval)
     if before.state is AlertState.RESOLVED:

@@ -66,6 +66,7 @@ class Standing(NamedTuple):
     actors: tuple[str, ...] = ()
     channels: tuple[str, ...] | None = None
     common: Common = {}  # noqa: RUF012 - nobody writes into it
+    also_seen_by: Mapping[str, str] = {}
 
     @property
     def totals(self) -> Totals:

@@ -37,7 +37,7 @@ def _answer(command: Callable[..., Any]) -> Callable[..., Any]:
 def ack(settings: Settings, /, alert_ids: tuple[int, ...], said: str, author: str | None) -> None:
     """Take alerts on: they are not repeated while they last.
 
-    You are still told when one becomes more severe, or ten times as large.
+    You are still told when one becomes more severe, or grows much.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.alert_words import rules_text
 from detector.cli.alert_names import as_object, state_of
 from detector.cli.parameters import LIMIT, HostName, Moment
 from detector.cli.terminal import Column, local_column, note, print_json, print_table
@@ -101,7 +102,7 @@ def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[st
             each.severity.value,
             state_of(each),
             each.host,
-            each.rule_title,
+            rules_text(each),
             each.summary,
         )
         for each, time in zip(shown, times, strict=True)

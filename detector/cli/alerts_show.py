@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.alert_words import also_seen_text
 from detector.answers import answers
 from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
@@ -91,6 +92,7 @@ def _print_facts(alert: Alert) -> None:
     facts = {
         "state": _state(alert),
         "rule": alert.rule_id,
+        "also seen by": also_seen_text(alert) or "-",
         "first": local(alert.start),
         "last": local(alert.end),
         "opened": local(alert.opened_at),

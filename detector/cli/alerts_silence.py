@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def silence(settings: Settings, /, alert_id: int, **options: Any) -> None:
     """Hear nothing more of what an alert is about, for a while.
 
-    It mutes that host, that rule, and what the alert's rows have in common; what it would have muted before is shown.
+    It mutes that host, that rule and those that saw the same, and what the alert's rows have in common; what it would
+    have muted before is shown.
     Alerts are stored all the same, and say which silence has muted them. For other matchers: detector silence add.
 
     \b
@@ -36,7 +37,7 @@ def silence(settings: Settings, /, alert_id: int, **options: Any) -> None:
 
     with stored(settings) as connection:
         alert = find_alert(connection, alert_id)
-    matchers = of_group(alert.host, alert.rule_id, alert.group)
+    matchers = of_group(alert.host, alert.rule_id, alert.group, alert.also_seen_by)
     author = options["author"] = said_author(options["author"])
     if not options["dry_run"]:
         options["reason"] = said_reason(options["reason"])

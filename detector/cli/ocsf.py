@@ -80,6 +80,7 @@ def detection_finding(alert: Alert, rows: Sequence[Mapping[str, Any]]) -> dict[s
         "alert_id": alert.alert_id,
         "fingerprint": alert.fingerprint,
         "group": dict(alert.group),
+        "also_seen_by": dict(alert.also_seen_by),
         **{each.value: getattr(alert, each.value) for each in Outcome},
         "attempted": alert.attempted,
         "destinations": alert.destinations,

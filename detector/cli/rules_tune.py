@@ -99,6 +99,7 @@ def tune(
     text = exclusions.filter_text(
         selection,
         rule=(entry.rule_id, entry.title),
+        also=_also(loaded, entry, alert),
         category=category,
         author=said_author(author),
         reason=said_reason(reason),
@@ -132,6 +133,17 @@ def _read(settings: Settings, alert_id: int) -> tuple[Alert, list[dict[str, obje
     if len(rows) > _MOST_ROWS:
         note(f"more than {_MOST_ROWS:,} rows are behind it: the filter goes by the first of them")
     return alert, rows[:_MOST_ROWS]
+
+
+def _also(loaded: LoadedRules, entry: Entry, alert: Alert | None) -> dict[str, str]:
+    """The other rules that saw what an alert is about: of that they would tell in place of its own."""
+    if alert is None or alert.rule_id != entry.rule_id:
+        return {}
+    return {
+        each.rule_id: each.title
+        for each in loaded.entries
+        if each.rule_id in alert.also_seen_by and each.rule is not None and each.rule.category == _category(entry)
+    }
 
 
 def _concerned(loaded: LoadedRules, rule_id: str) -> list[Rule]:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from detector import pipeline
 from detector.alerts.book import AlertBook
+from detector.alerts.covering import Covering
 from detector.alerts.policy import Decision
 from detector.collector.log_lines import LoggedSnapshot
 from detector.domain import Severity  # noqa: TC001 - msgspec reads the types of fields
@@ -159,7 +160,9 @@ class Player:
         """
         ruleset.forget()
         self._scorer, self._rules = _Watched(settings), _Listening(ruleset)
-        self._stages = pipeline.Stages(scorer=self._scorer, ruleset=self._rules, alert_book=AlertBook([], cooldown))
+        # Each rule is judged by what it would tell if there were no others.
+        book = AlertBook([], cooldown, covering=Covering(None))
+        self._stages = pipeline.Stages(scorer=self._scorer, ruleset=self._rules, alert_book=book)
         self._engine = open_store("sqlite://")
         if image is None:
             metadata.create_all(self._engine)

@@ -9,6 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from detector.alert_words import also_seen_text
 from detector.answers import Answer, answers
 from detector.domain import Severity
 from detector.notify import templates as files
@@ -214,6 +215,7 @@ def document(severity: Severity, body: str) -> str:
 def _facts(alert: Alert, reason: str, *, about_capture: bool) -> list[tuple[str, str]]:
     facts = [
         ("Rule", f"{visible(alert.rule_title, _NAME_LIMIT)} ({visible(alert.rule_id, _NAME_LIMIT)})"),
+        *([("Also seen by", visible(others, _LINE_LIMIT))] if (others := also_seen_text(alert)) else []),
         ("Severity", alert.severity.value),
         ("Host", visible(alert.host, _NAME_LIMIT)),
         ("When", _period(alert.start, alert.end)),

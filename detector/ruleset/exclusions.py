@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -98,13 +99,22 @@ def filter_text(
     selection: Selection,
     *,
     rule: tuple[str, str],
+    also: Mapping[str, str] = MappingProxyType({}),
     category: str,
     author: str,
     reason: str,
     day: date,
     until: str,
 ) -> str:
-    """A filter of the rule that has this id and title, as a YAML document."""
+    """A filter of the rule that has this id and title, as a YAML document.
+
+    Args:
+        selection: what it passes over.
+        rule: the id and the title.
+        also: further rules that pass it over: titles by ids.
+        category: of all of them.
+        author, reason, day, until: what it says of itself.
+    """
     rule_id, title = rule
     words = visible(f"{title}, but not: {reason}", _LONGEST_TITLE)
     lines = [
@@ -118,7 +128,7 @@ def filter_text(
         "  product: linux",
         "filter:",
         "  rules:",
-        f"    - {rule_id}  # {visible(title)}",
+        *(f"    - {each}  # {visible(name)}" for each, name in {rule_id: title, **also}.items()),
         "  selection:",
     ]
     lines += [*lines_of(selection), "  condition: not selection"]

@@ -212,6 +212,7 @@ class _Refused:
 def build_stages(settings: Settings, ruleset: RuleSet, estimators: Estimators = HERE) -> pipeline.Stages:
     """The stages of detection as configured; `estimators` read forests."""
     from detector.alerts.book import AlertBook
+    from detector.alerts.covering import Covering
     from detector.alerts.policy import Timing
     from detector.models.scorer import HostScorer
     from detector.service.routes import channel_policies
@@ -232,6 +233,7 @@ def build_stages(settings: Settings, ruleset: RuleSet, estimators: Estimators = 
             timing,
             most_a_day=settings.models.most_alerts_per_day,
             routes=settings.routes,
+            covering=Covering(alerts.covered_up_to.severity),
         ),
     )
 

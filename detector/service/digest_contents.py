@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from detector import digest as told
+from detector.alert_words import rules_text
 from detector.domain import AlertState, Severity, Verdict
 from detector.models import status as models
 from detector.models import threshold
@@ -37,7 +38,7 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 # A longer period is shown by days.
 _BY_HOUR = timedelta(days=2)
 _LISTED_ALERTS, _LISTED_RULES, _LISTED_DESTINATIONS, _LISTED_HOSTS = 10, 5, 10, 20
-_NAME_LIMIT, _SUMMARY_LIMIT = 80, 240
+_NAME_LIMIT, _RULES_LIMIT, _SUMMARY_LIMIT = 80, 200, 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def _alerts(connection: Connection, wanted: Wanted, least: Severity) -> told.Ale
                 alert_id=each.alert_id,
                 severity=each.severity,
                 host=visible(each.host, _NAME_LIMIT),
-                rule=visible(each.rule_title, _NAME_LIMIT),
+                rule=visible(rules_text(each), _RULES_LIMIT),
                 summary=visible(each.summary, _SUMMARY_LIMIT),
                 opened_at=each.opened_at,
                 state=each.state.value,

@@ -54,13 +54,20 @@ def rule_hits(connection: Connection, *, now: datetime) -> Mapping[str, RuleHits
             .scalar_subquery()
         )
         rows = connection.execute(
-            select(findings.c.rule_id, func.sum(case((findings.c.end > day, 1), else_=0)), func.count())
+            select(
+                findings.c.rule_id,
+                func.sum(case((findings.c.end > day, 1), else_=0)),
+                func.count(),
+                func.max(findings.c.end),
+            )
             .where(findings.c.host_id == host_id, findings.c.seq >= first, findings.c.end > month)
             .group_by(findings.c.rule_id)
         )
-        for rule_id, in_day, in_month in rows:
+        for rule_id, in_day, in_month, end in rows:
             other = hits.get(rule_id, RuleHits())
-            hits[rule_id] = replace(other, day=other.day + in_day, month=other.month + in_month)
+            # What was covered by other rules is in no alert of this one.
+            last = end if other.last is None else max(other.last, end)
+            hits[rule_id] = replace(other, day=other.day + in_day, month=other.month + in_month, last=last)
     return hits
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OPENED = "opened"
 # What the opening says already, and what is no turn in the story of an alert.
-_TURNS = ("raised", "grown tenfold", "repeated")
+_TURNS = ("raised", "grown tenfold", "grown a thousandfold", "repeated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

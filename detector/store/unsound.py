@@ -170,6 +170,7 @@ _SHAPES: dict[Any, Callable[[str], object]] = {
     alerts.c.explanations: _shape(list[tuple[float, str]]),
     alerts.c.actors: _shape(list[str]),
     alerts.c.channels: _shape(list[str] | None),
+    alerts.c.also_seen_by: _shape(dict[str, str]),
     alert_silences.c.matchers: _matchers,
     notices.c.content: _shape(dict[str, Any] | None),
     held_findings.c.group: _shape(_Group),

@@ -79,6 +79,21 @@ def test_alerts_are_listed_the_newest_last(call: Call, engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("zone")
+def test_other_rules_that_saw_an_alert_are_named(call: Call, engine: Engine) -> None:
+    """In the list the first of them, in the alert all, and in JSON with their ids; and silenced with it."""
+    Recorder(engine).snapshot(count())
+    others = {f"rule-{number}": f"Rule {number}" for number in range(4)}
+    insert_alert(engine, alert_id=1, rule_title="Scan", also_seen_by=others)
+
+    (listed,) = json.loads(call("alerts", "list", "--json").out)
+    assert listed["also_seen_by"] == others
+    assert "Scan (also seen by: Rule 0; Rule 1; Rule 2 and 1 more)" in " ".join(call("alerts", "list").out.split())
+    assert "also seen by Rule 0; Rule 1; Rule 2; Rule 3" in " ".join(call("alerts", "show", "1").out.split())
+    silenced = call("alerts", "silence", "1", "--for", "1h", "--reason", "x", "--dry-run")
+    assert r"rule\-0|rule\-1|rule\-2|rule\-3" in silenced.out
+
+
+@pytest.mark.usefixtures("zone")
 def test_what_was_held_back_is_listed_the_strangest_first(call: Call, engine: Engine) -> None:
     """Each connection with its alert; as JSON with all that is known of its strangest row."""
     assert call("alerts", "list", "--held").err == "nothing was held back\n"

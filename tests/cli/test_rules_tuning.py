@@ -15,6 +15,7 @@ import yaml
 from click.shell_completion import ShellComplete
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from detector.alerts.book import AlertBook
 from detector.cli.program import program
@@ -26,6 +27,8 @@ from detector.ruleset.documents import parse_documents
 from detector.ruleset.exclusions import filter_text
 from detector.ruleset.load import load_rules
 from detector.ruleset.quoting import quoted
+from detector.store.engine import writing
+from detector.store.tables import alerts
 from tests.builders import Recorder, count
 from tests.cli.test_rules import _ID, _rule
 
@@ -218,6 +221,24 @@ def test_what_is_behind_an_alert_is_passed_over(call: Call, engine: Engine, mine
     news = json.loads(call("alerts", "list", "--json").out)
     assert len(news) > before
     assert all(each["finding_count"] == 1 for each in news if each["group"].get("executable") == hostile["executable"])
+
+
+def test_a_filter_is_about_the_rules_that_saw_the_same(call: Call, engine: Engine, mine: Path) -> None:
+    """Else they would tell of it in place of the alert's own; those that are there no more are left out."""
+    (mine / "tool.yml").write_text(_rule(5, title="Tool"))
+    (mine / "other.yml").write_text(_rule(6, title="Other"))
+    Recorder(engine, unpacked=False).snapshot(count(executable="/usr/bin/nc"))
+    _detect(engine, [mine])
+    tool, other = map(_ID.format, (5, 6))
+    seen = {other: "Other", "gone": "Gone"}
+    with writing(engine) as connection:
+        connection.execute(update(alerts).where(alerts.c.rule_id == tool).values(also_seen_by=seen))
+    (number,) = [
+        each["alert_id"] for each in json.loads(call("alerts", "list", "--json").out) if each["rule_id"] == tool
+    ]
+    assert call("rules", "tune", "--from-alert", str(number), "--reason", "a test", "--yes").code == 0
+    (written,) = mine.glob("*.filter*.yml")
+    assert yaml.safe_load(written.read_text())["filter"]["rules"] == [tool, other]
 
 
 def test_without_rows_the_group_of_an_alert_counts(call: Call, engine: Engine, mine: Path) -> None:

@@ -85,6 +85,14 @@ def test_the_message_says_it_all() -> None:
     ]
 
 
+def test_other_rules_that_saw_it_are_named() -> None:
+    """In every form, harmless, after the rule that tells it."""
+    message = rendered(alert(also_seen_by={"a": "First <b>contact</b>", "b": "Unusual\x1b[2J"}), "opened")
+    assert message.text.splitlines()[3] == r"Also seen by: First <b>contact</b>; Unusual\x1b[2J"
+    assert "Also seen by: First <b>contact</b>;" in Tags(message.html).text
+    assert markup_in(message.shorter[0].markdown) is None
+
+
 def test_a_whole_briefing_is_told() -> None:
     """What is normal, what the model saw, the rule and the rows stand in text, Markdown and HTML alike."""
     told = example()

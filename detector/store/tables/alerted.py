@@ -72,6 +72,8 @@ alerts = Table(
     # What its rows say, by field (addresses, ports, users …): the value where all of them say the same, "" if it is not
     # known; null where they differ: then each value is in `alert_values`.
     Column("common", JSON, nullable=False, server_default="{}"),
+    # The titles of other rules that saw some of its rows and told nobody, by their ids: see detector.alerts.covering.
+    Column("also_seen_by", JSON, nullable=False, server_default="{}"),
     Index(None, "host_id", "fingerprint", "end"),
     Index(None, "host_id", "end"),
     Index(None, "state", "host_id"),

@@ -84,6 +84,11 @@ class HostScorer:
         self._read_again = clock()
         self._memories = Memories()
 
+    @property
+    def remembered(self) -> int:
+        """How many subjects and keys are in memory."""
+        return self._memories.size
+
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """How far the host's burn-in has come."""
         return learning(connection, host_id, self._settings)
@@ -137,7 +142,7 @@ class HostScorer:
         surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
-            memory = self._memories.take(host_id, host.mark)
+            memory = self._memories.take(host_id, host.mark, moment.hour)
             sight = look(connection, snapshot, counts, moment, memory)
             judgement = judge(sight, calibration, forest, standing.limit, said.levels(counts, words))
             surprises = judgement.combined.surprise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,50 @@ def test_what_is_remembered_changes_nothing(engine: Engine, tmp_path: Path, seed
         assert going_on.snapshot(*counts) == anew.snapshot(*counts)
     assert _learnt(engine) == _learnt(other)
     other.dispose()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_was_not_touched_lately_is_read_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A worker that keeps what it met in the last hour alone says and learns the same as one that begins anew."""
+    monkeypatch.setattr(memory, "LATELY_HOURS", 1)
+    monkeypatch.setattr(memory, "_FEW", 10**9)
+    chance, other = random.Random(seed), open_store(f"sqlite:///{tmp_path}/other.db")
+    upgrade(other)
+    anew, going_on = (Watched(each, _SETTINGS, interval=timedelta(minutes=30)) for each in (other, engine))
+    going_on.restart(trains=False)
+    sizes = []
+    for _ in range(24):
+        counts = _any_counts(chance)
+        anew.restart(trains=False)
+        assert going_on.snapshot(*counts) == anew.snapshot(*counts)
+        sizes.append(going_on.scorer.remembered)
+    assert _learnt(engine) == _learnt(other)
+    # It did forget, again and again.
+    assert sum(after < before for before, after in pairwise(sizes)) > 3
+    other.dispose()
+
+
+def test_memory_is_of_what_a_host_does_and_not_of_all_it_ever_did(tmp_path: Path) -> None:
+    """A host that meets new destinations day after day, beside those that it always had, is remembered in as many
+    subjects after three days as after two.
+    """
+    engine = open_store(f"sqlite:///{tmp_path}/detector.db")
+    upgrade(engine)
+    watched = Watched(engine, _SETTINGS, interval=timedelta(hours=1))
+    watched.restart(trains=False)
+    always = [count(f"10.0.0.{place}", 443) for place in range(20)]
+    sizes = []
+    for hour in range(3 * 24):
+        watched.snapshot(*always, *(count(f"93.0.{hour}.{place}", 443) for place in range(10)))
+        sizes.append(watched.scorer.remembered)
+    with reading(engine) as connection:
+        stored = connection.scalar(text("SELECT count(*) FROM model_subjects")) or 0
+    after_days = sizes[23::24]
+    assert after_days[2] <= after_days[1] * 1.05
+    assert after_days[2] < stored / 2
+    engine.dispose()
 
 
 def test_what_was_forgotten_is_forgotten(quiet: Watched) -> None:

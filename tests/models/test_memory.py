@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from detector.config import Models
 from detector.models import memory
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import downgrade, upgrade
+from detector.store.retention import DESTINATIONS, Done, Kept, Retention
 from detector.store.subjects import forget_met_once
 from detector.store.tables import (
     model_blocks,
@@ -152,6 +153,36 @@ def test_what_was_forgotten_is_forgotten(quiet: Watched) -> None:
     with reading(quiet.engine) as connection:
         assert connection.scalar(text("SELECT count(*) FROM model_subjects")) == subjects - gone
         assert (connection.scalar(text("SELECT count(*) FROM model_blocks")) or 0) < blocks
+
+
+def test_what_was_not_met_for_longer_than_days_are_kept_is_forgotten(quiet: Watched) -> None:
+    """Destinations that nobody went to for three years are new to the models; those of yesterday are not, and the rates
+    by which they are judged stay.
+    """
+    often, new = count("198.51.100.7", 22), count("203.0.113.9", 22)
+    for _ in range(15):
+        quiet.snapshot(often)
+    # Those three years: a snapshot each hour would take the test an hour.
+    with writing(quiet.engine) as connection:
+        connection.execute(update(model_hosts).values(observed_seconds=3.1 * 365 * 86_400))
+    quiet.snapshot(*usual(1), new)
+    kinds = {"found", "population", "habit", "port", "user", "executable"}
+    others = select(model_blocks).where(model_blocks.c.kind.in_(kinds)).order_by(model_blocks.c.block)
+    with reading(quiet.engine) as connection:
+        before = connection.execute(others).all()
+    day, done = timedelta(days=1), Done()
+    kept = Kept(snapshots=30 * day, hours=180 * day, days=1095 * day, alerts=1095 * day)
+    for _ in Retention(quiet.engine, kept).thoroughly(quiet.recorder.now, done):
+        pass
+    assert done.deleted[DESTINATIONS] > 0
+    with reading(quiet.engine) as connection:
+        assert connection.execute(others).all() == before
+    assert quiet.would_say(often)[0].novelty == "destination"
+    assert {each.novelty for each in quiet.would_say(*usual(1), new)} == {None}
+    again = Done()
+    for _ in Retention(quiet.engine, kept).thoroughly(quiet.recorder.now, again):
+        pass
+    assert not again.deleted[DESTINATIONS]
 
 
 def test_a_restored_database_is_noticed(quiet: Watched, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from detector.domain import Observation
 from detector.models.scorer import learning
 from detector.store.engine import reading
 from tests.builders import count
+from tests.examples import examples
 from tests.models.conftest import Watched, usual
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def test_both_databases_give_the_same(sqlite_engine: Engine, postgres_engine: En
         assert on_postgres.snapshot(*rows) == on_sqlite.snapshot(*rows)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     last=st.integers(1, 30),
     port=st.sampled_from((22, 443, 873, 4444, 40_000)),

@@ -9,7 +9,6 @@ error; the last is compared with the first day that had scores and a whole day b
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import random
@@ -41,6 +40,7 @@ from detector.ruleset.load import load_rules
 from detector.service.delivering import Delivery
 from detector.service.detecting import build_stages
 from detector.service.keeping import Keeping, kept_from
+from detector.service.memory import Idle, settle
 from detector.service.messages import Messages
 from detector.service.training import Training
 from detector.store import sizes
@@ -207,6 +207,8 @@ def _days() -> Iterator[_Day]:
             Messages(engine, settings, lambda: ruleset, said),
         )
         writer, traffic = SnapshotWriter("bastion-1"), Traffic()
+        idle = Idle(clock)
+        settle()
         took: list[Sequence[float]] = []
         for number in range(int(_DAYS * _A_DAY)):
             begin = start + number * _INTERVAL
@@ -226,12 +228,12 @@ def _days() -> Iterator[_Day]:
             if number % _DELIVERY_EVERY == 0:
                 while delivery.deliver(channel, notifier, UNLIMITED):
                     pass
+            idle.notice()
             moments.append(time.process_time())
             took.append([after - before for before, after in pairwise(moments)])
             if len(took) == _A_DAY:
                 parts = [fmean(part) for part in zip(*took, strict=True)]
                 took.clear()
-                gc.collect()
                 with reading(engine) as connection:
                     known = connection.scalar(select(func.count()).select_from(alerts)) or 0
                 yield _Day(

@@ -15,7 +15,7 @@ from detector.cli.terminal import local, say
 from detector.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Engine
 
@@ -34,13 +34,16 @@ _PLURALS = {"hourly_counts": "hours of keys", "daily_counts": "days of keys"}
     help="Delete snapshots, and what was added up of them, from before this: 90d, 2026-01-31. Default: as configured.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask, if more would go than is configured.")
+@click.option("--yes", is_flag=True, help="Do not ask, if more would go than is configured, or the clock may be wrong.")
 @click.pass_obj
 def prune(settings: Settings, /, *, before: datetime | None, dry_run: bool, yes: bool) -> None:
     """Delete what has expired, by age and by size, as is configured under [retention].
 
     `detector detect` does so while it runs: this is for what it did not come to, and for making room. What detection
     has not seen, or has not added up, stays. Can be interrupted at any time, and goes on when it is called again.
+
+    Age is told by this machine's clock. If nothing was stored yesterday the clock may be far ahead, and it is asked
+    first.
 
     \b
     Examples:
@@ -59,14 +62,14 @@ def prune(settings: Settings, /, *, before: datetime | None, dry_run: bool, yes:
         now = datetime.now(UTC)
         configured = kept_from(settings, engine)
         kept = configured if before is None else _shorter(configured, before, now)
+        doubts = [*_doubts(engine, now)]
+        if kept.snapshots < configured.snapshots:
+            doubts.append(f"snapshots are kept for {configured.snapshots.days} days")
         if dry_run:
-            _say_what(engine, kept, now)
+            _say_what(engine, kept, now, doubts)
             return
-        if kept.snapshots < configured.snapshots and not yes:
-            _say_what(engine, kept, now)
-            click.confirm(
-                f"delete all of that, though snapshots are kept for {configured.snapshots.days} days?", abort=True
-            )
+        if doubts and not yes and _say_what(engine, kept, now, doubts):
+            click.confirm("delete all of that, all the same?", abort=True)
         size = sizes.measure(engine)
         done = _prune(engine, kept, now)
         after = sizes.measure(engine)
@@ -86,7 +89,16 @@ def _shorter(kept: Kept, before: datetime, now: datetime) -> Kept:
     return replace(kept, snapshots=age, hours=min(kept.hours, age), days=min(kept.days, age))
 
 
-def _say_what(engine: Engine, kept: Kept, now: datetime) -> None:
+def _doubts(engine: Engine, now: datetime) -> Iterator[str]:
+    """Why the clock may be wrong."""
+    from detector.service.certainty import Certainty
+
+    if not Certainty(engine, now).holds(now):
+        yield f"nothing was stored between one day and two days ago, if it is {local(now)} as this machine's clock says"
+
+
+def _say_what(engine: Engine, kept: Kept, now: datetime, doubts: Iterable[str]) -> bool:
+    """Says what would go, and what speaks against it; returns whether anything would."""
     from detector.store.forecast import would_go
 
     going = would_go(engine, kept, now)
@@ -94,6 +106,10 @@ def _say_what(engine: Engine, kept: Kept, now: datetime) -> None:
         say(f"would go: {line}")
     if not any(going.values()):
         say(f"nothing would go by age: no snapshot is from before {local(now - kept.snapshots)}")
+        return False
+    for doubt in doubts:
+        say(f"but: {doubt}")
+    return True
 
 
 def _prune(engine: Engine, kept: Kept, now: datetime) -> Done:

@@ -70,25 +70,24 @@ class Facts:
 
 def look_up(subjects: Subjects, counts: Sequence[StoredCount]) -> Facts:
     """The facts of the keys of n rows; what they are about is numbered, and met."""
-    memory = subjects.memory
-    known, first = memory.facts, len(memory.facts)
+    if not counts:
+        return Facts(*(np.zeros((0, width), dtype=np.int64) for width in (_SUBJECTS, len(features.TRAITS) + 1)))
+    keys = subjects.memory.keys
     rows, new = np.zeros(len(counts), dtype=np.int64), list[ConnectionKey]()
     for place, stored in enumerate(counts):
         # A number is given again once nothing is left of its key, but not at the same moment.
         name = (stored.key_id, stored.first_seen)
-        row = known.get(name)
+        row = keys.rows.get(name)
         if row is None:
-            row = known[name] = first + len(new)
+            row = keys.rows[name] = len(keys.rows)
             new.append(stored.count.key)
         rows[place] = row
     if new:
         table = np.array([_of_key(subjects, key) for key in new], dtype=np.int64)
-        memory.of_keys = table if memory.of_keys is None else np.concatenate([memory.of_keys, table])
-    if memory.of_keys is None:
-        return Facts(*(np.zeros((0, width), dtype=np.int64) for width in (_SUBJECTS, len(features.TRAITS) + 1)))
-    facts = memory.of_keys[rows]
-    subjects.meet(facts[:, :_SUBJECTS])
-    return Facts(facts[:, :_SUBJECTS], facts[:, _SUBJECTS:])
+        keys.add(table[:, :_SUBJECTS], table[:, _SUBJECTS:])
+    facts = Facts(*keys.touch(rows, subjects.memory.hour))
+    subjects.meet(facts.subjects)
+    return facts
 
 
 def _of_key(subjects: Subjects, key: ConnectionKey) -> tuple[int, ...]:

@@ -60,6 +60,9 @@ NEVER = -1
 """The last hour of what was never active: no observed hour has this number."""
 
 
+_LEAST_MORE, _SHARE_MORE = 1024, 8
+
+
 @cache
 def record(kind: str) -> np.dtype[Any]:
     """A subject of a kind as it stands in a block: its digest, and what is known of it, little-endian."""
@@ -90,9 +93,15 @@ class Values:
         """Some of them, to be changed in place."""
         return _of(self.words[:, first:last])
 
-    def with_unknown(self, more: int) -> Values:
-        """These, and so many others."""
-        return _of(np.concatenate([self.words, Values(more).words], axis=1))
+    def chosen(self, which: npt.NDArray[np.bool_]) -> Values:
+        """A copy of some of them."""
+        return _of(self.words[:, which])
+
+    def longer(self, length: int) -> Values:
+        """These, and others that were never met, so that there are at least so many."""
+        values = Values(_room(len(self), length))
+        values.words[:, : len(self)] = self.words
+        return values
 
     def of(self, numbers: npt.NDArray[np.int64]) -> Chosen:
         """A look at some of them."""
@@ -103,6 +112,20 @@ def _of(words: npt.NDArray[np.int64]) -> Values:
     values = Values.__new__(Values)
     values.words = words
     return values
+
+
+def longer(array: npt.NDArray[Any], length: int, rest: float) -> npt.NDArray[Any]:
+    """An array of at least so many rows, those that it had first, then `rest`; itself, if it is long enough."""
+    if len(array) >= length:
+        return array
+    made = np.full((_room(len(array), length), *array.shape[1:]), rest, dtype=array.dtype)
+    made[: len(array)] = array
+    return made
+
+
+def _room(before: int, length: int) -> int:
+    # Some more, so that what comes one by one is not copied each time; not many, since it may take long to be used.
+    return max(length, before + max(_LEAST_MORE, before // _SHARE_MORE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 _HOUR_SECONDS = 3600
 _OF_FOREST = frozenset({channels.ISOLATION.name, channels.RECORDS[channels.FOREST]})
-# Half a megabyte each.
+# Half a megabyte each, one of a host.
 _FORESTS_KEPT = 512
 _READ_AGAIN_SECONDS = 60.0
 
@@ -79,10 +79,16 @@ class HostScorer:
         """
         self._settings = settings
         self._trains = trains
-        self._forests: dict[bytes, Forest] = {}
+        # By host, with the digest of its content.
+        self._forests: dict[int, tuple[bytes, Forest]] = {}
         self._estimators, self._clock = estimators, clock
         self._read_again = clock()
         self._memories = Memories()
+
+    @property
+    def remembered(self) -> int:
+        """How many subjects and keys are in memory."""
+        return self._memories.size
 
     def learning(self, connection: Connection, host_id: int) -> Learning:
         """How far the host's burn-in has come."""
@@ -137,7 +143,7 @@ class HostScorer:
         surprises = np.zeros(0)
         observed: list[Observation] = []
         if counts:
-            memory = self._memories.take(host_id, host.mark)
+            memory = self._memories.take(host_id, host.mark, moment.hour)
             sight = look(connection, snapshot, counts, moment, memory)
             judgement = judge(sight, calibration, forest, standing.limit, said.levels(counts, words))
             surprises = judgement.combined.surprise
@@ -208,9 +214,9 @@ class HostScorer:
         model = registry.in_force(connection, host_id)
         if model is None:
             return None
+        digest, forest = self._forests.get(host_id, (None, None))
         # By content and not by version: a version that was rolled back may come again with another content.
-        forest = self._forests.get(model.digest)
-        if forest is None:
+        if forest is None or digest != model.digest:
             if self._clock() < self._read_again:
                 return None
             try:
@@ -224,9 +230,11 @@ class HostScorer:
                 registry.set_aside(connection, host_id, model, fault)
                 _log.error("%s; %s", fault.message, fault.hint)
                 return None
+            # The one before is not needed again.
+            self._forests.pop(host_id, None)
             if len(self._forests) >= _FORESTS_KEPT:
                 del self._forests[next(iter(self._forests))]
-            self._forests[model.digest] = forest
+            self._forests[host_id] = model.digest, forest
         return forest
 
 

@@ -140,6 +140,7 @@ class Subjects:
             fresh[numbers] = True
         new = np.flatnonzero(fresh & ~self._is_loaded)
         self._is_loaded |= fresh
+        self.memory.touch(np.flatnonzero(fresh))
         self._loaded.append((new, self.values.words[:, new]))
 
     def touch(self, numbers: npt.NDArray[np.int64], *, hour: int, now_seconds: float) -> None:

@@ -22,6 +22,7 @@ from detector.service.delivering import Delivery
 from detector.service.escalating import Escalating
 from detector.service.heartbeat import Beating
 from detector.service.keeping import Keeping, kept_from
+from detector.service.memory import Idle, settle
 from detector.service.messages import Messages, TemplateFiles
 from detector.service.renewal import renew
 from detector.service.sharing import Turns
@@ -81,13 +82,7 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         RuleError: no rule is left to work with.
         StoreError: the database cannot be used at the start, or the thread that looks after it has ended.
     """
-    engine = open_store(settings.database_url)
-    try:
-        check_current(engine)
-    except StoreDamagedError as fault:
-        report.fault(renew(settings.database_url, fault))
-        engine.dispose()
-        check_current(engine)
+    engine = _opened(settings, report)
     # Here, since pySigma takes its time.
     from detector.service.rule_files import RuleFiles
 
@@ -103,15 +98,18 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         thread.start()
     turns = Turns(alone=engine.dialect.name == "sqlite")
     watch, tampering, watchdog = SilenceWatch(), TamperingWatch(), readiness.begun()
-    escalating = Escalating(engine, settings.escalations)
+    escalating, idle = Escalating(engine, settings.escalations), Idle()
+    settle()
     try:
         while not stop.is_set():
             _check_alive(delivery, keeping, training)
             try:
                 if (ruleset := rules.renewed()) is not None:
                     stages = replace(stages, ruleset=ruleset)
+                    settle()
                 refused.notice(stages)
-                _detect_waiting(engine, stages, turns, stop, report)
+                if _detect_waiting(engine, stages, turns, stop, report):
+                    idle.notice()
                 _let_pass(engine, stages, watch, escalating)
                 tampering.tell(engine, stages)
                 watchdog.wait(stop, _POLL_SECONDS)
@@ -136,6 +134,22 @@ def detect(settings: Settings, stop: Event, report: Reporter) -> None:
         for thread in (keeping, training, announcing):
             thread.join(_LAST_DELIVERY_SECONDS)
         forests.close()
+
+
+def _opened(settings: Settings, report: Reporter) -> Engine:
+    """The store; a new one, if the one that is there is damaged.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    engine = open_store(settings.database_url)
+    try:
+        check_current(engine)
+    except StoreDamagedError as fault:
+        report.fault(renew(settings.database_url, fault))
+        engine.dispose()
+        check_current(engine)
+    return engine
 
 
 def _check_alive(delivery: Thread, keeping: Thread, training: Thread) -> None:
@@ -236,8 +250,9 @@ def build_stages(settings: Settings, ruleset: RuleSet, estimators: Estimators = 
     )
 
 
-def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop: Event, report: Reporter) -> None:
-    """Works through what waits, for about a second at a time: then collect and delivery have their turn.
+def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop: Event, report: Reporter) -> bool:
+    """Works through what waits, for about a second at a time: then collect and delivery have their turn. Returns
+    whether nothing waits any more.
 
     Whoever waits for SQLite's lock looks for it every 100 ms only, and would never find it free between one snapshot
     and the next.
@@ -246,11 +261,12 @@ def _detect_waiting(engine: Engine, stages: pipeline.Stages, turns: Turns, stop:
     while not stop.is_set() and time.monotonic() < until:
         host_id = turns.next(engine)
         if host_id is None:
-            return
+            return True
         detected = pipeline.detect_next(engine, host_id, stages)
         turns.took(host_id, found=detected is not None)
         if detected is not None:
             report.detected(detected)
+    return False
 
 
 def _let_pass(engine: Engine, stages: pipeline.Stages, watch: SilenceWatch, escalating: Escalating) -> None:

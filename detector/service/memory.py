@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GIVEN_BACK_SECONDS = 600.0
+"""How often a process that always has a little to do gives back what is free."""
 
 # glibc's; other C libraries have none.
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def settle() -> None:
-    """To be called when everything is imported: what is there now stays, and need never be looked through again."""
+    """To be called when everything is imported: what is there now stays, and need never be looked through again. Once
+    more when much of it was replaced.
+    """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 
@@ -21,3 +32,19 @@ def give_back() -> None:
     gc.collect()
     if _trim is not None:
         _trim(0)
+
+
+class Idle:
+    """Gives back what is free now and then, when there is nothing else to do: it takes some 0.1 s."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds, of any beginning."""
+        self._clock = clock
+        self._given_back = clock()
+
+    def notice(self) -> None:
+        """There is nothing to do at the moment."""
+        now = self._clock()
+        if now - self._given_back >= GIVEN_BACK_SECONDS:
+            give_back()
+            self._given_back = now

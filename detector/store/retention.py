@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from detector.store import (
     remembered,
     rule_faults,
     silence,
+    subjects,
     summaries,
     tampering,
 )
@@ -30,7 +32,7 @@ from detector.store.tables import daily_counts, hourly_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import Engine, Table
 
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 # What a transaction may take, so that a collector that waits for it is not held up.
 _STEP_SECONDS = 0.04
 _FEWEST, _FIRST, MOST_AT_ONCE = 10, 100, 2000
+# Of up to eight subjects each.
+BLOCKS_AT_ONCE = MOST_AT_ONCE // 8
 # Begun before the database is full: one snapshot of a scan takes up to 30 MB.
 _SPARE, _SPARE_BYTES = 10, 32 << 20
-SNAPSHOTS, KEYS, ALERT_ROWS = "snapshots", "keys", "rows of alerts"
+# What is done once a year is known to the models, however short other things are kept.
+_LEAST_KNOWN = timedelta(days=400)
+SNAPSHOTS, KEYS, ALERT_ROWS, DESTINATIONS = "snapshots", "keys", "rows of alerts", "destinations of the models"
 """What is deleted, as `Done` calls it, beside the tables of roll-ups."""
 
 
@@ -162,6 +168,7 @@ class Retention:
         for state in self.hosts():
             yield from self.unreferenced(state, done, names_too=True)
             yield from self._forget_unused(state)
+            yield from self._forget_not_met(state, done)
         with writing(self.engine) as connection:
             for kind in (silence, held, rule_faults, tampering, alert_silences, notices):
                 kind.forget(connection, before=now - self.kept.alerts)
@@ -185,6 +192,19 @@ class Retention:
 
     def _forget_unused(self, state: HostState) -> Iterator[None]:
         while self.pace.run("terms", lambda size: remembered.forget_unused(self.engine, state.host_id, limit=size)):
+            yield
+
+    def _forget_not_met(self, state: HostState, done: Done) -> Iterator[None]:
+        """What the models know of destinations that days, which are kept for longest, do not know any more."""
+        older = max(self.kept.days, _LEAST_KNOWN)
+        if subjects.observed(self.engine, state.host_id) < older:
+            return
+        after: int | None = -1
+        while after is not None:
+            gone, after = subjects.forget_not_met(
+                self.engine, state.host_id, older=older, after=after, limit=BLOCKS_AT_ONCE
+            )
+            done.deleted[DESTINATIONS] += gone
             yield
 
     def sweep(self, table: Table, state: HostState, before: datetime, done: Done) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from detector.store import expiry, old_alerts, old_parts, sizes, subjects, summaries
 from detector.store.engine import reading
-from detector.store.retention import MOST_AT_ONCE
+from detector.store.retention import BLOCKS_AT_ONCE
 from detector.store.tables import daily_counts, hourly_counts
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _CUT = 4
 _LEAST_CUT = timedelta(minutes=10)
 _LEAST_SINCE_MET = timedelta(minutes=1)
 _PAGES = 500
-# Of up to eight subjects each.
-_BLOCKS_AT_ONCE = MOST_AT_ONCE // 8
 # The sums of alerts that still grow are made of their values.
 _GROWS = timedelta(days=1)
 
@@ -201,7 +199,7 @@ class Shrinking:
         after: int | None = -1
         while after is not None:
             gone, after = subjects.forget_met_once(
-                self._engine, state.host_id, older=older, after=after, limit=_BLOCKS_AT_ONCE
+                self._engine, state.host_id, older=older, after=after, limit=BLOCKS_AT_ONCE
             )
             done.deleted["destinations met once"] += gone
             yield

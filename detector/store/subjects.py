@@ -1,11 +1,13 @@
-"""Forgets what the models know of destinations that were met once, when there is no room for it any more."""
+"""Forgets what the models know of destinations: of those that were not met for very long, and when there is no room
+for it any more, of those that were met once.
+"""
 
 from __future__ import annotations
 
 import struct
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import delete, select, update
 
@@ -14,6 +16,8 @@ from detector.store.engine import reading, writing
 from detector.store.tables import detection_cursors, model_blocks, model_hosts, model_subjects
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection, Engine
 
 # Of a single destination, of which a scan has millions. The others are few.
@@ -21,11 +25,24 @@ _OF_ONE_DESTINATION = (
     *("pair", "destination", "network", "user_network"),
     *("user_destination", "executable_network", "executable_destination"),
 )
-# What each place of a block begins with: the subject's digest, when it was first met, in how many hours it was active.
-_HEAD = struct.Struct("<16sdq")
+_HEAD = struct.Struct("<16sdqq")
+_HOUR_SECONDS = 3600
 _MARK_BYTES = 16
 # SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
 _LOOKUP_BATCH = 1000
+
+
+class _Head(NamedTuple):
+    """What each place of a block begins with."""
+
+    subject: bytes
+    """Its digest."""
+    first_seconds: float
+    """When it was first met."""
+    hours: int
+    """In how many observed hours it was active."""
+    last_hour: int
+    """The last of them."""
 
 
 def observed(engine: Engine, host_id: int) -> timedelta:
@@ -60,6 +77,32 @@ def forget_met_once(
     Raises:
         StoreError: the database is away.
     """
+
+    def is_gone(head: _Head, until: float) -> bool:
+        return head.hours <= 1 and head.first_seconds < until
+
+    return _forget(engine, host_id, is_gone, older=older, after=after, limit=limit)
+
+
+def forget_not_met(engine: Engine, host_id: int, *, older: timedelta, after: int, limit: int) -> tuple[int, int | None]:
+    """The same of those that were last met longer ago than `older`, however often before."""
+
+    def is_gone(head: _Head, until: float) -> bool:
+        return max(head.first_seconds, (head.last_hour + 1) * _HOUR_SECONDS) < until
+
+    return _forget(engine, host_id, is_gone, older=older, after=after, limit=limit)
+
+
+def _forget(
+    engine: Engine,
+    host_id: int,
+    is_gone: Callable[[_Head, float], bool],
+    *,
+    older: timedelta,
+    after: int,
+    limit: int,
+) -> tuple[int, int | None]:
+    """Deletes of some blocks what is gone, by its head and the observed time that `older` goes back to."""
     hosts, stored = model_hosts.c, model_blocks.c
     with writing(engine) as connection:
         # Held, so that detection changes nothing meanwhile of what is read here.
@@ -80,7 +123,7 @@ def forget_met_once(
         left: list[tuple[int, int, str, int, bytes]] = []
         for block, kind, places, content in rows:
             if kind in _OF_ONE_DESTINATION:
-                some, without = _without_met_once(bytes(content), places, until)
+                some, without = _without(bytes(content), places, lambda head: is_gone(head, until))
                 gone += some
                 if some:
                     left.append((host_id, block, kind, places, without))
@@ -92,14 +135,14 @@ def forget_met_once(
     return len(gone), int(rows[-1].block)
 
 
-def _without_met_once(content: bytes, places: int, until: float) -> tuple[list[bytes], bytes]:
-    """The subjects of a block that were first met before `until`, and in one hour only; and the block without them."""
+def _without(content: bytes, places: int, is_gone: Callable[[_Head], bool]) -> tuple[list[bytes], bytes]:
+    """The subjects of a block that are gone, and the block without them."""
     size = len(content) // places
     gone, left = [], bytearray(content)
     for at in range(0, len(content), size):
-        subject, first_seconds, hours = _HEAD.unpack_from(content, at)
-        if any(subject) and hours <= 1 and first_seconds < until:
-            gone.append(subject)
+        head = _Head(*_HEAD.unpack_from(content, at))
+        if any(head.subject) and is_gone(head):
+            gone.append(head.subject)
             left[at : at + size] = bytes(size)
     return gone, bytes(left)
 

@@ -33,15 +33,17 @@ _NOW = datetime.now(UTC).replace(microsecond=0)
 
 @pytest.fixture
 def filled(store: str) -> Iterator[Engine]:
-    """A database with three snapshots of 40 days ago and three of today."""
+    """A database with three snapshots of 40 days ago, one of yesterday and two of today."""
     engine = open_store(store)
     for days in (40, 0):
-        recorder = Recorder(engine, now=_NOW - timedelta(days=days, hours=3))
+        recorder = Recorder(engine, now=_NOW - timedelta(days=days, hours=27))
         for number in range(3):
             ref = recorder.snapshot(*(count(f"10.0.{days}.{i}", session=number) for i in range(50)))
             observe(engine, ref)
             with writing(engine) as connection:
                 snapshots.advance_cursor(connection, ref)
+            if number == 0:
+                recorder.pass_time(hours=24)
     yield engine
     engine.dispose()
 
@@ -92,6 +94,28 @@ def test_prune_deletes_what_has_expired(call: Call, filled: Engine) -> None:
     assert "deleted: 3 snapshots" in first.out
     assert "deleted" not in second.out
     assert _number(filled) == 3
+
+
+def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is far ahead makes everything look old. Where nothing would go, nothing is asked."""
+    ahead = StringIO("n\n")
+    with writing(filled) as connection:
+        yesterday = _NOW - timedelta(days=1)
+        connection.execute(
+            update(snapshots_table)
+            .where(snapshots_table.c.end < yesterday)
+            .values(start=_NOW - timedelta(days=40, minutes=1), end=_NOW - timedelta(days=40))
+        )
+    monkeypatch.setattr("sys.stdin", ahead)
+
+    refused = call("db", "prune")
+
+    assert refused.code != 0
+    assert "nothing was stored between one day and two days ago" in refused.out
+    assert _number(filled) == 6
+    assert "nothing was stored" in call("db", "prune", "--dry-run").out
+    assert call("db", "prune", "--yes").code == 0
+    assert call("db", "prune").code == 0
 
 
 def test_more_than_configured_goes_only_when_confirmed(

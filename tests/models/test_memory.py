@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import shutil
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from detector.config import Models
 from detector.models import memory
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import downgrade, upgrade
+from detector.store.retention import DESTINATIONS, Done, Kept, Retention
 from detector.store.subjects import forget_met_once
 from detector.store.tables import (
     model_blocks,
@@ -85,6 +87,50 @@ def test_what_is_remembered_changes_nothing(engine: Engine, tmp_path: Path, seed
     other.dispose()
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_was_not_touched_lately_is_read_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A worker that keeps what it met in the last hour alone says and learns the same as one that begins anew."""
+    monkeypatch.setattr(memory, "LATELY_HOURS", 1)
+    monkeypatch.setattr(memory, "_FEW", 10**9)
+    chance, other = random.Random(seed), open_store(f"sqlite:///{tmp_path}/other.db")
+    upgrade(other)
+    anew, going_on = (Watched(each, _SETTINGS, interval=timedelta(minutes=30)) for each in (other, engine))
+    going_on.restart(trains=False)
+    sizes = []
+    for _ in range(24):
+        counts = _any_counts(chance)
+        anew.restart(trains=False)
+        assert going_on.snapshot(*counts) == anew.snapshot(*counts)
+        sizes.append(going_on.scorer.remembered)
+    assert _learnt(engine) == _learnt(other)
+    # It did forget, again and again.
+    assert sum(after < before for before, after in pairwise(sizes)) > 3
+    other.dispose()
+
+
+def test_memory_is_of_what_a_host_does_and_not_of_all_it_ever_did(tmp_path: Path) -> None:
+    """A host that meets new destinations day after day, beside those that it always had, is remembered in as many
+    subjects after three days as after two.
+    """
+    engine = open_store(f"sqlite:///{tmp_path}/detector.db")
+    upgrade(engine)
+    watched = Watched(engine, _SETTINGS, interval=timedelta(hours=1))
+    watched.restart(trains=False)
+    always = [count(f"10.0.0.{place}", 443) for place in range(20)]
+    sizes = []
+    for hour in range(3 * 24):
+        watched.snapshot(*always, *(count(f"93.0.{hour}.{place}", 443) for place in range(10)))
+        sizes.append(watched.scorer.remembered)
+    with reading(engine) as connection:
+        stored = connection.scalar(text("SELECT count(*) FROM model_subjects")) or 0
+    after_days = sizes[23::24]
+    assert after_days[2] <= after_days[1] * 1.05
+    assert after_days[2] < stored / 2
+    engine.dispose()
+
+
 def test_what_was_forgotten_is_forgotten(quiet: Watched) -> None:
     """A destination that the store forgot for want of room is new to a worker that remembers it."""
 
@@ -107,6 +153,36 @@ def test_what_was_forgotten_is_forgotten(quiet: Watched) -> None:
     with reading(quiet.engine) as connection:
         assert connection.scalar(text("SELECT count(*) FROM model_subjects")) == subjects - gone
         assert (connection.scalar(text("SELECT count(*) FROM model_blocks")) or 0) < blocks
+
+
+def test_what_was_not_met_for_longer_than_days_are_kept_is_forgotten(quiet: Watched) -> None:
+    """Destinations that nobody went to for three years are new to the models; those of yesterday are not, and the rates
+    by which they are judged stay.
+    """
+    often, new = count("198.51.100.7", 22), count("203.0.113.9", 22)
+    for _ in range(15):
+        quiet.snapshot(often)
+    # Those three years: a snapshot each hour would take the test an hour.
+    with writing(quiet.engine) as connection:
+        connection.execute(update(model_hosts).values(observed_seconds=3.1 * 365 * 86_400))
+    quiet.snapshot(*usual(1), new)
+    kinds = {"found", "population", "habit", "port", "user", "executable"}
+    others = select(model_blocks).where(model_blocks.c.kind.in_(kinds)).order_by(model_blocks.c.block)
+    with reading(quiet.engine) as connection:
+        before = connection.execute(others).all()
+    day, done = timedelta(days=1), Done()
+    kept = Kept(snapshots=30 * day, hours=180 * day, days=1095 * day, alerts=1095 * day)
+    for _ in Retention(quiet.engine, kept).thoroughly(quiet.recorder.now, done):
+        pass
+    assert done.deleted[DESTINATIONS] > 0
+    with reading(quiet.engine) as connection:
+        assert connection.execute(others).all() == before
+    assert quiet.would_say(often)[0].novelty == "destination"
+    assert {each.novelty for each in quiet.would_say(*usual(1), new)} == {None}
+    again = Done()
+    for _ in Retention(quiet.engine, kept).thoroughly(quiet.recorder.now, again):
+        pass
+    assert not again.deleted[DESTINATIONS]
 
 
 def test_a_restored_database_is_noticed(quiet: Watched, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED
@@ -117,6 +118,21 @@ def test_an_earlier_version_is_put_in_force(engine: Engine) -> None:
         (1, "in_force", "rolled back to version 1"),
     ]
     assert untouched is not None
+
+
+def test_a_worker_holds_no_forest_that_is_not_in_force(quiet: Watched) -> None:
+    """However many forests a host had since a worker began, it has one of them in memory."""
+
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(each, isolation_forest.Forest) for each in gc.get_objects())
+
+    quiet.snapshot(*usual(1))
+    first = held()
+    for seed in range(3):
+        _stored(quiet.engine, isolation_forest.train(_rows(seed)))
+        quiet.snapshot(*usual(1))
+    assert held() == first
 
 
 def test_other_types_are_refused(sqlite_engine: Engine) -> None:

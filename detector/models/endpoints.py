@@ -45,7 +45,7 @@ _LOCAL_RANGES = tuple(
 )
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def place(address: IPAddress | None) -> Place:
     """Classifies an address: loopback; private, link-local and shared; everything else that is known is public."""
     if address is None:

@@ -31,8 +31,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is a matter of what else the machine does.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 
 # Tests of the kernel that neither look at what others connect nor connect much themselves.
 _BESIDE_OTHERS = frozenset({
@@ -49,6 +49,11 @@ _ROOMY_BYTES = 4_000_000_000
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--thorough`: tests that take long are run too, and some others for longer."""
     parser.addoption("--thorough", action="store_true", help="run what takes long too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before tests are read, which say how many examples they take by what is usual: see `tests.examples`."""
+    settings.load_profile("thorough" if config.getoption("thorough") else "quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, select
 
-from detector.models.record import KEPT_HOURS, Record
+from detector.models.record import Record
 from detector.store import bulk
 from detector.store.tables import model_channels, model_hours, model_records
 
@@ -88,9 +89,13 @@ class Calibration:
     """The tails and records in force for one host, and the maxima of the observed hour that is under way."""
 
     def __init__(
-        self, connection: Connection, host_id: int, channels: Sequence[Channel], recorded: Sequence[str] = ()
+        self,
+        connection: Connection,
+        host_id: int,
+        channels: Sequence[Channel],
+        recorded: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`channels` have a tail each, `recorded` a record; no name is in both."""
+        """`channels` have a tail each, `recorded` a record of so many hours; no name is in both."""
         self._connection = connection
         self._host_id = host_id
         self._channels = {channel.name: channel for channel in channels}
@@ -98,6 +103,7 @@ class Calibration:
         """By channel name."""
         self.records: dict[str, Record] = dict.fromkeys(recorded, Record())
         """By name."""
+        self._recorded = recorded
         self._maxima: dict[str, float] = dict.fromkeys((*self._channels, *recorded), 0.0)
         columns = model_channels.c
         for row in connection.execute(select(model_channels).where(columns.host_id == host_id)).mappings():
@@ -119,19 +125,21 @@ class Calibration:
     def close_hour(self, hour: int, names: Sequence[str], *, settled: range, over: bool = True) -> None:
         """Ends observed hour `hour`: what is named, which had a value all along, keeps its maximum.
 
-        Tails and records follow from the hours `settled`: what is under way must not make itself usual. An hour that is
-        not `over` is ended once more.
+        Tails follow from the hours `settled`: what is under way must not make itself usual. Records hold all hours
+        until now: no surprise is made of what they say. An hour that is not `over` is ended once more.
         """
         # Of a record it is nothing but counted.
         limits = {name: self.tails[name].value_at(_WINSOR) if name in self.tails else math.inf for name in names}
         rows = [(self._host_id, name, hour, min(self._maxima[name], limits[name])) for name in names]
         bulk.upsert(self._connection, model_hours, ("host_id", "channel", "hour", "maximum"), rows)
-        kept = self._kept(hour, settled)
+        kept = self._kept(hour)
         for name in names:
+            of_name = kept.get(name, {})
             if name in self.tails:
-                self.tails[name] = fit(kept.get(name, ()), self._channels[name].prior)
+                within = [maximum for at, maximum in of_name.items() if at in settled]
+                self.tails[name] = fit(within, self._channels[name].prior)
             else:
-                self.records[name] = Record.of(kept.get(name, ())[-KEPT_HOURS:])
+                self.records[name] = Record.of(list(of_name.values())[-self._recorded[name] :])
         if over:
             self._maxima = dict.fromkeys(self._maxima, 0.0)
         self._loaded = {}
@@ -157,17 +165,17 @@ class Calibration:
         ]
         bulk.upsert(self._connection, model_records, ("host_id", "channel", "maximum", "hours", "reached"), records)
 
-    def _kept(self, hour: int, settled: range) -> dict[str, list[float]]:
-        """The maxima by channel, in the order of hours."""
+    def _kept(self, hour: int) -> dict[str, dict[int, float]]:
+        """The maxima up to an hour by channel and hour, in the order of hours."""
         columns = model_hours.c
         of_host = columns.host_id == self._host_id
         self._connection.execute(delete(model_hours).where(of_host, columns.hour <= hour - _KEPT_HOURS))
         rows = self._connection.execute(
-            select(columns.channel, columns.maximum)
-            .where(of_host, columns.hour >= settled.start, columns.hour < settled.stop)
+            select(columns.channel, columns.hour, columns.maximum)
+            .where(of_host, columns.hour <= hour)
             .order_by(columns.channel, columns.hour)
         )
-        kept: dict[str, list[float]] = {}
-        for channel, maximum in rows:
-            kept.setdefault(channel, []).append(maximum)
+        kept: dict[str, dict[int, float]] = {}
+        for channel, at, maximum in rows:
+            kept.setdefault(channel, {})[at] = maximum
         return kept

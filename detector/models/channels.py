@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.models.calibration import Channel, Prior
+from detector.models.record import KEPT_HOURS, KEPT_HOURS_OF_FOREST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,6 +115,11 @@ CHANNELS: tuple[Channel, ...] = tuple(
 
 RECORDS: Mapping[str, str] = {channel: f"p_{channel}" for channel in MEMBERS}
 """What the record of each channel is called; some channels are called as a member is."""
+
+RECORDED_HOURS: Mapping[str, int] = {
+    name: KEPT_HOURS_OF_FOREST if channel == FOREST else KEPT_HOURS for channel, name in RECORDS.items()
+}
+"""How many of the last hours are in each record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,9 +152,11 @@ class Judgement:
     def suspicious(self, learning: Learning) -> npt.NDArray[np.bool_]:
         """(n,) the rows that are not learnt as usual: the unusual ones, but for what only the forest finds strange.
 
-        While a host is being learnt there are too few hours for much to be unusual, and what is strange will do.
+        While a host is being learnt there are too few hours for much to be unusual, and what is strange will do. Later
+        it must be strange as well: on a host whose threshold is low, all that people are told of would go on being
+        unusual for as long as it lasts.
         """
-        bar = self.threshold if learning.finished else min(self.threshold, STRANGE)
+        bar = max(self.threshold, STRANGE) if learning.finished else min(self.threshold, STRANGE)
         rows: npt.NDArray[np.bool_] = (self.combined.surprise >= bar) & ~self._by_forest
         return rows
 

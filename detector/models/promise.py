@@ -34,8 +34,9 @@ _PRIOR_DAYS = 12.0
 # four to make alerts ten times rarer, which is the most: an intruder's alerts cannot hide what is stranger than they.
 _STEP = 0.25
 _MOVED_AT_MOST = 1.0
-# Lower by as much once the host is no longer young: a promise that is kept by silence alone is worth little.
-_LOWERED_AFTER_HOURS = 7 * 24.0
+# Lower by as much: a promise that is kept by silence alone is worth little. But silence says little before several were
+# promised, and a week for which one was promised next to nothing: no faster than a seventh of the way for each.
+_LOWERED_AFTER_PROMISED = 7.0
 
 
 def surprise_at(false_alerts_per_day: float) -> float:
@@ -69,9 +70,18 @@ class Threshold:
         """The threshold in force."""
         return self.usual + self.uncertainty
 
+    @property
+    def lowest_correction(self) -> float:
+        """What a correction may take away at most: beyond it nothing moves, and the next alert must move something."""
+        return self._lowest - self._bounded(self.observed)
+
+    @property
+    def _lowest(self) -> float:
+        promised_so_far = self.hours * 10**-self.promised
+        return self.promised - _MOVED_AT_MOST * min(1.0, promised_so_far / _LOWERED_AFTER_PROMISED)
+
     def _bounded(self, surprise: float) -> float:
-        lowered = _MOVED_AT_MOST * min(1.0, self.hours / _LOWERED_AFTER_HOURS)
-        return min(max(surprise, self.promised - lowered), self.promised + _MOVED_AT_MOST)
+        return min(max(surprise, self._lowest), self.promised + _MOVED_AT_MOST)
 
 
 def uncertainty(evidence: float, false_alerts_per_day: float) -> float:
@@ -85,7 +95,9 @@ def uncertainty(evidence: float, false_alerts_per_day: float) -> float:
     return shape / _LN10 * (10 ** (wanted / shape) - 1) - wanted
 
 
-def corrected(told: Iterable[datetime], *, since: datetime, until: datetime, false_alerts_per_day: float) -> float:
+def corrected(
+    told: Iterable[datetime], *, since: datetime, until: datetime, false_alerts_per_day: float, lowest: float
+) -> float:
     """What false alerts at some moments in [since, until] add to the threshold.
 
     Args:
@@ -93,12 +105,13 @@ def corrected(told: Iterable[datetime], *, since: datetime, until: datetime, fal
         since: what came before is forgotten.
         until: the present.
         false_alerts_per_day: the promise.
+        lowest: it takes away no more than that; 0 or less.
     """
     correction, at = 0.0, since
     for moment in (*told, None):
         now = until if moment is None else max(moment, at)
         passed = (now - at).total_seconds() / 86_400
-        correction = max(correction - _STEP * false_alerts_per_day * passed, -_MOVED_AT_MOST)
+        correction = max(correction - _STEP * false_alerts_per_day * passed, lowest)
         if moment is not None:
             correction = min(correction + _STEP, _MOVED_AT_MOST)
         at = now

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 KEPT_HOURS = 7 * 24
 """A week: each kind of time once. What is older says little of a channel whose values change as things age."""
+KEPT_HOURS_OF_FOREST = 2 * 24
+"""What is older was said by forests that are no longer in force, of fewer kinds of rows."""
 LEVELS = np.arange(31) / 10
 """The surprises at which hours are counted; beyond one hour in a thousand a week tells nothing."""
 # As many hours beyond a surprise as a tail's prior is worth: see detector.models.calibration.

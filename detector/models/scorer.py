@@ -125,7 +125,7 @@ class HostScorer:
             moment=moment,
             promised=promised,
             limit=promised.threshold(snapshot.start).surprise,
-            calibration=Calibration(connection, host_id, channels.CHANNELS, tuple(channels.RECORDS.values())),
+            calibration=Calibration(connection, host_id, channels.CHANNELS, channels.RECORDED_HOURS),
             forest=self._forest(connection, host_id) if moment.learning.finished else None,
         )
 

@@ -155,7 +155,13 @@ def correction(connection: Connection, host_id: int, state: State, now: datetime
         return 0.0
     since = min(max(now - KEPT, state.scored_since), now)
     told = false_alerts(connection, host_id, since=since, until=now)
-    return promise.corrected(told, since=since, until=now, false_alerts_per_day=state.false_alerts_per_day)
+    return promise.corrected(
+        told,
+        since=since,
+        until=now,
+        false_alerts_per_day=state.false_alerts_per_day,
+        lowest=state.threshold(now).lowest_correction,
+    )
 
 
 def _closed(connection: Connection, snapshot: SnapshotRef, state: State, moment: Moment) -> State:
@@ -174,9 +180,9 @@ def _closed(connection: Connection, snapshot: SnapshotRef, state: State, moment:
         prior=prior,
         tail=Prior(tail.threshold, tail.scale),
         observed=tail.value_at(promise.surprise_at(state.false_alerts_per_day)),
-        correction=correction(connection, host_id, state, snapshot.end),
         hours=state.hours + 1,
     )
+    after = replace(after, correction=correction(connection, host_id, after, snapshot.end))
     moves.note(connection, host_id, snapshot.end, after.threshold(snapshot.end))
     return after
 

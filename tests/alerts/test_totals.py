@@ -21,6 +21,7 @@ from detector.store.held import held_of
 from detector.store.tables import alerts, metadata
 from tests.alerts.hosts import Host, contents, finding, scan
 from tests.builders import count, stored
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -114,7 +115,7 @@ def two_engines() -> Iterator[tuple[Engine, Engine]]:
         engine.dispose()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_totals_are_those_of_the_distinct_rows(two_engines: tuple[Engine, Engine], data: st.DataObject) -> None:
     """Whatever findings name which rows, in whatever order and however often, totals are exact, each finding has its

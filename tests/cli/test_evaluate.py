@@ -110,24 +110,17 @@ def test_what_is_mistyped_is_refused_at_once(call: Call, arguments: tuple[str, .
     assert fault in said.err
 
 
-def test_lines_that_are_not_understood_are_told(call: Call, tmp_path: Path) -> None:
-    """The others are judged."""
+def test_a_folder_may_come_from_anywhere(call: Call, tmp_path: Path) -> None:
+    """Names in its manifest do no harm to a terminal; lines that are not understood are told, the others judged."""
     folder = _folder(tmp_path)
     with (folder / "conn.log").open("ab") as log:
         log.write(b"what is this\n")
-    said = call("evaluate", folder, *_QUICK)
-    assert said.code == 0
-    assert "1 of 317 lines are not understood, and left out" in said.err
-
-
-def test_names_from_a_manifest_do_no_harm_to_a_terminal(call: Call, tmp_path: Path) -> None:
-    """It may come from anywhere."""
-    folder = _folder(tmp_path)
     manifest = (folder / "manifest.json").read_text().replace('"sweep"', '"\\u001b[2Jsweep"')
     (folder / "manifest.json").write_text(manifest)
     said = call("evaluate", folder, *_QUICK)
     assert said.code == 0
     assert "\x1b" not in said.out
+    assert "1 of 317 lines are not understood, and left out" in said.err
 
 
 def _store(engine: Engine, days: float) -> None:

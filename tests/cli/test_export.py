@@ -24,6 +24,7 @@ from detector.store.engine import open_store, writing
 from detector.store.tables import evidence
 from tests.builders import START, Recorder, count, insert_alert, observe
 from tests.cli.test_main import verbs
+from tests.examples import examples
 from tests.hostile import TEXT
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ _TEXTS = (
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.fixed_dictionaries(dict.fromkeys(_TEXTS, _OPTIONAL)), TEXT)
 def test_names_of_any_kind_make_valid_events(names: dict[str, str | None], host: str) -> None:
     """Attackers choose them; the schema has to hold, and nothing of them reaches a terminal as it is."""

@@ -17,6 +17,7 @@ from detector.collector.spool import Spool
 from detector.domain import CaptureHealth, Losses, Snapshot
 from detector.errors import SpoolError
 from tests.builders import START, count
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +76,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(steps=_steps, room=st.sampled_from((0, 4096, 3 * 4096, 6 * 4096, _PLENTY)))
 def test_what_comes_out_and_what_is_said_to_be_lost_is_what_went_in(
     steps: list[tuple[str, list[tuple[bool, int]]]], room: int, tmp_path_factory: pytest.TempPathFactory

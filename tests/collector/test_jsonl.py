@@ -20,6 +20,7 @@ from detector.collector.log_lines import Tally
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Protocol
 from detector.errors import LogError
 from tests.collector.logs import opened
+from tests.examples import examples
 from tests.hostile import TEXT
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ _VALUE = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     st.one_of(
         st.binary(max_size=200),

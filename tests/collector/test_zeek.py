@@ -17,6 +17,7 @@ from detector.collector.zeek import Connection, common_ends, read_connections
 from detector.domain import Outcome
 from detector.errors import LogError
 from tests.collector.logs import BEGIN, HOST, json_lines, opened, row, tab_separated
+from tests.examples import examples
 from tests.hostile import TEXT
 
 
@@ -214,7 +215,7 @@ def _checked(content: bytes) -> None:
         assert 0 <= each.port <= 65_535
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.one_of(
         st.binary(max_size=300),
@@ -226,7 +227,7 @@ def test_bytes_of_any_kind_are_read_or_refused(content: bytes) -> None:
     _checked(content)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(_NAMES[:4] + _NAMES[6:], _CELL)), max_size=4))
 def test_cells_of_any_kind_are_read_or_refused(rows: list[dict[str, str]]) -> None:
     """Numbers that are none, ports beyond all ports, text as attackers choose it."""
@@ -234,7 +235,7 @@ def test_cells_of_any_kind_are_read_or_refused(rows: list[dict[str, str]]) -> No
     _checked(head + b"".join("\t".join(each.values()).encode("utf-8", "backslashreplace") + b"\n" for each in rows))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.dictionaries(st.one_of(st.sampled_from(_NAMES), TEXT), _VALUE, max_size=10), max_size=4))
 def test_objects_of_any_kind_are_read_or_refused(objects: list[dict[str, Any]]) -> None:
     """JSON of any types under the names that are read."""

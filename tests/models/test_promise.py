@@ -65,17 +65,32 @@ def test_alerts_move_the_threshold_within_bounds(hours: list[int], rate: float) 
     """However many there are: at most ten times rarer, at most ten times as many."""
     until = START + timedelta(days=28)
     told = [START + hour * _HOUR for hour in sorted(hours)]
-    found = promise.corrected(told, since=START, until=until, false_alerts_per_day=rate)
-    assert -1.0 <= found <= 1.0
+    found = promise.corrected(told, since=START, until=until, false_alerts_per_day=rate, lowest=-0.5)
+    assert -0.5 <= found <= 1.0
     assert _threshold(observed=-9.0, correction=found, hours=1000).surprise >= 1.0
     assert _threshold(observed=9.0, correction=found).surprise <= 3.0
 
 
-def test_a_young_host_is_not_lowered() -> None:
-    """Few quiet hours prove nothing."""
-    assert _threshold(observed=0.5).surprise == 2.0
-    assert _threshold(observed=0.5, hours=24).surprise == pytest.approx(2 - 1 / 7)
-    assert _threshold(observed=0.5, hours=7 * 24).surprise == 1.0
+def test_silence_lowers_the_threshold_as_alerts_are_promised() -> None:
+    """At one a week (2.2) a quiet week says next to nothing, at one a day (1.4) as much as seven can."""
+    a_week = replace(_threshold(observed=0.1, correction=-1.0), promised=promise.surprise_at(1 / 7))
+    a_day = replace(a_week, promised=promise.surprise_at(1.0))
+    for weeks, by in ((0, 0.0), (1, 1 / 7), (2, 2 / 7), (7, 1.0), (20, 1.0)):
+        assert replace(a_week, hours=weeks * 168).surprise == pytest.approx(a_week.promised - by)
+    for days, by in ((0, 0.0), (1, 1 / 7), (7, 1.0), (14, 1.0)):
+        assert replace(a_day, hours=days * 24).surprise == pytest.approx(a_day.promised - by)
+
+
+def test_an_alert_raises_a_threshold_that_is_as_low_as_it_goes(connection: Connection) -> None:
+    """Weeks of silence are no stock of alerts that are told before it moves."""
+    host = _Host(connection, 1.0)
+    for _ in range(14 * 24):
+        host.snapshot(0.1)
+    low = host.state().threshold(host.now).usual
+    assert low == pytest.approx(promise.surprise_at(1.0) - 1.0)
+    assert host.snapshot(5.0)
+    host.snapshot(0.1)
+    assert host.state().threshold(host.now).usual > low + 0.2
 
 
 def test_the_rule_on_scores_is_the_one_that_ships() -> None:
@@ -174,7 +189,7 @@ def test_what_a_person_calls_true_does_not_raise_the_threshold(connection: Conne
     assert raised > 0.2
     assert feedback.record(connection, 1, Verdict.TRUE, author="alice", now=host.now)
     host.snapshot(0.1)
-    assert host.state().correction < 0
+    assert host.state().correction <= 0
     assert feedback.undo(connection, 1)
     host.snapshot(0.1)
     assert host.state().correction == pytest.approx(raised, abs=0.01)
@@ -223,7 +238,7 @@ def test_days_that_were_not_seen_whole_are_named() -> None:
 def test_moves_of_the_threshold_are_written_down(connection: Connection) -> None:
     """Those that are worth saying, with what moved it."""
     host = _Host(connection, 1 / 7)
-    for number in range(60):
+    for number in range(150):
         host.snapshot(5.0 if number == 50 else 0.1)
     found = moves.latest(connection, host.host_id, promised=promise.surprise_at(1 / 7), most=100)
     assert len(found) > 1

@@ -20,6 +20,7 @@ from detector.models.novelty import Novelty
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
 from tests.builders import count, read_counts
+from tests.examples import examples
 from tests.models.conftest import Watched, arranged
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ _any_count = st.builds(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(series=st.lists(st.lists(_any_count, max_size=6), min_size=1, max_size=5))
 def test_everything_has_a_score(tmp_path_factory: pytest.TempPathFactory, series: list[list[ConnectionCount]]) -> None:
     """Whatever a kernel shows or hides of whatever protocol: each row has a score from 0 to 1, and words if strange."""

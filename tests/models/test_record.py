@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert
 from detector.config import Models
 from detector.domain import Learning
 from detector.models.calibration import Calibration
-from detector.models.channels import CHANNELS, MEMBERS, RECORDS
+from detector.models.channels import CHANNELS, MEMBERS, RECORDED_HOURS, RECORDS
 from detector.models.judgement import Moment
 from detector.models.record import KEPT_HOURS, LEVELS, Record
 from detector.store.engine import reading, writing
@@ -25,6 +25,8 @@ from tests.builders import count
 from tests.models.conftest import Watched
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Engine
 
 _hours = st.lists(st.floats(0, 20), max_size=KEPT_HOURS)
@@ -65,7 +67,7 @@ def test_each_channel_becomes_as_rare_as_it_says(stretched: float) -> None:
     beyond = dict.fromkeys((4, 10, 24), 0)
     judged = range(48, len(said))
     for hour in judged:
-        record = Record.of(said[max(0, hour - 24 - KEPT_HOURS) : hour - 24].tolist())
+        record = Record.of(said[max(0, hour - KEPT_HOURS) : hour].tolist())
         (corrected,) = record.corrected(said[hour : hour + 1])
         for hours in beyond:
             beyond[hours] += corrected > math.log10(hours)
@@ -81,23 +83,28 @@ def test_counts_are_stored_as_they_are() -> None:
         assert len(record.reached) == len(LEVELS)
 
 
-def _said(engine: Engine, hour: int, value: float, *, settled: range) -> Record:
+def _said(engine: Engine, hour: int, value: float) -> Mapping[str, Record]:
     with writing(engine) as connection:
-        calibration = Calibration(connection, 1, (), ("p_volume",))
-        calibration.observe({"p_volume": np.array([value])})
-        calibration.close_hour(hour, ["p_volume"], settled=settled)
+        calibration = Calibration(connection, 1, (), RECORDED_HOURS)
+        calibration.observe({"p_volume": np.array([value]), "p_forest": np.array([value])})
+        calibration.close_hour(hour, ["p_volume", "p_forest"], settled=range(0))
         calibration.save()
     with reading(engine) as connection:
-        return Calibration(connection, 1, (), ("p_volume",)).records["p_volume"]
+        return Calibration(connection, 1, (), RECORDED_HOURS).records
 
 
-def test_the_record_is_that_of_the_last_weeks_settled_hours(engine: Engine) -> None:
-    """What goes on is not in it, nor what is older than a week."""
-    assert _said(engine, 30, 1.5, settled=range(30)) == Record()
-    assert _said(engine, 31, 0.2, settled=range(31)) == Record.of([1.5])
-    for hour in range(32, 32 + KEPT_HOURS):
-        found = _said(engine, hour, 0.4, settled=range(hour + 1))
-    assert found == Record.of([0.4] * KEPT_HOURS)
+def test_a_record_is_that_of_the_last_hours(engine: Engine) -> None:
+    """Of a week up to the one that has just ended; of two days for the forest, which is another one each day."""
+    assert _said(engine, 30, 1.5)["p_volume"] == Record.of([1.5])
+    assert _said(engine, 31, 0.2)["p_volume"] == Record.of([1.5, 0.2])
+    for hour in range(32, 32 + 47):
+        found = _said(engine, hour, 0.4)
+    assert found["p_forest"] == Record.of([0.2] + [0.4] * 47)
+    assert found["p_volume"] == Record.of([1.5, 0.2] + [0.4] * 47)
+    for hour in range(32 + 47, 32 + KEPT_HOURS):
+        found = _said(engine, hour, 0.4)
+    assert found["p_volume"] == Record.of([0.4] * KEPT_HOURS)
+    assert found["p_novelty"] == Record()
 
 
 def test_burn_in_is_in_no_record() -> None:
@@ -124,16 +131,16 @@ def test_what_is_told_of_a_channel_is_as_its_record_has_it(quiet: Watched) -> No
     assert replace(after, p_novelty=before.p_novelty) == before
 
 
-def test_hours_after_burn_in_are_recorded_once_they_are_a_day_old(sqlite_engine: Engine) -> None:
+def test_hours_after_burn_in_are_recorded_once_they_are_over(sqlite_engine: Engine) -> None:
     """Of each channel that has anything to go by: there is no forest here."""
     watched = Watched(sqlite_engine, Models(burn_in_hours=2), interval=timedelta(hours=1))
     for hour in range(30):
         watched.snapshot(count(f"10.0.{hour}.5", 22))
     with reading(sqlite_engine) as connection:
-        records = Calibration(connection, 1, (), tuple(RECORDS.values())).records
-    # Hours 2 to 5.
+        records = Calibration(connection, 1, (), RECORDED_HOURS).records
+    # Hours 2 to 29.
     assert {name: record.hours for name, record in records.items() if name != "p_forest"} == dict.fromkeys(
-        (name for name in RECORDS.values() if name != "p_forest"), 4
+        (name for name in RECORDS.values() if name != "p_forest"), 28
     )
     assert records["p_forest"] == Record()
 

@@ -18,6 +18,7 @@ from detector.models.features import FEATURES
 from detector.store.engine import open_store, reading, writing
 from detector.store.tables import metadata, model_samples
 from tests.builders import START, count
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,7 @@ def test_no_rows_no_sample(sqlite_engine: Engine) -> None:
     assert (len(kept), kept.features.shape) == (0, (0, len(FEATURES)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.integers(256, 3000),
     st.lists(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from detector.config import Models
 from detector.domain import Observation
+from detector.models import threshold
 from detector.models.scorer import learning
-from detector.store.engine import reading
+from detector.store.engine import reading, writing
 from tests.builders import count
+from tests.examples import examples
 from tests.models.conftest import Watched, usual
 
 if TYPE_CHECKING:
@@ -185,6 +188,25 @@ def test_larger_bursts_are_stranger(quiet: Watched) -> None:
     assert re.match(r"20,0\d\d connects .*10\.0\.4\.12|20,0\d\d connects and flows of the whole", observed.explanation)
 
 
+@pytest.mark.parametrize(("attempted", "learnt"), [(8, True), (200, False)])
+def test_where_the_threshold_is_low_what_is_not_strange_is_learnt(
+    quiet: Watched, attempted: int, *, learnt: bool
+) -> None:
+    """People are told of both; of the smaller burst for less than an hour, of the larger for as long as it lasts."""
+    with writing(quiet.engine) as connection:
+        state = threshold.load(connection, 1, 1.0)
+        threshold._save(connection, 1, replace(state, observed=0.3, hours=1000))
+    quiet.settings = Models(false_alerts_per_day=1.0)
+    quiet.restart()
+    burst = count("10.0.4.12", 22, attempted=attempted, established=attempted)
+    first, *_, last = [quiet.snapshot(burst)[0] for _ in range(12)]
+    assert first.surprise is not None
+    assert last.surprise is not None
+    assert first.unusual
+    assert (last.surprise < 0.7 * first.surprise) == learnt
+    assert last.unusual == (not learnt)
+
+
 def test_usual_traffic_stays_usual(quiet: Watched) -> None:
     """What the host does every day never comes near an alert."""
     highest = max(each.surprise or 0.0 for number in range(48) for each in quiet.snapshot(*usual(number)))
@@ -290,7 +312,7 @@ def test_both_databases_give_the_same(sqlite_engine: Engine, postgres_engine: En
         assert on_postgres.snapshot(*rows) == on_sqlite.snapshot(*rows)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     last=st.integers(1, 30),
     port=st.sampled_from((22, 443, 873, 4444, 40_000)),

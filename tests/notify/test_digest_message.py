@@ -16,6 +16,7 @@ from detector.notify.apprise_notifier import AppriseNotifier
 from detector.notify.digest_message import page, render_digest
 from detector.notify.digest_text import full_text, sparkline
 from detector.notify.notices import render_notice
+from tests.examples import examples
 from tests.hostile import NAMES, TEXT
 from tests.notify.digests import START, digest, quiet
 from tests.notify.servers import MailServer, part
@@ -125,7 +126,7 @@ def test_hostile_names_do_nothing(name: str, many: int) -> None:
 
 
 @given(name=TEXT)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_name_does_nothing(name: str) -> None:
     """The same of whatever Unicode has."""
     message = render_digest(digest(name, many=2), Severity.LOW)

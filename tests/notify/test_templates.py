@@ -25,6 +25,8 @@ from tests.notify.test_message import Tags, markup_in
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from detector.notify.templates import Templates
+
 SAMPLE = values_of(example(), "opened", chart=True)
 
 
@@ -200,17 +202,24 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_gets_through_a_template(tmp_path: Path, name: str) -> None:
-    """Filters, joined lists and sums of texts are escaped as names are, in every form."""
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """The operator's, all four."""
+    folder = tmp_path_factory.mktemp("own")
     for file, text in OWN.items():
-        (tmp_path / file).write_text(text)
-    found = read(tmp_path, SAMPLE)
+        (folder / file).write_text(text)
+    found = read(folder, SAMPLE)
     assert found.faults == ()
+    return found
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_gets_through_a_template(own: Templates, name: str) -> None:
+    """Filters, joined lists and sums of texts are escaped as names are, in every form."""
     from detector.notify.briefing import Briefing
 
     hostile = alert(host=name, rule_title=name, summary=name)
-    message = render(Briefing(alert=hostile), "opened", found)
+    message = render(Briefing(alert=hostile), "opened", own)
     assert message.title.isprintable()
     assert message.text.replace("\n", "").isprintable()
     seen = Tags(message.html)

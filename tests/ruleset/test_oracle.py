@@ -18,6 +18,7 @@ from detector.ruleset import windows
 from detector.ruleset.load import load_rules
 from detector.store.engine import reading, writing
 from tests.builders import Recorder, count, observe, read_counts
+from tests.examples import examples
 from tests.ruleset import naive
 from tests.ruleset.strategies import (
     ADDRESSES,
@@ -276,8 +277,10 @@ def test_every_way_to_be_incomplete_is_seen(engine: Engine, tmp_path: Path) -> N
     _check_each(engine, tmp_path, items, _Taken(engine, histories))
 
 
-_FAST = settings(max_examples=120, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-_FEW = settings(_FAST, max_examples=25)
+_FAST = settings(
+    max_examples=examples(120), derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+_FEW = settings(_FAST, max_examples=examples(25))
 
 
 @_FAST

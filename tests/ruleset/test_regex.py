@@ -13,6 +13,7 @@ from sqlalchemy import Text, bindparam, select
 from detector.ruleset.regex import RegexError
 from detector.ruleset.regex_sql import Regex, holds_match
 from detector.store.engine import reading
+from tests.examples import examples
 from tests.ruleset import regexes
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _check(engine: Engine, text: str, flags: frozenset[str], texts: list[str]) -
 _CASES = given(text=regexes.REGEXES, flags=regexes.FLAGS, texts=st.lists(regexes.TEXTS, min_size=1, max_size=6))
 
 
-@settings(_ALIKE, max_examples=300)
+@settings(_ALIKE, max_examples=examples(300))
 @_CASES
 def test_a_match_is_what_it_is_elsewhere(
     sqlite_engine: Engine, text: str, flags: frozenset[str], texts: list[str]
@@ -57,7 +58,7 @@ def test_a_match_is_what_it_is_elsewhere(
 
 
 @pytest.mark.postgres
-@settings(_ALIKE, max_examples=150)
+@settings(_ALIKE, max_examples=examples(150))
 @_CASES
 def test_a_match_is_the_same_on_postgres(
     postgres_engine: Engine, text: str, flags: frozenset[str], texts: list[str]

@@ -19,6 +19,7 @@ from detector.store.remembered import forget_unused
 from detector.store.snapshots import advance_cursor
 from detector.store.tables import noted_fields, seen_terms, usual_counts
 from tests.builders import Recorder, count, read_counts
+from tests.examples import examples
 from tests.ruleset import naive
 from tests.ruleset.strategies import ALIKE_ROWS, LONG
 from tests.ruleset.writing import event, loaded, rule_id
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from detector.ruleset.evaluate import RuleSet
 
 _HOSTS = itertools.count()
-_FAST = settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_FAST = settings(
+    max_examples=examples(60), derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 _FEW = settings(_FAST, max_examples=12)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -18,6 +18,7 @@ from detector.store.engine import reading, writing
 from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import packed_counts
 from tests.builders import START, Recorder, count
+from tests.examples import examples
 from tests.ruleset.strategies import (
     ALIKE,
     BROAD,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from detector.ruleset.evaluate import RuleSet
 
 _FAST = settings(
-    max_examples=20,
+    max_examples=examples(20),
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -20,6 +20,7 @@ from detector.store import rollups
 from detector.store.engine import writing
 from detector.store.snapshots import advance_cursor, create_cursors
 from tests.builders import START, Recorder, count, observe
+from tests.examples import examples
 from tests.ruleset.strategies import ALIKE, ALIKE_ROWS, LONG, detections
 from tests.ruleset.writing import event, loaded
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOSTS = itertools.count()
 _FAST = settings(
-    max_examples=40,
+    max_examples=examples(40),
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

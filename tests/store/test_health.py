@@ -16,6 +16,7 @@ from detector.store.engine import reading, writing
 from detector.store.health import HealthPage, find_incomplete
 from detector.store.tables import snapshots
 from tests.builders import START, Recorder, count
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -180,7 +181,7 @@ _SOUND = [CaptureHealth(), CaptureHealth(self_test_passed=True)]
 _losses = st.builds(Losses, **{field.name: st.sampled_from([0] * 15 + [1]) for field in fields(Losses)})
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(taken=st.lists(st.tuples(_healths, _losses, _seconds), min_size=1, max_size=6))
 def test_nothing_is_passed_over(engine: Engine, taken: list[tuple[CaptureHealth, Losses, float]]) -> None:
     """Exactly the snapshots of which anything is to be said are found, and all that is to be said of each."""

@@ -21,6 +21,7 @@ from detector.store.findings import Decision, decisions, rule_hits
 from detector.store.history import Page, find
 from detector.store.tables import alerts, detection_cursors, findings
 from tests.builders import START, Recorder, count, observe
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -199,7 +200,7 @@ def test_a_period_is_half_open(engine: Engine) -> None:
     assert _ports(_find(engine, until=START)) == []
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(-5, 65), max_size=5).map(sorted))
 def test_periods_that_meet_share_no_row(engine: Engine, cuts: list[int]) -> None:
     """However time is cut into periods, each row is found in exactly one of them."""
@@ -277,7 +278,7 @@ def test_counting_stops_at_a_number_that_says_enough(engine: Engine, monkeypatch
 _LETTERS = "ab*?[]%_\\^-A\u00e9'"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_pattern_means_the_same_everywhere(engine: Engine, data: st.DataObject) -> None:
     """`*` is any characters, `?` any one, all else itself: % _ [ ] and \\ too, and case matters."""
@@ -304,7 +305,7 @@ def test_patterns_may_hold_what_no_database_takes(engine: Engine) -> None:
     assert _find(engine, executable="*\x00*").rows == ()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     network=st.one_of(
         st.ip_addresses(v=4).flatmap(lambda ip: st.integers(0, 32).map(lambda n: IPv4Network((ip, n), strict=False))),

@@ -14,6 +14,7 @@ from detector.store.grouping import WEEKDAYS, grouped
 from detector.store.history import find
 from detector.store.newcomers import newcomers
 from detector.store.rollups import HOUR, floor
+from tests.examples import examples
 from tests.store.past import OUTCOMES, STORIES, Past, Plain, Story, cut, empty, filters, matches, wanted_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _SOME_LEFT = replace(
 )
 
 
-@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, other=STORIES, criteria=filters(), limit=st.sampled_from([1, 2, 3, 5, 8, 13, 1000]))
 @example(story=_NONE_LEFT, other=_SOME_LEFT, criteria={"since": None, "until": None}, limit=1)
 def test_what_is_found_is_what_there_is(
@@ -97,7 +98,7 @@ def _text(address: Any) -> str | None:
     return None if address is None else str(address)
 
 
-@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=STORIES,
     other=STORIES,
@@ -151,7 +152,7 @@ def test_sums_are_those_of_single_rows(
     assert found.whole <= any(cut(row, criteria) for group in expected.values() for row in group)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORIES, criteria=filters(exact=True), newest=st.sampled_from([None, 1, 3]))
 def test_what_is_new_was_not_there_before(
     engine: Engine, story: Story, criteria: dict[str, Any], newest: int | None

@@ -17,6 +17,7 @@ from detector.store.engine import writing
 from detector.store.period_destinations import NewDestinations, new_destinations
 from detector.store.tables import alert_verdicts, alerts, connection_keys, evidence, hosts, metadata
 from tests.builders import START, alert_values
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -74,7 +75,7 @@ def found(engine: Engine, limit: int = 100) -> NewDestinations:
 
 
 @given(keys=st.lists(KEY, max_size=12))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_place_is_what_its_keys_say(sqlite_engine: Engine, keys: list[tuple[Any, ...]]) -> None:
     """By the first time that any of them was met, the last, and the alerts behind which they are."""
     _store(sqlite_engine, keys)

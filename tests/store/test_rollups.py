@@ -16,6 +16,7 @@ from detector.store.engine import reading, writing
 from detector.store.snapshots import create_cursors
 from detector.store.tables import connection_keys, daily_counts, detection_cursors, hourly_counts, packed_counts
 from tests.builders import START, Recorder, count, every_row, observe
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -137,7 +138,7 @@ _snapshot = st.tuples(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(25))
 @given(st.lists(_snapshot, min_size=1, max_size=12), st.lists(st.integers(0, 12), max_size=3))
 def test_sums_are_those_of_the_snapshots(
     sqlite_engine: Engine, history: list[tuple[int, list[Any]]], stops: list[int]

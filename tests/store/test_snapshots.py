@@ -23,6 +23,7 @@ from detector.store.numbering import Numbering, digest
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import connection_keys, hosts, packed_counts, snapshots
 from tests.builders import START, Recorder, count, stored
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
@@ -279,7 +280,7 @@ _counts = st.builds(
 )
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(series=st.lists(st.lists(_counts, max_size=8), min_size=1, max_size=4))
 def test_nothing_is_lost_or_invented(engine: Engine, series: list[list[ConnectionCount]]) -> None:
     """Whatever keys and counts come, the store holds the same sums as went in, for each host, snapshot and outcome; and

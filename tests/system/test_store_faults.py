@@ -157,9 +157,9 @@ def test_postgres_killed_again_and_again_loses_nothing(server: Postgres, tmp_pat
 
 @pytest.mark.postgres
 @pytest.mark.timeout(400)
-def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_path: Path) -> None:
-    """kill -9 of the whole server every few seconds for a minute, while snapshots come and are detected: each is
-    stored, and detected, once.
+def test_crashes_of_postgres_lose_nothing(server: Postgres, tmp_path: Path, thorough: bool) -> None:
+    """kill -9 of the whole server every few seconds (thoroughly: for a minute), while snapshots come and are detected:
+    each is stored, and detected, once.
     """
     books = Books(server.url, tmp_path / "spool")
     config = tmp_path / "detector.toml"
@@ -181,7 +181,7 @@ def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_pat
         # Nobody starts it again, were it to begin while there is no database.
         _until(lambda: _detected(books.engine), 60)
         taking.start()
-        crashes, until = 0, time.monotonic() + 55
+        crashes, until = 0, time.monotonic() + (55 if thorough else 15)
         while time.monotonic() < until:
             time.sleep(2.5)  # of work between two crashes
             server.signal(signal.SIGKILL)
@@ -196,7 +196,7 @@ def test_a_minute_of_crashes_of_postgres_loses_nothing(server: Postgres, tmp_pat
         detect.kill()
         detect.wait()
     books.close()
-    assert crashes > 5
+    assert crashes > (5 if thorough else 1)
     assert books.balance() == (books.taken, 0)
 
 
@@ -311,7 +311,8 @@ def test_two_collectors_share_a_database(engine: Engine, tmp_path: Path) -> None
         subprocess.Popen([sys.executable, str(_DRIVER), url, *map(str, _places(tmp_path, name)), name])
         for name in ("bastion-1", "bastion-2")
     ]
-    time.sleep(4)  # as long as they write
+    logs = [_places(tmp_path, name)[1] for name in ("bastion-1", "bastion-2")]
+    _until(lambda: all(log.exists() and len(log.read_text().split()) > 40 for log in logs), 60)
     for process in running:
         process.kill()
         process.wait()

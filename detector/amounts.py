@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def megabytes(size: int) -> str:
     return f"{value:,.0f} MB" if value >= _WHOLE else f"{value:.1f} MB"
 
 
+# The alerts of a snapshot last as long.
+@lru_cache(256)
 def humanised(duration: timedelta) -> str:
     """ "40 s", "2 min 30 s", "3 h 5 min", "2 d 4 h": the two largest units that are not zero."""
     seconds = round(duration.total_seconds())

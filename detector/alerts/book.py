@@ -206,11 +206,11 @@ class AlertBook:
             connection,
             snapshot,
             members,
-            {each: (number[each], after[number[each]]) for each in cooldowns},
+            {each: (number[each], after[number[each]]) for each in cooldowns if number[each] in having},
             mute,
             unwritten,
         )
-        after = {alert_id: joined.seen_by(alert_id, state) for alert_id, state in after.items()}
+        after |= {alert_id: joined.seen_by(alert_id, after[alert_id]) for alert_id in joined.by_alert}
 
         standing.write(connection, snapshot.host_id, before, after)
         evidence.write(connection, snapshot, added)
@@ -221,7 +221,9 @@ class AlertBook:
         }
         channels.write(connection, self._router, snapshot.host, told, snapshot.end)
         reopened = [events.Event(alert_id=each, at=snapshot.end, kind=events.REOPENED) for each in back]
-        events.write(connection, [*reopened, *news(before, after, snapshot.end)])
+        events.write(
+            connection, [*reopened, *news(before, {each: after[each] for each in joined.by_alert}, snapshot.end)]
+        )
         return list(joined.left)
 
     def _join(

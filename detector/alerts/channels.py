@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detector.alerts.accounts import accounts_of
 from detector.alerts.routing import Routed
@@ -36,11 +36,14 @@ def write(
     """Writes to the outbox what is sent of a host's alerts, by their numbers, and what is withheld."""
     common = {alert_id: state.common for alert_id, (state, _) in told.items()} if router.asks_for_users else {}
     accounts = accounts_of(connection, common)
-    rows = [
-        (alert_id, 0, now, _AT_ONCE, *row)
-        for alert_id, (state, decision) in told.items()
-        for row in _rows(router, _routed(host, state, accounts.get(alert_id, {}), now), decision)
-    ]
+    rows: list[tuple[Any, ...]] = []
+    # Of ten thousand alerts of a snapshot nearly all take the same way.
+    ways: dict[tuple[Routed, Decision], list[tuple[str, str, str]]] = {}
+    for alert_id, (state, decision) in told.items():
+        way = _routed(host, state, accounts.get(alert_id, {}), now), decision
+        if way not in ways:
+            ways[way] = list(_rows(router, *way))
+        rows += [(alert_id, 0, now, _AT_ONCE, *row) for row in ways[way]]
     bulk.add(connection, notifications, _NAMES, rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from detector.visible import visible
 
@@ -11,6 +12,8 @@ _PLAIN = re.compile(r"[\w./:@%+=~#$-]+", re.ASCII)
 _NAME_LIMIT = 120
 
 
+# The alerts of a snapshot are of few people and programs.
+@lru_cache(1024)
 def named(text: str) -> str:
     """A name from outside as it may stand in a sentence: printable, bounded, quoted unless it is one plain word."""
     shown = visible(text, _NAME_LIMIT)

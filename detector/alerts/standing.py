@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from detector.alerts.values import Common
     from detector.domain import Scalar, SnapshotRef
 
-# SQLite accepts 32,766 bound parameters a statement, Postgres 65,535.
+# SQLite accepts 32,766 bound parameters a statement; of Postgres all are one.
 _FINGERPRINTS_PER_QUERY = 1000
 
 
@@ -118,8 +118,9 @@ def find(
     arrived, longest = list(cooldowns), max(cooldowns.values())
     # Leaves most of a long history out; `continues` decides.
     ended = snapshot.end - longest, snapshot.end + longest
-    for start in range(0, len(arrived), _FINGERPRINTS_PER_QUERY):
-        fingerprints = arrived[start : start + _FINGERPRINTS_PER_QUERY]
+    at_once = len(arrived) if connection.dialect.name == "postgresql" else _FINGERPRINTS_PER_QUERY
+    for start in range(0, len(arrived), at_once):
+        fingerprints = arrived[start : start + at_once]
         rows = connection.execute(
             select(alerts.c.alert_id, *(alerts.c[name] for name in Standing._fields))
             .where(_of_fingerprints(connection, snapshot.host_id, fingerprints, ended))
@@ -194,7 +195,8 @@ def blank(incident: Incident, snapshot: SnapshotRef) -> Standing:
 def numbers(connection: Connection, count: int) -> list[int]:
     """The numbers of so many new alerts, in order."""
     if connection.dialect.name == "postgresql":
-        sequence = func.pg_get_serial_sequence(alerts.name, alerts.c.alert_id.name)
+        # As a question of its own, that Postgres answers once and not for each number.
+        sequence = select(func.pg_get_serial_sequence(alerts.name, alerts.c.alert_id.name)).scalar_subquery()
         drawn = select(func.nextval(sequence)).select_from(func.generate_series(1, count).alias())
         return sorted(connection.scalars(drawn))
     # Whoever writes is alone.
@@ -271,7 +273,7 @@ def grown(
 def write(connection: Connection, host_id: int, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:
     """Writes alerts of a host, by number: new ones, and what of the others `before` does not say already of all."""
     new = [(alert_id, host_id, *state) for alert_id, state in after.items() if alert_id not in before]
-    bulk.add(connection, alerts, ("alert_id", "host_id", *Standing._fields), new)
+    _open(connection, new)
     known = {alert_id: state for alert_id, state in after.items() if alert_id in before}
     if not known:
         return
@@ -279,6 +281,13 @@ def write(connection: Connection, host_id: int, before: Mapping[int, Standing], 
     changed = [place for place, values in enumerate(columns) if values != was[place]]
     names = "alert_id", *(Standing._fields[place] for place in changed)
     bulk.change(connection, alerts, names, list(zip(known, *(columns[place] for place in changed), strict=True)))
+
+
+def _open(connection: Connection, new: Sequence[tuple[Any, ...]]) -> None:
+    """Writes new alerts, without what is not known of any of them."""
+    columns = zip(("alert_id", "host_id", *Standing._fields), zip(*new, strict=True), strict=True) if new else ()
+    said = {name: values for name, values in columns if values.count(None) < len(values)}
+    bulk.add(connection, alerts, tuple(said), list(zip(*said.values(), strict=True)))
 
 
 def _from_row(row: Sequence[Any]) -> Standing:

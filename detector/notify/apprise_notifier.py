@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from detector.domain import Severity
 from detector.errors import ConfigError, DeliveryError
 from detector.notify.kinds import Form, Picture, kind_of
+from detector.notify.leftovers import PREFIX
 from detector.notify.mail_connection import keep_connections
 from detector.notify.markdown import escaped
 from detector.notify.message import CHART_NAME, without_picture
@@ -207,7 +208,7 @@ class AppriseNotifier:
 
     def _handed_over(self, message: Message, title: str, body: str, chart: bytes | None) -> str | None:
         # Some services' senders open the file by its path.
-        with tempfile.NamedTemporaryFile(prefix="detector-", suffix=".png") as file, _LOG.heard() as told:
+        with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".png") as file, _LOG.heard() as told:
             attach = None
             if chart is not None:
                 file.write(chart)

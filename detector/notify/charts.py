@@ -17,6 +17,7 @@ import msgspec
 
 from detector.apart import run_apart
 from detector.errors import ChartError
+from detector.notify.leftovers import PREFIX, clear_once
 from detector.visible import visible
 
 MOST_SPANS = 400
@@ -77,7 +78,8 @@ _ONE = Lock()
 
 @lru_cache(maxsize=_KEPT)
 def _drawn(chart: Chart, timeout_seconds: float) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="detector-chart-", ignore_cleanup_errors=True) as folder:
+    clear_once()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
         # It looks for fonts with a program of the system, and for settings of the user, and keeps what it found.
         environment = {"MPLCONFIGDIR": folder, "HOME": folder, "OPENBLAS_NUM_THREADS": "1"}
         try:

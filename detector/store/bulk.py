@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from detector.store.json_text import written
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -241,7 +243,7 @@ def _plain(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Se
     if isinstance(kind, TypeDecorator):
         return [kind.process_bind_param(each, dialect) for each in values]
     if isinstance(kind, JSON):
-        return [None if each is None and kind.none_as_null else json.dumps(each) for each in values]
+        return [None if each is None and kind.none_as_null else written(each) for each in values]
     return values
 
 

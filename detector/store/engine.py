@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from detector.errors import OF_VALUES, ConfigError, StoreError
-from detector.store import damage, sqlite
+from detector.store import damage, json_text, sqlite
 from detector.store.faults import SQLITE_BUSY_SECONDS, named
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # About twice the number of statements that a large rule set compiles to: below that SQLAlchemy compiles them anew
 # for every snapshot.
 _STATEMENT_CACHE = 3000
+_ALIKE: dict[str, Any] = {
+    "query_cache_size": _STATEMENT_CACHE,
+    "json_serializer": json_text.written,
+    "json_deserializer": json_text.read,
+}
 # Of Postgres: how long to wait for a connection, for an answer that the network may have swallowed, and in between.
 _POSTGRES_PATIENCE = {
     "connect_timeout": "10",
@@ -83,14 +88,14 @@ def open_store(url: str, *, statement_seconds: int | None = None) -> Engine:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "postgresql":
         patience = {name: value for name, value in _POSTGRES_PATIENCE.items() if name not in parsed.query}
-        engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, pool_pre_ping=True, connect_args=patience)
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=patience, **_ALIKE)
         if statement_seconds is not None:
             # For the transaction: a connection pooler in between may hand the session to others.
             limit = f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}"
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
         event.listen(engine, "begin", _begin_postgres)
         return engine
-    engine = create_engine(parsed, query_cache_size=_STATEMENT_CACHE, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+    engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, **_ALIKE)
     event.listen(engine, "do_connect", sqlite.connect)
     event.listen(engine, "connect", sqlite.prepare)
     event.listen(engine, "checkout", sqlite.check_fresh)

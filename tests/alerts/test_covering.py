@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from detector.domain import Finding, SnapshotRef
+    from detector.ruleset.evaluate import RuleSet
 
 _LOW: dict[str, Any] = {
     "rule_id": "first_contact",
@@ -96,6 +97,59 @@ def test_a_reverse_shell_behind_a_scan_is_told(sqlite_engine: Engine) -> None:
     }
 
 
+def _detect(host: Host, ref: SnapshotRef, ruleset: RuleSet) -> None:
+    """What detection does with rules and alerts."""
+    with writing(host.engine) as connection:
+        ruleset.prepare(connection)
+        host.book.record(connection, ref, ruleset.evaluate(connection, ref))
+
+
+def test_three_users_who_scan_are_three_messages_of_the_shipped_rules(sqlite_engine: Engine) -> None:
+    """Port 53, what is new and what is unusual are seen by rules of their own: these are named, and not told."""
+    host = Host(sqlite_engine, cooldown=timedelta(hours=1))
+    ruleset = load_rules([shipped.folder("rules")]).ruleset
+    strange = {"novelty": "destination", "unusual": True, "score": 0.999, "surprise": 3.0}
+    for first in (1, 51, 1):
+        scans = [
+            count(f"10.0.4.{place}", port, user=user, login_user=user, executable="/opt/scan", attempted=1, refused=1)
+            for place, user in enumerate(("alice", "bob", "carol"), start=1)
+            for port in range(first, first + 50)
+        ]
+        ref, _ = host.snapshot(*scans, **strange)
+        _detect(host, ref, ruleset)
+    alerts = host.alerts()
+    assert {alert.rule_title for alert in alerts} == {"Port scan of one destination"}
+    assert [host.sent(alert) for alert in alerts] == [[("mail", "opened")]] * 3
+    for alert in alerts:
+        assert {
+            "Connection that is unusual for this host",
+            "DNS server that this host has not asked before",
+            "First contact with a destination",
+        } <= set(alert.also_seen_by.values())
+
+
+def test_a_silence_of_a_lesser_rule_mutes_that_alone(sqlite_engine: Engine) -> None:
+    """What has its rows is told, and names it all the same."""
+    host = Host(sqlite_engine)
+    with writing(sqlite_engine) as connection:
+        alert_silences.add(
+            connection,
+            [parse("rule=first_contact")],
+            starts_at=START,
+            ends_at=START + timedelta(days=1),
+            author="alice",
+            reason="a test",
+            now=START,
+        )
+    ref, found = _seen_by_three(host)
+    host.record(ref, *found)
+    ref, rows = host.snapshot(count("203.0.113.9", 443))
+    host.record(ref, finding(ref, rows, **_LOW))
+    alone, scan_alert = host.alerts()
+    assert (host.sent(scan_alert), scan_alert.also_seen_by) == ([("mail", "opened")], _TITLES)
+    assert (alone.silenced_by, host.sent(alone)) == (1, [])
+
+
 def test_the_shipped_rules_tell_a_reverse_shell_behind_a_scan(sqlite_engine: Engine) -> None:
     """A program scans a machine and calls home to one of these ports: people are told of the scan, and of the port."""
     host = Host(sqlite_engine)
@@ -104,9 +158,7 @@ def test_the_shipped_rules_tell_a_reverse_shell_behind_a_scan(sqlite_engine: Eng
     for first in (1, 51):
         scanned = [count(port=port, attempted=1, refused=1, **where) for port in range(first, first + 50)]
         ref, _ = host.snapshot(*scanned, count(port=4444, **where))
-        with writing(sqlite_engine) as connection:
-            ruleset.prepare(connection)
-            host.book.record(connection, ref, ruleset.evaluate(connection, ref))
+        _detect(host, ref, ruleset)
     assert {alert.rule_title: host.sent(alert) for alert in host.alerts()} == {
         "Port scan of one destination": [("mail", "opened")],
         "Connection to a port that attack tools listen on": [("mail", "opened")],

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+    from msgspec import MsgspecError
+
+
+@cache
+def _fast() -> tuple[Callable[[Any], bytes], Callable[[str | bytes], Any], type[MsgspecError]]:
+    """What writes, what reads, and what they raise: loaded when it is needed, which in `collect` it never is."""
+    import msgspec
+
+    return msgspec.json.Encoder().encode, msgspec.json.Decoder().decode, msgspec.MsgspecError
 
 
 def written(value: Any) -> str:
@@ -16,9 +26,10 @@ def written(value: Any) -> str:
     Raises:
         TypeError, ValueError: it cannot be written.
     """
+    encode, _, refused = _fast()
     try:
-        return _encode(value).decode()
-    except (UnicodeError, OverflowError, TypeError, msgspec.MsgspecError):
+        return encode(value).decode()
+    except (UnicodeError, OverflowError, TypeError, refused):
         # Half of a character, or a number of more digits: what is unknown at all is refused here too.
         return json.dumps(value)
 
@@ -29,8 +40,9 @@ def read(text: str | bytes) -> Any:
     Raises:
         RecursionError, ValueError: it is none.
     """
+    _, decode, refused = _fast()
     try:
-        return _decode(text)
-    except (UnicodeError, RecursionError, msgspec.MsgspecError):
+        return decode(text)
+    except (UnicodeError, RecursionError, refused):
         # What is none for the standard library either is told in its words.
         return json.loads(text)

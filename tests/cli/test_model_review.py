@@ -30,12 +30,12 @@ _INTRUDER = count("203.0.113.66", 4444, executable="/tmp/.x", command=".x", user
 
 
 class _Service:
-    """Detection with the shipped rules, one snapshot after another."""
+    """Detection with the shipped rule on scores, one snapshot after another."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.recorder = Recorder(engine, interval=timedelta(minutes=30), unpacked=False)
-        rules = load_rules([shipped.folder("rules")]).ruleset
+        rules = load_rules([shipped.folder("rules") / "anomaly_score.yml"]).ruleset
         self.stages = Stages(scorer=HostScorer(Models()), ruleset=rules, alert_book=AlertBook([], timedelta(hours=1)))
 
     def hours(self, number: int) -> None:

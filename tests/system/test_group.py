@@ -150,7 +150,7 @@ def installed() -> Iterator[Installed]:
         secret.chmod(0o600)
         settings = etc / "detector.toml"
         # A few: to read all that ship, for each verb, takes long.
-        for name in ("vertical_scan", "host_silent"):
+        for name in ("vertical_scan", "host_silent", "capture_lost"):
             shutil.copy(shipped.folder("rules") / f"{name}.yml", etc / "rules")
         settings.write_text(
             f'state_folder = "{state}"\n[rules]\nfolders = ["{etc / "rules"}"]\n'

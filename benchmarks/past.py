@@ -14,11 +14,12 @@ from sqlalchemy import insert, update
 
 from detector.domain import ConnectionKey, Direction, Observation, Protocol
 from detector.store import rollups
+from detector.store.cursors import create_cursors
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
 from detector.store.numbering import digest
-from detector.store.packing import pack_counts, pack_observations
-from detector.store.snapshots import create_cursors
+from detector.store.packing import pack_counts
+from detector.store.packing_observations import pack_observations
 from detector.store.tables import (
     connection_keys,
     destination_names,

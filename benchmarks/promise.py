@@ -32,9 +32,10 @@ from detector.evaluation.generate import MONDAY, weeks
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next
 from detector.ruleset.load import load_rules
+from detector.store.cursors import create_cursors
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
-from detector.store.snapshots import SnapshotWriter, create_cursors
+from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:

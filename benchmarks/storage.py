@@ -20,11 +20,13 @@ from sqlalchemy import insert, update
 from benchmarks.figures import Figure
 from detector.domain import Observation
 from detector.store import rollups, sizes
+from detector.store.cursors import create_cursors
 from detector.store.engine import open_store, relaxed, writing
 from detector.store.migrating import upgrade
 from detector.store.packed import read_packed
-from detector.store.packing import pack_counts, pack_observations
-from detector.store.snapshots import SnapshotWriter, create_cursors
+from detector.store.packing import pack_counts
+from detector.store.packing_observations import pack_observations
+from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import detection_cursors, packed_counts, packed_observations, snapshots
 from tests.builders import START, Recorder, count
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from detector.store import observations, recent, rule_faults, silence, snapshots, tampering, totals, verifying
+from detector.store import cursors, observations, recent, rule_faults, silence, snapshots, tampering, totals, verifying
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
@@ -153,7 +153,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
     """
     watch = _Stopwatch()
     with writing(engine) as connection:
-        snapshot = snapshots.next_snapshot(connection, host_id)
+        snapshot = cursors.next_snapshot(connection, host_id)
         if snapshot is None:
             return None
         tampering.remember(connection, verifying.check_next(connection, snapshot), snapshot.end)
@@ -177,7 +177,7 @@ def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None
         watch.end("rules")
         stages.alert_book.record(connection, snapshot, findings, learning)
         watch.end("alerts")
-        snapshots.advance_cursor(connection, snapshot)
+        cursors.advance_cursor(connection, snapshot)
         attempted = sum(packed.counts["attempted"]) if packed else 0
         totals.advance(connection, snapshot, rows=len(observed), attempted=attempted, findings=len(findings))
     watch.end("commit")
@@ -292,10 +292,10 @@ def hosts_behind(engine: Engine) -> list[int]:
         StoreError: the database is away.
     """
     with reading(engine) as connection:
-        unknown = snapshots.hosts_without_cursor(connection)
-        behind = snapshots.hosts_behind(connection)
+        unknown = cursors.hosts_without_cursor(connection)
+        behind = cursors.hosts_behind(connection)
     if not unknown:
         return behind
     with writing(engine) as connection:
-        snapshots.create_cursors(connection)
-        return snapshots.hosts_behind(connection)
+        cursors.create_cursors(connection)
+        return cursors.hosts_behind(connection)

@@ -24,7 +24,7 @@ from detector.domain import (
     Protocol,
     Snapshot,
 )
-from detector.store import observations, recent, snapshots
+from detector.store import cursors, observations, recent
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one, read_packed
 from detector.store.snapshots import SnapshotWriter, stored_counts
@@ -166,7 +166,7 @@ class AllRows:
 
 def unpack(connection: Connection, ref: SnapshotRef) -> None:
     """Gives the rules the rows of a snapshot, beside all those before it."""
-    snapshots.create_cursors(connection)
+    cursors.create_cursors(connection)
     recent.advance(connection, ref, read_one(connection, ref), AllRows(timedelta(days=365)))
 
 

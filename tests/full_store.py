@@ -24,9 +24,9 @@ from detector.ruleset.load import load_rules
 from detector.service.training import train_host
 from detector.store import alert_silences, detectors, feedback, notices, reviews, rollups
 from detector.store.columns import storable
+from detector.store.cursors import create_cursors
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
-from detector.store.snapshots import create_cursors
 from detector.store.tables import alert_events, alerts, evidence, imports, notifications, replacements, tamperings
 from tests.builders import START, Recorder, count
 

@@ -13,7 +13,7 @@ from alembic.config import Config
 from sqlalchemy import MetaData, func, insert, inspect, select, text
 
 from detector import shipped
-from detector.store import snapshots
+from detector.store import cursors
 from detector.store.engine import open_store, reading, transaction, writing
 from detector.store.migrating import check_current, downgrade, revisions, upgrade
 from detector.store.tables import metadata
@@ -89,7 +89,7 @@ def filled(database: Engine) -> Engine:
         )
         observe(database, ref, {1: {"score": 0.99, "explanation": "new"}})
         with writing(database) as connection:
-            snapshots.advance_cursor(connection, ref)
+            cursors.advance_cursor(connection, ref)
     insert_alert(database, alert_id=1)
     found = {"host_id": 1, "rule_id": "scan", "fingerprint": "f" * 32, "alert_id": 1, "decision": "opened", "rows": 1}
     with writing(database) as connection:

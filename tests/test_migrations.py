@@ -12,8 +12,7 @@ from sqlalchemy import func, insert, inspect, select, text
 
 from detector.domain import Losses, SnapshotRef
 from detector.errors import StoreError
-from detector.store import snapshots as store
-from detector.store import tables
+from detector.store import cursors, tables
 from detector.store.alerts import alert_rows, list_alerts
 from detector.store.engine import reading, writing
 from detector.store.filters import HistoryFilter
@@ -158,7 +157,7 @@ def test_a_filled_database_is_upgraded(first_release: Engine) -> None:
         assert [row["explanation"] for row in alert_rows(connection, alert.alert_id, 10)] == ["new"]
         (incomplete,) = find_incomplete(connection).found
         assert (incomplete.losses, incomplete.gap_seconds) == (Losses(missed=1), 0.0)
-        assert store.next_snapshot(connection, 1) is None
+        assert cursors.next_snapshot(connection, 1) is None
 
 
 def test_an_upgraded_database_is_that_of_the_tables(first_release: Engine) -> None:

@@ -19,7 +19,7 @@ from detector.store import observations
 from detector.store.engine import open_store, writing
 from detector.store.migrating import upgrade
 from detector.store.packed import read_one
-from detector.store.packing import NO_OBSERVATION
+from detector.store.packing_observations import NO_OBSERVATION
 from detector.store.snapshots import SnapshotWriter, stored_counts
 
 if TYPE_CHECKING:

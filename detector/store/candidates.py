@@ -13,7 +13,8 @@ from detector.store import bulk, damage
 from detector.store.moments import microseconds
 from detector.store.packed import observations_of
 from detector.store.packed_arrays import CountArrays, KeySet
-from detector.store.packing import NO_OBSERVATION, PackedObservations, PackingError, read_said, rows_of, unpack_said
+from detector.store.packing import PackingError, rows_of
+from detector.store.packing_observations import NO_OBSERVATION, PackedObservations, read_said, unpack_said
 from detector.store.tables import packed_counts, packed_observations
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from detector.store.cover import Cover, tail
 from detector.store.filters import known_hosts
 from detector.store.matching import newest_rows, whole_rows
 from detector.store.packed import Names
-from detector.store.packing import NO_OBSERVATION
+from detector.store.packing_observations import NO_OBSERVATION
 from detector.store.periods import Periods, has_snapshots, hours_since, made_of, rolled_until, with_keys
 from detector.store.rollups import DAY, HOUR, floor
 from detector.store.tables import connection_keys

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 from detector.domain import Observation
 from detector.store import bulk
-from detector.store.packing import pack_observations
+from detector.store.packing_observations import pack_observations
 from detector.store.tables import observations, packed_observations
 
 if TYPE_CHECKING:

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, select
 
 from detector.store import bulk, damage
-from detector.store.packing import (
-    COUNT_COLUMNS,
-    NO_OBSERVATION,
-    PackedObservations,
-    PackingError,
-    unpack_counts,
-    unpack_observations,
-)
+from detector.store.packing import COUNT_COLUMNS, PackingError, unpack_counts
+from detector.store.packing_observations import NO_OBSERVATION, PackedObservations, unpack_observations
 from detector.store.rows import KEY_COLUMNS, NAME_FIELDS, ORIGIN_FIELDS
 from detector.store.tables import (
     connection_keys,

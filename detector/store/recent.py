@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, not_, select, upd
 
 from detector.store import bulk
 from detector.store.packed import read_packed
-from detector.store.packing import NO_OBSERVATION
+from detector.store.packing_observations import NO_OBSERVATION
 from detector.store.refilling import refill
 from detector.store.tables import connection_counts, detection_cursors, kept_windows, observations, snapshots
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, case, func, select, update
 
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
-from detector.store.packing import score_of
+from detector.store.packing_observations import score_of
 from detector.store.tables import connection_keys, daily_counts, detection_cursors, hourly_counts, snapshots
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from detector.store.cover import Cover, tail
 from detector.store.matching import with_scores
-from detector.store.packing import score_of
+from detector.store.packing_observations import score_of
 from detector.store.periods import SUMMED
 from detector.store.rollups import HOUR, floor
 

@@ -11,7 +11,8 @@ from sqlalchemy.dialects import postgresql
 from detector.domain import Observation
 
 # What is packed says how it was: what this writes can be read later, and the other way round.
-from detector.store.packing import pack_counts, pack_observations, unpack_counts, unpack_observations
+from detector.store.packing import pack_counts, unpack_counts
+from detector.store.packing_observations import pack_observations, unpack_observations
 
 revision: str = "0005"
 down_revision: str | None = "0004"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, update
 
-from detector.store import rollups, snapshots
+from detector.store import cursors, rollups
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import revisions
 from detector.store.tables import hosts
@@ -41,7 +41,7 @@ def filled(store: str) -> Iterator[Engine]:
             ref = recorder.snapshot(*(count(f"10.0.{days}.{i}", session=number) for i in range(50)))
             observe(engine, ref)
             with writing(engine) as connection:
-                snapshots.advance_cursor(connection, ref)
+                cursors.advance_cursor(connection, ref)
             if number == 0:
                 recorder.pass_time(hours=24)
     yield engine

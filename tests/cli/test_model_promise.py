@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from detector import shipped
 from detector.config import Models
 from detector.models.scorer import HostScorer
-from detector.store import snapshots
+from detector.store import cursors
 from detector.store.engine import writing
 from detector.store.tables import evidence, model_adjustments
 from tests.builders import START, Recorder, count, insert_alert, read_counts
@@ -31,9 +31,9 @@ def learnt(engine: Engine) -> Engine:
     for _ in range(60):
         ref = recorder.snapshot(count())
         with writing(engine) as connection:
-            snapshots.create_cursors(connection)
+            cursors.create_cursors(connection)
             scorer.score(connection, ref, read_counts(connection, ref))
-            snapshots.advance_cursor(connection, ref)
+            cursors.advance_cursor(connection, ref)
     opened = START + timedelta(hours=29)
     insert_alert(engine, alert_id=7, rule_id=shipped.ANOMALY_RULE, opened_at=opened, start=opened, end=opened)
     insert_alert(engine, alert_id=8)

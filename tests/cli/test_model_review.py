@@ -15,8 +15,8 @@ from detector.config import Models
 from detector.models.scorer import HostScorer
 from detector.pipeline import Stages, detect_next
 from detector.ruleset.load import load_rules
+from detector.store.cursors import create_cursors
 from detector.store.engine import reading, writing
-from detector.store.snapshots import create_cursors
 from detector.store.tables import alerts
 from tests.builders import Recorder, count
 from tests.cli.terminals import Terminal

@@ -19,10 +19,10 @@ from detector.pipeline import Stages, detect_next
 from detector.ruleset.evaluate import RuleSet
 from detector.ruleset.load import load_rules
 from detector.service import feedback
+from detector.store.cursors import create_cursors
 from detector.store.engine import reading, writing
 from detector.store.feedback import listed
 from detector.store.old_alerts import expire
-from detector.store.snapshots import create_cursors
 from detector.store.tables import (
     alert_verdict_keys,
     alert_verdict_subjects,

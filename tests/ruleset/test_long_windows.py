@@ -14,9 +14,9 @@ from sqlalchemy import delete, select
 from detector.ruleset import needs
 from detector.ruleset.load import load_rules
 from detector.store import expiry, recent
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one, read_packed
-from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import connection_counts, detection_cursors, kept_windows, observations
 from tests.builders import AllRows, Recorder, count, observe
 from tests.ruleset.writing import correlation, event, loaded, write_list

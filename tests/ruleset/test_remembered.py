@@ -14,9 +14,9 @@ from sqlalchemy import delete, func, select
 from detector.ruleset.baselines import FEWEST_HOURS
 from detector.ruleset.load import load_rules
 from detector.store import rollups
+from detector.store.cursors import advance_cursor
 from detector.store.engine import reading, writing
 from detector.store.remembered import forget_unused
-from detector.store.snapshots import advance_cursor
 from detector.store.tables import noted_fields, seen_terms, usual_counts
 from tests.builders import Recorder, count, read_counts
 from tests.examples import examples

@@ -10,9 +10,9 @@ from sqlalchemy import event as sql_event
 from detector.ruleset.load import load_rules
 from detector.ruleset.tallies import OrderedStages, Stages, Sums, Values
 from detector.store import recent
+from detector.store.cursors import create_cursors
 from detector.store.engine import writing
 from detector.store.packed import read_one
-from detector.store.snapshots import create_cursors
 from tests.builders import Recorder, count
 from tests.ruleset.writing import correlation, event, loaded
 

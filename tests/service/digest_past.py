@@ -12,8 +12,8 @@ from detector import shipped
 from detector.domain import CaptureHealth, Losses, SnapshotRef, Verdict
 from detector.models.week import Week
 from detector.store import feedback, rollups, silence
+from detector.store.cursors import create_cursors
 from detector.store.engine import writing
-from detector.store.snapshots import create_cursors
 from detector.store.tables import connection_keys, detection_cursors, evidence, model_promises, notifications, snapshots
 from tests.builders import Recorder, count, insert_alert
 

@@ -17,7 +17,7 @@ from detector.errors import ConfigError, TemplateFault
 from detector.matchers import parse
 from detector.ruleset.endings import Ending
 from detector.service.announcing import Announcing, Stops, of_filters, of_silences
-from detector.store import alert_silences, detectors, notices, snapshots
+from detector.store import alert_silences, cursors, detectors, notices
 from detector.store.alert_silences import Silence
 from detector.store.engine import reading, writing
 from detector.store.tables import snapshots as snapshot_table
@@ -203,8 +203,8 @@ def test_a_channel_is_told_that_all_is_well(engine: Engine) -> None:
     assert _told(engine) == [("mail", "The detector does not do its work: no snapshot is stored yet")]
     ref = Recorder(engine).snapshot(count())
     with writing(engine) as connection:
-        snapshots.create_cursors(connection)
-        snapshots.advance_cursor(connection, ref)
+        cursors.create_cursors(connection)
+        cursors.advance_cursor(connection, ref)
         connection.execute(update(snapshot_table).values(mark=b"m" * 16, start=NOW + 12 * HOURS, end=NOW + 12 * HOURS))
     for each in (first, second):
         each.look(NOW + 12 * HOURS)

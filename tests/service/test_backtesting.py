@@ -14,8 +14,8 @@ from detector.service import replaying
 from detector.service.backtesting import Policy, backtest, found
 from detector.service.replaying import Wanted
 from detector.store import past, rollups, summed
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import reading, writing
-from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import packed_counts
 from tests.builders import START, Recorder, count
 from tests.examples import examples

@@ -17,8 +17,8 @@ from detector.service import replaying
 from detector.service.backtesting import Policy, backtest, found
 from detector.service.replaying import Wanted
 from detector.store import rollups
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import writing
-from detector.store.snapshots import advance_cursor, create_cursors
 from tests.builders import START, Recorder, count, observe
 from tests.examples import examples
 from tests.ruleset.strategies import ALIKE, ALIKE_ROWS, LONG, detections

@@ -13,8 +13,8 @@ from detector.config import Settings
 from detector.service import certainty, keeping
 from detector.service.certainty import Certainty
 from detector.service.keeping import Keeping, kept_from
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import reading, writing
-from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import snapshots
 from tests.builders import START, Lines, Recorder, count
 

@@ -24,10 +24,10 @@ from detector.service import digesting as service
 from detector.service.detecting import detect
 from detector.service.digesting import Digesting, awaited
 from detector.store import notices
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import reading, writing
 from detector.store.liveness import Liveness
 from detector.store.outbox import StoredOutbox
-from detector.store.snapshots import advance_cursor, create_cursors
 from detector.store.tables import snapshots
 from tests.builders import Lines, Recorder, count
 from tests.notify.samples import entries

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detector.service.sharing import Turns
+from detector.store.cursors import advance_cursor, next_snapshot
 from detector.store.engine import writing
-from detector.store.snapshots import advance_cursor, next_snapshot
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from sqlalchemy import delete, update
 
 from detector.domain import CHANNELS, Observation, Outcome
 from detector.store import observations, rollups
+from detector.store.cursors import create_cursors
 from detector.store.engine import writing
 from detector.store.filters import HistoryFilter
 from detector.store.packed import read_one
 from detector.store.rollups import DAY, HOUR, floor
-from detector.store.snapshots import create_cursors
 from detector.store.tables import (
     detection_cursors,
     hourly_counts,

@@ -11,9 +11,10 @@ from sqlalchemy import delete, select, update
 from detector.domain import CaptureHealth, SnapshotRef
 from detector.store import expiry
 from detector.store.chain import BreakKind
+from detector.store.cursors import advance_cursor, create_cursors
 from detector.store.engine import reading, writing
 from detector.store.packing import pack_columns, unpack_counts
-from detector.store.snapshots import SnapshotWriter, advance_cursor, create_cursors
+from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import (
     connection_keys,
     destination_names,

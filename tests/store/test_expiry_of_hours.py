@@ -42,7 +42,7 @@ def days(engine: Engine) -> Engine:
     for _ in range(96):
         ref = recorder.snapshot(count())
     with writing(engine) as connection:
-        from detector.store.snapshots import create_cursors
+        from detector.store.cursors import create_cursors
 
         create_cursors(connection)
         connection.execute(update(detection_cursors).values(seq=ref.seq))
@@ -84,7 +84,7 @@ def test_a_snapshot_longer_than_an_hour_is_found_by_its_end(engine: Engine) -> N
     recorder = Recorder(engine, interval=5 * _HOUR)
     refs = [recorder.snapshot(count()) for _ in range(3)]
     with writing(engine) as connection:
-        from detector.store.snapshots import create_cursors
+        from detector.store.cursors import create_cursors
 
         create_cursors(connection)
         connection.execute(update(detection_cursors).values(seq=3))

@@ -12,16 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.domain import CHANNELS, Observation
-from detector.store.packing import (
-    COUNT_COLUMNS,
-    NO_OBSERVATION,
-    PackingError,
-    pack_counts,
-    pack_observations,
-    unpack_counts,
-    unpack_keys,
-    unpack_observations,
-)
+from detector.store.packing import COUNT_COLUMNS, PackingError, pack_counts, unpack_counts, unpack_keys
+from detector.store.packing_observations import NO_OBSERVATION, pack_observations, unpack_observations
 
 _NULLABLE = frozenset({"origin_id", "name_id"})
 _number = st.one_of(st.integers(0, 3), st.integers(0, 2**31), st.integers(0, 2**62 - 1))

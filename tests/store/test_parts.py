@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from detector.config import Settings
 from detector.service.keeping import Keeping, kept_from
-from detector.store import old_parts, partitions, rollups, snapshots
+from detector.store import cursors, old_parts, partitions, rollups
 from detector.store.engine import reading, writing
 from detector.store.retention import Done, Kept, Retention
 from detector.store.tables import packed_counts
@@ -60,7 +60,7 @@ def _fill(engine: Engine, days: int) -> Recorder:
         ref = recorder.snapshot(count())
         observe(engine, ref)
         with writing(engine) as connection:
-            snapshots.advance_cursor(connection, ref)
+            cursors.advance_cursor(connection, ref)
         recorder.pass_time(days=1)
     while rollups.advance(engine, ref.host_id, now=recorder.now + _DAY).more:
         pass

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 
 from detector.store import recent
+from detector.store.cursors import create_cursors
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
-from detector.store.snapshots import create_cursors
 from detector.store.tables import connection_counts, observations, packed_counts, snapshots
 from tests.builders import START, AllRows, Recorder, count, observe
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, text, update
 
-from detector.store import rollups, silence, sizes, snapshots
+from detector.store import cursors, rollups, silence, sizes
 from detector.store.engine import reading, writing
 from detector.store.packed import read_packed
 from detector.store.retention import Done, Kept, Retention
@@ -50,7 +50,7 @@ def _see(engine: Engine, *refs: SnapshotRef) -> None:
     for ref in refs:
         observe(engine, ref)
         with writing(engine) as connection:
-            snapshots.advance_cursor(connection, ref)
+            cursors.advance_cursor(connection, ref)
 
 
 def _roll_up(engine: Engine, now: datetime) -> None:
@@ -305,7 +305,7 @@ def test_by_size_the_oldest_snapshots_go_first(engine: Engine) -> None:
             )
         )
     with writing(engine) as connection:
-        snapshots.create_cursors(connection)
+        cursors.create_cursors(connection)
         connection.execute(update(detection_cursors).values(seq=150, recent_seq=150))
     _roll_up(engine, recorder.now + _DAY)
     _settle(engine)
@@ -340,7 +340,7 @@ def test_what_detection_has_not_seen_goes_last_and_is_counted(engine: Engine) ->
         first = connection.execute(select(snapshots_table).where(snapshots_table.c.seq == left[0])).one()
         assert first.lost_snapshots == 30 - len(left)
         assert first.lost_attempted == (30 - len(left)) * 1200
-        snapshots.create_cursors(connection)
+        cursors.create_cursors(connection)
 
 
 def _settle(engine: Engine) -> None:

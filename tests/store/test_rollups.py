@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from detector.store import rollups
+from detector.store.cursors import create_cursors
 from detector.store.engine import reading, writing
-from detector.store.snapshots import create_cursors
 from detector.store.tables import connection_keys, daily_counts, detection_cursors, hourly_counts, packed_counts
 from tests.builders import START, Recorder, count, every_row, observe
 from tests.examples import examples

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from detector.domain import ConnectionCount, ConnectionKey, Direction, Losses, Protocol, Snapshot
 from detector.errors import StoreError
-from detector.store import snapshots as store
+from detector.store import cursors
 from detector.store.columns import storable
 from detector.store.engine import reading, writing
 from detector.store.numbering import Numbering, digest
@@ -336,24 +336,24 @@ def test_detection_takes_snapshots_in_order(engine: Engine) -> None:
     recorder = Recorder(engine, unpacked=False)
     refs = [recorder.snapshot(count()) for _ in range(3)]
     with writing(engine) as connection:
-        assert store.hosts_without_cursor(connection) == [refs[0].host_id]
-        store.create_cursors(connection)
-        store.create_cursors(connection)
-        assert store.hosts_without_cursor(connection) == []
+        assert cursors.hosts_without_cursor(connection) == [refs[0].host_id]
+        cursors.create_cursors(connection)
+        cursors.create_cursors(connection)
+        assert cursors.hosts_without_cursor(connection) == []
 
     seen = []
     while True:
         with writing(engine) as connection:
-            ref = store.next_snapshot(connection, refs[0].host_id)
+            ref = cursors.next_snapshot(connection, refs[0].host_id)
             if ref is None:
                 break
-            assert store.hosts_behind(connection) == [ref.host_id]
-            store.advance_cursor(connection, ref)
+            assert cursors.hosts_behind(connection) == [ref.host_id]
+            cursors.advance_cursor(connection, ref)
             seen.append(ref)
 
     assert seen == refs
     with reading(engine) as connection:
-        assert store.hosts_behind(connection) == []
+        assert cursors.hosts_behind(connection) == []
 
 
 @pytest.mark.postgres
@@ -361,12 +361,12 @@ def test_two_workers_do_not_take_the_same_host(postgres_engine: Engine) -> None:
     """While one worker has a host's snapshot in hand, another gets none of that host."""
     ref = Recorder(postgres_engine).snapshot(count())
     with writing(postgres_engine) as connection:
-        store.create_cursors(connection)
+        cursors.create_cursors(connection)
 
     with writing(postgres_engine) as connection:
-        assert store.next_snapshot(connection, ref.host_id) == ref
+        assert cursors.next_snapshot(connection, ref.host_id) == ref
         with writing(postgres_engine) as other:
-            assert store.next_snapshot(other, ref.host_id) is None
+            assert cursors.next_snapshot(other, ref.host_id) is None
 
 
 def test_a_snapshot_whose_commit_was_not_confirmed_is_stored_once(engine: Engine) -> None:

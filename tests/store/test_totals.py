@@ -11,8 +11,7 @@ from detector.domain import CaptureHealth, Losses
 from detector.pipeline import STAGES, detect_next
 from detector.ruleset.evaluate import RuleSet
 from detector.service.detecting import build_stages
-from detector.store import snapshots as store
-from detector.store import tables, totals
+from detector.store import cursors, tables, totals
 from detector.store.engine import reading, writing
 from detector.store.migrating import downgrade, upgrade
 from tests.builders import START, Recorder, count, take_back
@@ -39,7 +38,7 @@ def test_what_detection_has_seen_is_added_up_once_and_kept_when_snapshots_go(eng
     """Losses by kind, what was blind, late or after a gap, rows, attempts; and each stage says what it took."""
     _record(engine)
     with writing(engine) as connection:
-        store.create_cursors(connection)
+        cursors.create_cursors(connection)
     stages = build_stages(Settings(), RuleSet(()))
     detected = [detect_next(engine, 1, stages) for _ in range(4)]
     assert detected[3] is None

@@ -88,7 +88,8 @@ snapshots = Table(
 )
 
 # The counts of a snapshot, and what detection says of them, in columns that are packed together: see
-# detector.store.packing. On SQLite with row numbers: a table without them has no room for rows of this length.
+# detector.store.packing and packing_observations. On SQLite with row numbers: a table without them has no room for rows
+# of this length.
 packed_counts = Table(
     "packed_counts",
     metadata,

@@ -16,6 +16,7 @@ from detector.domain import EvidenceRef, Finding, Learning, Severity
 from detector.store.engine import open_store, reading, writing
 from detector.store.migrating import upgrade
 from detector.store.packed import read_one
+from detector.uncollected import uncollected
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _many(engine: Engine, name: str) -> Iterator[Figure]:
                 _finding(ref, [row], f"{number:08x}{i:024x}", {"remote_address": str(i)}) for i, row in enumerate(rows)
             ]
             began = time.perf_counter()
-            with writing(engine) as connection:
+            with uncollected(), writing(engine) as connection:
                 _book().record(connection, ref, found, _LEARNT)
             took.append(time.perf_counter() - began)
     yield Figure(f"10,000 findings that open 10,000 alerts, {name}", min(opened), "s")

@@ -6,9 +6,7 @@ advance of the cursor past it, in one transaction: a crash at any point loses no
 
 from __future__ import annotations
 
-import gc
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,9 +14,10 @@ from detector.store import cursors, observations, recent, rule_faults, silence, 
 from detector.store.engine import reading, writing
 from detector.store.packed import read_one
 from detector.store.packing import PackingError
+from detector.uncollected import uncollected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection, Engine
@@ -128,23 +127,7 @@ class _Stopwatch:
         self._last = now
 
 
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Puts off the interpreter's search for what refers to itself until a snapshot is dealt with.
-
-    With 10,000s of rows at hand each search looks through half a million objects, of which none can go yet. It took a
-    sixth of the time of such a snapshot, and where models were at work as long as they did.
-    """
-    searches = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if searches:
-            gc.enable()
-
-
-@_garbage_left()
+@uncollected()
 def detect_next(engine: Engine, host_id: int, stages: Stages) -> Detected | None:
     """Takes the host's next snapshot through all stages; None when there is none to take.
 

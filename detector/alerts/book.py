@@ -17,7 +17,6 @@ from detector.alerts.members import Joined, Member, Told, join, news
 from detector.alerts.policy import Decision, Timing, decide, once_a_day
 from detector.alerts.routing import ChannelPolicy, Router
 from detector.alerts.settling import settle
-from detector.alerts.uncollected import uncollected
 from detector.alerts.verdicts import Verdict, moved
 from detector.domain import AlertState
 from detector.store import bulk
@@ -86,16 +85,15 @@ class AlertBook:
             findings: of all rules.
             learning: for how long the host was watched; None: for long enough for every rule.
         """
-        with uncollected():
-            self.settle(connection, snapshot, now=snapshot.end)
-            told = list(findings)
-            if learning is not None:
-                covered = [learning.covers(finding.telling.burn_in) for finding in findings]
-                told = list(compress(findings, covered))
-                held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
-            told = _unrecorded(connection, snapshot, told)
-            while told:
-                told = self._record_some(connection, snapshot, told)
+        self.settle(connection, snapshot, now=snapshot.end)
+        told = list(findings)
+        if learning is not None:
+            covered = [learning.covers(finding.telling.burn_in) for finding in findings]
+            told = list(compress(findings, covered))
+            held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
+        told = _unrecorded(connection, snapshot, told)
+        while told:
+            told = self._record_some(connection, snapshot, told)
 
     def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
         """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
@@ -127,7 +125,9 @@ class AlertBook:
         ]
         told = cap.capped(connection, snapshot, speaking, cooldown=self._cooldown, most=self._most_a_day)
         members = [Member(incident=arrived[each], greater=greater) for each, greater in lesser.items()]
-        left = self._record(connection, snapshot, incidents(_unrecorded(connection, snapshot, told)), members)
+        # Mostly nothing is covered or held back, and ten thousand need not be put together again.
+        whole = list(arrived.values()) if told == found else incidents(_unrecorded(connection, snapshot, told))
+        left = self._record(connection, snapshot, whole, members)
         return [each for member in left for each in member.incident.findings]
 
     def _cooldowns(self, arrived: Iterable[Incident]) -> dict[str, timedelta]:

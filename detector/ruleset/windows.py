@@ -1,8 +1,9 @@
 """Keeps the tallies of correlations up with the snapshots of each host, one after another.
 
 What enters a window are the rows of the snapshot before the one at hand, which were seen when that was at hand; what
-leaves it is read again. Only a process that begins, or one that finds something amiss, reads a whole window. So it is
-with the rows behind groups that pass: they are read when a group passes for the first time.
+leaves it is read again. Only a process that begins, or one that finds something amiss, reads a whole window: after a
+clock was set back, as long as snapshots come into a window that are older than what is in it. So it is with the rows
+behind groups that pass: they are read when a group passes for the first time.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from detector.ruleset.events import AFTER, HOST_ID, SEQ, UNTIL
 from detector.ruleset.sieve import Sieve
@@ -36,9 +37,12 @@ _MOST_ENTRIES = 2_000_000
 # Of all groups of a host that passed, 24 bytes each; they are read again.
 _MOST_ROWS = 500_000
 # Of a bare seq SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over their ends.
-_IN_WINDOW = select(func.min(snapshots.c.seq + 0), func.count()).where(
+_ENDED = and_(
     snapshots.c.host_id == HOST_ID, snapshots.c.seq + 0 <= SEQ, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL
 )
+_IN_WINDOW = select(func.min(snapshots.c.seq + 0), func.count()).where(_ENDED)
+_SEQS_ENDED = select(snapshots.c.seq).where(_ENDED).order_by(snapshots.c.seq)
+_ANY_ENDED = _SEQS_ENDED.limit(1)
 LONG = 100
 """From so many snapshots on a window is long."""
 _SECOND = timedelta(seconds=1)
@@ -100,10 +104,10 @@ class Passing:
 
 @dataclass(slots=True)
 class _Host:
-    """How far a host's tallies are: what is before `seq` is in them, less what was before `firsts`, by timespan."""
+    """How far a host's tallies are: what is in its windows by timespan, less the snapshot `seq` with which they end."""
 
     seq: int
-    firsts: dict[timedelta, int]
+    windows: Mapping[timedelta, Window]
     rows: Sequence[Sequence[Sequence[Any]]]
     """Of the snapshot `seq`, by correlation; and what they count."""
     entries: Sequence[Sequence[Entry]]
@@ -141,7 +145,7 @@ class Windows:
         for host_id, host in before._hosts.items():
             self._hosts[host_id] = _Host(
                 host.seq,
-                host.firsts,
+                host.windows,
                 rows=[host.rows[same[which]] if which in same else () for which in numbers],
                 entries=[host.entries[same[which]] if which in same else () for which in numbers],
                 tallies={which: host.tallies[old] for which, old in same.items() if old in host.tallies},
@@ -163,16 +167,15 @@ class Windows:
         found: list[Passing] = []
         for which, counting in enumerate(self._counting):
             window, groups = windows[counting.timespan], set[int]()
-            settled = window.unbroken and not counting.wanted.category.rows.change
+            lasting = not counting.wanted.category.rows.change
             if entries[which]:
                 tally = host.tallies.get(which)
                 if tally is None:
                     tally = _read(connection, counting, snapshot, window)
-                    if settled:
+                    if lasting:
                         host.tallies[which] = tally
-                first_seq = window.first_seq if window.unbroken else 0
-                groups = tally.passing(first_seq, snapshot.seq, entries[which])
-            found.append(Passing(window, groups, host.behind.setdefault(which, {}) if settled else {}))
+                groups = tally.passing(window.first_seq, snapshot.seq, entries[which])
+            found.append(Passing(window, groups, host.behind.setdefault(which, {}) if lasting else {}))
         if sum(tally.size for tally in host.tallies.values()) > _MOST_ENTRIES:
             del self._hosts[snapshot.host_id]
         return found
@@ -187,9 +190,8 @@ class Windows:
     ) -> _Host:
         """The host's tallies, less those that cannot be brought up to `snapshot` and have to be made anew."""
         host = self._hosts.get(snapshot.host_id)
-        firsts = {timespan: window.first_seq for timespan, window in windows.items() if window.unbroken}
         if host is None or not host.seq <= snapshot.seq or self._gone(connection, snapshot, host):
-            return _Host(snapshot.seq, firsts, rows, entries)
+            return _Host(snapshot.seq, windows, rows, entries)
         if host.seq == snapshot.seq:
             # Whoever looked at it before may have been rolled back, or looks again: nothing of it is taken in yet.
             host.rows, host.entries = rows, entries
@@ -201,7 +203,7 @@ class Windows:
             self._enter(connection, snapshot.host_id, host, (host.seq + 1, snapshot.seq - 1))
         for timespan, window in windows.items():
             self._leave(connection, snapshot.host_id, host, timespan, window)
-        host.seq, host.firsts, host.rows, host.entries = snapshot.seq, firsts, rows, entries
+        host.seq, host.windows, host.rows, host.entries = snapshot.seq, windows, rows, entries
         return host
 
     def _read_long(self, connection: Connection, host: _Host, timespan: timedelta, window: Window) -> None:
@@ -227,11 +229,11 @@ class Windows:
         had no room."""
         of_host = {"host_id": snapshot.host_id}
         recent = connection.scalar(_RECENT, of_host) or 0
-        late = {timespan for timespan, first in host.firsts.items() if first < recent} & self._of_packed
+        late = {timespan for timespan, window in host.windows.items() if window.first_seq < recent} & self._of_packed
         if not host.tallies or not late:
             return False
         kept = {row.back_seconds: row.first_seq for row in connection.execute(_KEPT, of_host)}
-        return any(kept.get(each // _SECOND, recent) > host.firsts[each] for each in late)
+        return any(kept.get(each // _SECOND, recent) > host.windows[each].first_seq for each in late)
 
     def _enter(self, connection: Connection, host_id: int, host: _Host, span: tuple[int, int]) -> None:
         """Takes in what another process has looked at."""
@@ -241,19 +243,21 @@ class Windows:
             _take_in(tally, self._counting[which], found[which])
 
     def _leave(self, connection: Connection, host_id: int, host: _Host, timespan: timedelta, window: Window) -> None:
-        before = host.firsts.get(timespan)
-        if not window.unbroken or before is None or window.first_seq < before:
+        before = host.windows.get(timespan)
+        left = None if before is None else _left(connection, host.seq, before, window)
+        if left is None:
             # The clock was set back. Whatever it is, it can be counted anew.
             for which, counting in enumerate(self._counting):
                 if counting.timespan == timespan:
                     host.tallies.pop(which, None)
                     host.behind.pop(which, None)
-        elif window.first_seq > before and timespan in self._leaving:
+        elif timespan in self._leaving:
             several, sieve = self._leaving[timespan]
-            found = sieve.rows_of_span(connection, host_id, (before, window.first_seq - 1))
-            for which, rows in zip(several, found, strict=True):
-                if (tally := host.tallies.get(which)) is not None:
-                    tally.remove(self._counting[which].entries(rows))
+            for span in left:
+                found = sieve.rows_of_span(connection, host_id, span)
+                for which, rows in zip(several, found, strict=True):
+                    if (tally := host.tallies.get(which)) is not None:
+                        tally.remove(self._counting[which].entries(rows))
 
 
 def _read_window(connection: Connection, snapshot: SnapshotRef, timespan: timedelta) -> Window:
@@ -261,6 +265,38 @@ def _read_window(connection: Connection, snapshot: SnapshotRef, timespan: timede
     place |= {"after": snapshot.end - timespan, "until": snapshot.end}
     first_seq, number = connection.execute(_IN_WINDOW, place).one()
     return Window(place | {"first_seq": first_seq}, first_seq, snapshot.seq - first_seq + 1 == number)
+
+
+def _left(connection: Connection, seq: int, before: Window, window: Window) -> list[tuple[int, int]] | None:
+    """The snapshots that were in a window and have left it since, as the first and the last of each run of them.
+
+    None: it is not what it was, less those, and more the snapshots after `seq`; or some have left that came after
+    others which have not, so that the first that is left does not tell them apart.
+
+    Args:
+        connection: the transaction.
+        seq: the snapshot that the window ended with before.
+        before: the window as it was then.
+        window: as it is.
+    """
+    if before.unbroken and window.unbroken:
+        if window.first_seq < before.first_seq:
+            return None
+        return [(before.first_seq, window.first_seq - 1)] if window.first_seq > before.first_seq else []
+    # What another worker has looked at meanwhile may or may not be in it.
+    if window.place["seq"] != seq + 1 or window.place["until"] < before.place["until"]:
+        return None
+    asked = {"host_id": window.place["host_id"], "seq": seq}
+    came = {"after": before.place["until"], "until": window.place["until"]}
+    if connection.scalar(_ANY_ENDED, asked | came) is not None:
+        return None
+    went = {"after": before.place["after"], "until": window.place["after"]}
+    gone = list(connection.scalars(_SEQS_ENDED, asked | went))
+    if gone and gone[-1] >= window.first_seq:
+        return None
+    begins = [each for last, each in pairwise([-1, *gone]) if each != last + 1]
+    ends = [each for each, following in pairwise([*gone, -1]) if following != each + 1]
+    return list(zip(begins, ends, strict=True))
 
 
 def _read(connection: Connection, counting: Counting, snapshot: SnapshotRef, window: Window) -> Tally:

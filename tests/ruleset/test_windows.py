@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import event as sql_event
 
 from detector.ruleset.load import load_rules
@@ -109,12 +111,49 @@ def test_what_is_remembered_is_what_is_stored(engine: Engine, tmp_path: Path) ->
     assert 40 < found < 40 * 4
 
 
+def test_after_a_clock_was_ahead_for_a_while_a_window_is_read_once_more(engine: Engine, tmp_path: Path) -> None:
+    """What was stored meanwhile is not in it, and has not to be left out anew with each snapshot."""
+    rules = loaded(tmp_path, *_documents())
+    recorder = Recorder(engine, unpacked=False)
+    asked: list[str] = []
+    sql_event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_r: asked.append(statement))
+    for number in range(14):
+        if number == 4:
+            recorder.pass_time(hours=1)
+        if number == 7:
+            recorder.pass_time(hours=-1, seconds=-30)
+        ref = recorder.snapshot(count(port=_port(number)))
+        findings = _detected(engine, rules, ref)
+        read = sum("GROUP BY" in statement for statement in asked)
+        with writing(engine) as connection:
+            assert load_rules([tmp_path]).ruleset.evaluate(connection, ref) == findings
+        del asked[:]
+        assert read == (3 if number in {0, 7} else 0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_remembered_is_what_is_stored_whatever_the_clock_does(
+    sqlite_engine: Engine, tmp_path: Path, seed: int
+) -> None:
+    """Set back and forward again and again, by as much as windows are long and by more."""
+    loaded(tmp_path, *_documents())
+    old = load_rules([tmp_path]).ruleset
+    recorder, chance = Recorder(sqlite_engine, unpacked=False), Random(seed)
+    for number in range(40):
+        if chance.random() < 0.2:
+            recorder.pass_time(seconds=10 * chance.randint(-9, 9))
+        ref = recorder.snapshot(count(port=chance.randrange(5), attempted=number % 3), count(port=1, user="bob"))
+        findings = _detected(sqlite_engine, old, ref)
+        with writing(sqlite_engine) as connection:
+            assert load_rules([tmp_path]).ruleset.evaluate(connection, ref) == findings
+
+
 def test_what_another_worker_has_looked_at_is_caught_up_with(engine: Engine, tmp_path: Path) -> None:
     """A worker that comes back to a host after some snapshots, or after a whole window, finds the same as the other."""
     loaded(tmp_path, *_documents())
     one, other = (load_rules([tmp_path]).ruleset for _ in range(2))
     recorder = Recorder(engine, unpacked=False)
-    for number in range(60):
+    for number in range(40):
         ref = recorder.snapshot(count(port=_port(number)), count(port=1, user="bob"))
         findings = _detected(engine, one, ref)
         if number % 7 in (0, 1) or 20 < number < 30:

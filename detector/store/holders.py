@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 _PROC = Path("/proc")
-_BOOT = _PROC / "sys/kernel/random/boot_id"
+# A service that sees nothing of /proc but processes (ProcSubset=pid) has the second alone.
+_MACHINE = (_PROC / "sys/kernel/random/boot_id", Path("/etc/machine-id"))
 # Behind the name of the program, which may hold blanks and parentheses; see proc(5).
 _START_FIELD = 19
 
 
 def this_process() -> str:
-    """This process, by what no other one shares: its machine's boot, its namespace, its number and when it began."""
+    """This process, by what no other one shares: machine and host, namespace, user, its number and when it began."""
     return _named(os.getpid())
 
 
 def has_ended(holder: str) -> bool:
-    """Whether the process `holder` names is known to have ended. Of other machines and containers that is not known."""
+    """Whether the process `holder` names is known to have ended.
+
+    Of other machines and containers it is not known, nor of other users, whose processes may not be shown.
+    """
     here, _, process = holder.rpartition("/")
     if here != _here():
         return False
@@ -33,8 +39,17 @@ def _named(number: int) -> str:
 
 @lru_cache(maxsize=1)
 def _here() -> str:
-    # Processes of two containers have the same numbers.
-    return f"{_BOOT.read_text().strip()}/{(_PROC / 'self/ns/pid').stat().st_ino}"
+    # Processes of two containers have the same numbers; machines that were cloned are told apart by their names.
+    namespace = (_PROC / "self/ns/pid").stat().st_ino
+    return f"{_machine()}/{socket.gethostname()}/{namespace}/{os.getuid()}"
+
+
+def _machine() -> str:
+    """The machine's boot, or the machine; empty: neither is shown."""
+    for path in _MACHINE:
+        with suppress(OSError):
+            return path.read_text().strip()
+    return ""
 
 
 def _began(number: int) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -32,9 +34,24 @@ def test_a_number_that_another_process_has_by_now_is_not_the_same_process() -> N
 
 def test_of_other_machines_and_containers_nobody_knows() -> None:
     """Their processes have the numbers of others here."""
-    boot, namespace, process = this_process().split("/")
-    assert not has_ended(f"another-boot/{namespace}/{process}1")
-    assert not has_ended(f"{boot}/1/{process}1")
+    boot, host, namespace, user, process = this_process().split("/")
+    assert not has_ended(f"another-boot/{host}/{namespace}/{user}/{process}1")
+    assert not has_ended(f"{boot}/another/{namespace}/{user}/{process}1")
+    assert not has_ended(f"{boot}/{host}/1/{user}/{process}1")
+    assert not has_ended(f"{boot}/{host}/{namespace}/1{user}/{process}1")
+
+
+def test_a_service_that_is_shown_nothing_but_processes_knows_all_the_same() -> None:
+    """As `ProcSubset=pid` has it under systemd, where there is no /proc/sys."""
+    asked = (
+        "from detector.store.holders import has_ended, this_process; import os\n"
+        "assert not os.path.exists('/proc/sys'), 'all of /proc is shown'\n"
+        "print(has_ended(this_process()), has_ended(this_process() + '1'))"
+    )
+    alone = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", alone, "sh", sys.executable, "-c", asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False True\n", "")
 
 
 def test_what_was_under_way_at_a_kill_is_due_at_once(sqlite_engine: Engine) -> None:

@@ -62,9 +62,7 @@ def prune(settings: Settings, /, *, before: datetime | None, dry_run: bool, yes:
         now = datetime.now(UTC)
         configured = kept_from(settings, engine)
         kept = configured if before is None else _shorter(configured, before, now)
-        doubts = [*_doubts(engine, now)]
-        if kept.snapshots < configured.snapshots:
-            doubts.append(f"snapshots are kept for {configured.snapshots.days} days")
+        doubts = list(_doubts(engine, kept, configured, now))
         if dry_run:
             _say_what(engine, kept, now, doubts)
             return
@@ -89,12 +87,14 @@ def _shorter(kept: Kept, before: datetime, now: datetime) -> Kept:
     return replace(kept, snapshots=age, hours=min(kept.hours, age), days=min(kept.days, age))
 
 
-def _doubts(engine: Engine, now: datetime) -> Iterator[str]:
-    """Why the clock may be wrong."""
+def _doubts(engine: Engine, kept: Kept, configured: Kept, now: datetime) -> Iterator[str]:
+    """What speaks against it."""
     from detector.service.certainty import Certainty
 
     if not Certainty(engine, now).holds(now):
         yield f"nothing was stored between one day and two days ago, if it is {local(now)} as this machine's clock says"
+    if kept.snapshots < configured.snapshots:
+        yield f"snapshots are kept for {configured.snapshots.days} days"
 
 
 def _say_what(engine: Engine, kept: Kept, now: datetime, doubts: Iterable[str]) -> bool:

@@ -98,7 +98,6 @@ def test_prune_deletes_what_has_expired(call: Call, filled: Engine) -> None:
 
 def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is far ahead makes everything look old. Where nothing would go, nothing is asked."""
-    ahead = StringIO("n\n")
     with writing(filled) as connection:
         yesterday = _NOW - timedelta(days=1)
         connection.execute(
@@ -106,7 +105,7 @@ def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, mo
             .where(snapshots_table.c.end < yesterday)
             .values(start=_NOW - timedelta(days=40, minutes=1), end=_NOW - timedelta(days=40))
         )
-    monkeypatch.setattr("sys.stdin", ahead)
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
 
     refused = call("db", "prune")
 

@@ -26,9 +26,11 @@ _Number = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _of_some(*columns: str) -> Index:
-    """An index of the rows of which the last column is known: few are, and the others need not be written to it."""
-    known = text(f"{columns[-1]} IS NOT NULL")
-    return Index(None, *columns, postgresql_where=known, sqlite_where=known)
+    """An index of the rows of which the last column is known: few are, and the others need not be written to it.
+
+    On Postgres too: see `schema`.
+    """
+    return Index(None, *columns, sqlite_where=text(f"{columns[-1]} IS NOT NULL"))
 
 
 alerts = Table(

@@ -83,6 +83,8 @@ def _is_with_kernel(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What mostly waits comes first: one worker begins with it, and the others have the processors meanwhile."""
     for item in items:
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
         if item.get_closest_marker("kernel"):
             if not item.nodeid.startswith(_OF_KERNEL):
                 raise pytest.UsageError(f"{item.nodeid} needs the kernel: name its file in {__name__}._OF_KERNEL")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _UNFOLDED = 100_000
 # The narrowest that tables fold to; narrower terminals break the lines themselves.
 _NARROWEST = 80
+_BETWEEN = 2
 _OFFSET_AT = len("2026-11-20 14:00:00")
 
 
@@ -115,7 +116,7 @@ def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Tabl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
     for column in columns:
         table.add_column(
             Text(column.title),
@@ -132,12 +133,25 @@ def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Tabl
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table on standard output, each cell escaped; folded to the terminal, never cut."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
-    table = make_table(columns, rows)
+    rows = list(rows)
     console = Console(file=sys.stdout)
-    console.width = max(console.width, _NARROWEST) if sys.stdout.isatty() else _UNFOLDED
-    console.print(table)
+    width = max(console.width, _NARROWEST, _least(columns, rows)) if sys.stdout.isatty() else _UNFOLDED
+    # Both: of a terminal that can do nothing rich takes neither alone.
+    console.size = ConsoleDimensions(width, console.height)
+    console.print(make_table(columns, rows))
+
+
+def _least(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """The narrowest that a table can be: in less room columns that must not be folded would be cut, or left out."""
+    from rich.cells import cell_len
+
+    widths = [cell_len(column.title) for column in columns]
+    for at, column in enumerate(columns):
+        if not column.fold:
+            widths[at] = max([widths[at], *(cell_len(visible(row[at])) for row in rows)])
+    return sum(widths) + _BETWEEN * len(columns)
 
 
 def local(moment: datetime) -> str:

@@ -203,16 +203,22 @@ def test_snapshots_that_do_not_come_are_bad_unless_the_collector_was_stopped(sql
     """And detection that is behind is bad too."""
     settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
     now = datetime.now(UTC)
-    sent = Snapshot(
-        host="young", start=now - timedelta(seconds=20), end=now - timedelta(seconds=10), counts=(), losses=_LOSSES
-    )
-    with writing(sqlite_engine) as connection:
-        SnapshotWriter("young").write(connection, sent, mark=bytes(16))
-    ((verdict, finding, _), behind, (lacks, lacking, _)) = _said(capturing.capturing(settings))
+
+    def sent(seconds_ago: int, losses: Losses, number: int) -> None:
+        end = now - timedelta(seconds=seconds_ago)
+        taken = Snapshot(host="young", start=end - timedelta(seconds=10), end=end, counts=(), losses=losses)
+        with writing(sqlite_engine) as connection:
+            SnapshotWriter("young").write(connection, taken, mark=bytes([number] * 16))
+
+    sent(400, _LOSSES, 1)
+    # The first of a host is not seen before it is stored.
+    silent, (lacks, lacking, _) = _said(capturing.capturing(settings))
+    assert (silent[0], lacks) == ("bad", "doubtful")
+    assert lacking == "1 of the 1 snapshot of the last day are not complete; lost: 7 attempted"
+    sent(10, Losses(), 2)
+    ((verdict, finding, _), behind, _) = _said(capturing.capturing(settings))
     assert (verdict, behind[0]) == ("good", "bad")
     assert "young" in finding
-    assert lacks == "doubtful"
-    assert lacking == "1 of the 1 snapshot of the last day are not complete; lost: 7 attempted"
     with writing(sqlite_engine) as connection:
         connection.execute(insert(detection_cursors).values(host_id=1, seq=1))
     assert "bad" not in [verdict for verdict, _, _ in _said(capturing.capturing(settings))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, literal_column, or_, select, true
@@ -16,7 +17,7 @@ from detector.store import bulk
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import ColumnElement
@@ -211,7 +212,7 @@ def grown(
     host: str,
     quiet: timedelta,
     totals: Totals,
-    explanations: Iterable[tuple[float, str]],
+    explanations: Sequence[tuple[float, str]],
     common: Common,
     values: Mapping[str, Distinct],
     capture: CaptureFacts | None,
@@ -232,16 +233,13 @@ def grown(
         state = state._replace(
             severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
         )
-    strangest: dict[str, float] = {}
-    for surprise, sentence in (*state.explanations, *explanations):
-        strangest[sentence] = max(surprise, strangest.get(sentence, surprise))
-    ranked = sorted(strangest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
+    said = _strangest(state.explanations, explanations) if explanations else state.explanations
     start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
     facts = Facts(
         duration=end - start,
         totals=sums,
         values=values,
-        explanation=ranked[0][0] if ranked else None,
+        explanation=said[0][1] if said else None,
         capture=capture,
         host=host,
         group=state.group,
@@ -260,7 +258,7 @@ def grown(
         finding_count=state.finding_count + len(incident.findings),
         destinations=facts.of("address").count,
         ports=facts.of("port").count,
-        explanations=tuple((surprise, sentence) for sentence, surprise in ranked),
+        explanations=said,
         summary=summary(facts),
         resolves_at=end + quiet,
         actors=actors_of(values),
@@ -268,6 +266,15 @@ def grown(
         common=common,
     )
     return after, facts.magnitude
+
+
+def _strangest(*said: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    """Of sentences with their surprise the most surprising, each once."""
+    highest: dict[str, float] = {}
+    for surprise, sentence in chain(*said):
+        highest[sentence] = max(surprise, highest.get(sentence, surprise))
+    ranked = sorted(highest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
+    return tuple((surprise, sentence) for sentence, surprise in ranked)
 
 
 def write(connection: Connection, host_id: int, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:
@@ -291,11 +298,25 @@ def _open(connection: Connection, new: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _from_row(row: Sequence[Any]) -> Standing:
-    state = Standing._make(row)
-    return state._replace(
-        severity=Severity(state.severity),
-        state=AlertState(state.state),
-        actors=tuple(state.actors),
-        channels=None if state.channels is None else tuple(state.channels),
-        explanations=tuple((surprise, sentence) for surprise, sentence in state.explanations),
-    )
+    values = list(row)
+    for place, made in _MADE.items():
+        values[place] = made(values[place])
+    return Standing._make(values)
+
+
+def _names(said: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if said is None else tuple(said)
+
+
+def _pairs(said: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    return tuple((surprise, sentence) for surprise, sentence in said)
+
+
+_MADE: Mapping[int, Callable[[Any], Any]] = {
+    Standing._fields.index("severity"): Severity,
+    Standing._fields.index("state"): AlertState,
+    Standing._fields.index("actors"): tuple,
+    Standing._fields.index("channels"): _names,
+    Standing._fields.index("explanations"): _pairs,
+}
+"""How a value of the database becomes one of an alert's row, by its place."""

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, func, literal_column, or_, select, true
 from detector.alerts import evidence
 from detector.alerts.facts import Facts, Totals
 from detector.alerts.policy import Before, continues
+from detector.alerts.strangest import strangest
 from detector.alerts.threads import actors_of
 from detector.alerts.wording import summary
 from detector.domain import AlertState, Severity
@@ -232,16 +233,13 @@ def grown(
         state = state._replace(
             severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
         )
-    strangest: dict[str, float] = {}
-    for surprise, sentence in (*state.explanations, *explanations):
-        strangest[sentence] = max(surprise, strangest.get(sentence, surprise))
-    ranked = sorted(strangest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
+    ranked = strangest((*state.explanations, *explanations), evidence.EXPLANATIONS)
     start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
     facts = Facts(
         duration=end - start,
         totals=sums,
         values=values,
-        explanation=ranked[0][0] if ranked else None,
+        explanation=ranked[0][1] if ranked else None,
         capture=capture,
         host=host,
         group=state.group,
@@ -260,7 +258,7 @@ def grown(
         finding_count=state.finding_count + len(incident.findings),
         destinations=facts.of("address").count,
         ports=facts.of("port").count,
-        explanations=tuple((surprise, sentence) for sentence, surprise in ranked),
+        explanations=tuple(ranked),
         summary=summary(facts),
         resolves_at=end + quiet,
         actors=actors_of(values),

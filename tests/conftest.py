@@ -41,6 +41,8 @@ _BESIDE_OTHERS = frozenset({
     "tests/system/test_wheel.py",
 })  # fmt: skip
 
+# Where tests of the kernel are: to read all the others takes as long as a good many of them.
+_OF_KERNEL = ("tests/bpf", "tests/cli/test_doctor.py", "tests/collector", "tests/system", "tests/torture")
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOMY_BYTES = 4_000_000_000
@@ -56,8 +58,20 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("thorough" if config.getoption("thorough") else "quick")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only tests of the kernel are asked for, files are left out in which there are none."""
+    if not config.option.markexpr.startswith("kernel"):
+        return None
+    path = collection_path.relative_to(config.rootpath)
+    above_or_below = (path.is_relative_to(each) or Path(each).is_relative_to(path) for each in _OF_KERNEL)
+    return None if any(above_or_below) else True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What mostly waits comes first: one worker begins with it, and the others have the processors meanwhile."""
+    for item in items:
+        if item.get_closest_marker("kernel") and not item.nodeid.startswith(_OF_KERNEL):
+            raise pytest.UsageError(f"{item.nodeid} is a test of the kernel: name its file in {__name__}._OF_KERNEL")
     items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
     if not config.getoption("thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]

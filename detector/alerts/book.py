@@ -23,7 +23,7 @@ from detector.store import bulk
 from detector.store.tables import findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from detector.alerts.facts import Distinct
@@ -91,9 +91,10 @@ class AlertBook:
             covered = [learning.covers(finding.telling.burn_in) for finding in findings]
             told = list(compress(findings, covered))
             held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
-        told = _unrecorded(connection, snapshot, told)
+        recorded = _recorded(connection, snapshot) if told else set()
+        told, fresh = _beside(recorded, told), not recorded
         while told:
-            told = self._record_some(connection, snapshot, told)
+            told, fresh = self._record_some(connection, snapshot, told, fresh=fresh), False
 
     def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
         """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
@@ -108,15 +109,22 @@ class AlertBook:
         """
         settle(connection, self._router, self._timing, snapshot, now=now, quiet=quiet)
 
-    def _record_some(self, connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
-        """Records findings; gives back those that others have all rows of, but cannot speak for."""
+    def _record_some(
+        self, connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding], *, fresh: bool
+    ) -> list[Finding]:
+        """Records findings; gives back those that others have all rows of, but cannot speak for.
+
+        Args:
+            fresh: none of the snapshot are recorded yet.
+        """
         arrived = {each.fingerprint: each for each in incidents(found)}
 
         def stored(incident: Incident, places: set[Place]) -> set[Place]:
             known = standing.find(connection, snapshot, self._cooldowns([incident]))
             if incident.fingerprint not in known:
                 return set()
-            return evidence.known(connection, snapshot, known[incident.fingerprint][0], places)
+            alert_id, _ = known[incident.fingerprint]
+            return evidence.known(connection, snapshot, {alert_id: places}, fresh=fresh).get(alert_id, set())
 
         lesser = covered(arrived.values(), self._covering, stored)
         # What is covered opens no alert, and takes no place among those of a day.
@@ -126,15 +134,21 @@ class AlertBook:
         told = cap.capped(connection, snapshot, speaking, cooldown=self._cooldown, most=self._most_a_day)
         members = [Member(incident=arrived[each], greater=greater) for each, greater in lesser.items()]
         # Mostly nothing is covered or held back, and ten thousand need not be put together again.
-        whole = list(arrived.values()) if told == found else incidents(_unrecorded(connection, snapshot, told))
-        left = self._record(connection, snapshot, whole, members)
+        whole = list(arrived.values()) if told == found else incidents(_beside(_recorded(connection, snapshot), told))
+        left = self._record(connection, snapshot, whole, members, fresh=fresh)
         return [each for member in left for each in member.incident.findings]
 
     def _cooldowns(self, arrived: Iterable[Incident]) -> dict[str, timedelta]:
         return {each.fingerprint: each.lead.telling.cooldown or self._cooldown for each in arrived}
 
     def _record(
-        self, connection: Connection, snapshot: SnapshotRef, arrived: Sequence[Incident], members: Sequence[Member]
+        self,
+        connection: Connection,
+        snapshot: SnapshotRef,
+        arrived: Sequence[Incident],
+        members: Sequence[Member],
+        *,
+        fresh: bool,
     ) -> list[Member]:
         """Records incidents, and those that are part of them; gives back the ones that cannot be."""
         if not arrived:
@@ -149,7 +163,7 @@ class AlertBook:
         by_alert = {number[each.fingerprint]: each for each in arrived}
 
         added = evidence.read(
-            connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, opened
+            connection, snapshot, {alert_id: each.places for alert_id, each in by_alert.items()}, opened, fresh=fresh
         )
         unwritten = {alert_id: added.found.several.get(alert_id, {}) for alert_id in opened}
         common, said = _values(connection, added.found, by_alert, before, unwritten)
@@ -285,15 +299,18 @@ def _values(
     return common, values.distinct(connection, common, unwritten)
 
 
-def _unrecorded(connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
-    if not found:
-        return []
+def _recorded(connection: Connection, snapshot: SnapshotRef) -> set[tuple[str, str]]:
+    """Rule and fingerprint of the findings that are recorded of a snapshot."""
     rows = connection.execute(
         select(findings.c.rule_id, findings.c.fingerprint).where(
             findings.c.host_id == snapshot.host_id, findings.c.seq == snapshot.seq
         )
     )
-    recorded = {(rule_id, fingerprint) for rule_id, fingerprint in rows}
+    return {(rule_id, fingerprint) for rule_id, fingerprint in rows}
+
+
+def _beside(recorded: Collection[tuple[str, str]], found: Sequence[Finding]) -> list[Finding]:
+    """The findings that are not recorded."""
     return [finding for finding in found if (finding.rule_id, finding.fingerprint) not in recorded]
 
 

@@ -6,10 +6,11 @@ Totals advance by the rows that a snapshot adds, so that an incident of many hou
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Table, and_, case, func, select, type_coerce
 
 from detector.alerts.facts import Totals
 from detector.alerts.grouping import WHOLE
@@ -55,13 +56,15 @@ _OF_KEYS: tuple[dict[str, ColumnElement[Any]], ...] = (
         "script": _KEYS.script,
         "unaddressed": case((_KEYS.remote_address.is_(None), "1")),
     },
-    {"address": _KEYS.remote_address},
+    # As it is stored: ten thousand objects take as long as their rows.
+    {"address": type_coerce(_KEYS.remote_address, LargeBinary)},
     {"port": func.coalesce(_KEYS.remote_port, _KEYS.local_port)},
 )
 _OF_COUNTS: dict[str, ColumnElement[Any]] = {
     "login_address": login_origins.c.login_address,
     "remote_name": destination_names.c.remote_name,
 }
+_SUMS = ("attempted", "established", "refused", "timed_out", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +80,28 @@ class Added:
 
 
 def read(
-    connection: Connection, snapshot: SnapshotRef, places: Mapping[int, set[Place]], opened: Collection[int]
+    connection: Connection,
+    snapshot: SnapshotRef,
+    places: Mapping[int, set[Place]],
+    opened: Collection[int],
+    *,
+    fresh: bool = False,
 ) -> Added:
     """What the rows behind alerts that are not stored yet amount to.
 
     Args:
         places: the rows, by alert.
         opened: those of the alerts that are new, and so have no rows.
+        fresh: nothing of this snapshot has been stored yet.
     """
-    rows: list[tuple[int, int, int, int]] = []
-    for alert_id, named in places.items():
-        there = set() if alert_id in opened else known(connection, snapshot, alert_id, named)
-        rows += [(alert_id, *place) for place in sorted(named - there)]
+    there = known(
+        connection, snapshot, {each: named for each, named in places.items() if each not in opened}, fresh=fresh
+    )
+    rows = [
+        (alert_id, *place)
+        for alert_id, named in places.items()
+        for place in sorted(named - there[alert_id] if alert_id in there else named)
+    ]
     if not rows:
         return Added()
     new_rows = _NewRows(
@@ -98,32 +111,37 @@ def read(
         whole=any(key_id == WHOLE for _, _, key_id, _ in rows),
         many=len(rows) > _FEW_ROWS * len(places),
     )
-    return Added(
-        rows=rows,
-        found=new_rows.values(connection),
-        totals=new_rows.totals(connection),
-        explanations=new_rows.explanations(connection),
-    )
+    found, totals = new_rows.amount(connection)
+    return Added(rows=rows, found=found, totals=totals, explanations=new_rows.explanations(connection))
 
 
 def write(connection: Connection, snapshot: SnapshotRef, added: Added) -> None:
-    """Stores the rows, each once."""
-    rows = [(*row, snapshot.seq) for row in added.rows]
-    bulk.add_any(connection, evidence, (*_NAMES, "found_seq"), rows, missing=True)
+    """Stores the rows."""
+    bulk.add(connection, evidence, (*_NAMES, "found_seq"), [(*row, snapshot.seq) for row in added.rows])
 
 
-def known(connection: Connection, snapshot: SnapshotRef, alert_id: int, named: Collection[Place]) -> set[Place]:
-    """Those of some rows that are behind an alert already, and maybe more."""
-    # The present snapshot's rows cannot be known yet: most findings name no others, and need no look.
-    oldest = min((seq for seq, _, _ in named), default=snapshot.seq)
-    if oldest >= snapshot.seq:
-        return set()
+def known(
+    connection: Connection, snapshot: SnapshotRef, places: Mapping[int, Collection[Place]], *, fresh: bool = False
+) -> Mapping[int, set[Place]]:
+    """By alert those of some rows that are behind it already, and maybe more; alerts without any may be missing.
+
+    Args:
+        places: the rows, by alert.
+        fresh: nothing of this snapshot has been stored yet. Most findings name no other rows, and need no look.
+    """
+    oldest = {alert_id: min(seq for seq, _, _ in named) for alert_id, named in places.items() if named}
+    asked = [alert_id for alert_id, seq in oldest.items() if seq < snapshot.seq or not fresh]
+    if not asked:
+        return {}
+    found: dict[int, set[Place]] = defaultdict(set)
     stored = connection.execute(
-        select(evidence.c.seq, evidence.c.key_id, evidence.c.session).where(
-            evidence.c.alert_id == alert_id, evidence.c.seq >= oldest
+        select(evidence.c.alert_id, evidence.c.seq, evidence.c.key_id, evidence.c.session).where(
+            bulk.among(connection, evidence.c.alert_id, asked), evidence.c.seq >= min(map(oldest.__getitem__, asked))
         )
     )
-    return {(seq, key_id, session) for seq, key_id, session in stored}
+    for alert_id, *place in stored:
+        found[alert_id].add((place[0], place[1], place[2]))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +154,6 @@ class _NewRows:
     """Whether there are whole snapshots among them."""
     many: bool
     """Whether an alert has many of them."""
-
-    def totals(self, connection: Connection) -> dict[int, Totals]:
-        """Their sums, by alert."""
-        kinds = [each.name for each in fields(Totals) if each.name != "score"]
-        rows = connection.execute(
-            select(
-                self.new.c.alert_id,
-                *(func.sum(connection_counts.c[kind]).label(kind) for kind in kinds),
-                func.max(observations.c.score).label("score"),
-            )
-            .select_from(
-                self.new.outerjoin(connection_counts, self._same_row(connection_counts)).outerjoin(
-                    observations, self._same_row(observations)
-                )
-            )
-            .where(self.new.c.key_id != WHOLE, connection_counts.c.attempted.is_not(None))
-            .group_by(self.new.c.alert_id)
-        ).all()
-        # Postgres adds BIGINTs up to a NUMERIC.
-        return {row[0]: Totals(**dict(zip(kinds, map(int, row[1:-1]), strict=True)), score=row[-1]) for row in rows}
 
     def explanations(self, connection: Connection) -> dict[int, list[tuple[float, str]]]:
         """The sentences of the strangest of them, by alert."""
@@ -179,18 +177,34 @@ class _NewRows:
             result[alert_id].append((strangeness, text))
         return result
 
-    def values(self, connection: Connection) -> Found:
-        """Their addresses, ports and names."""
-        of_keys = _OF_KEYS if self.many else [{name: value for columns in _OF_KEYS for name, value in columns.items()}]
-        statements = [
-            *((tuple(columns), self._of_keys(columns)) for columns in of_keys),
-            (tuple(_OF_COUNTS), self._of_counts()),
-            *([(("executable",), self._of_snapshots())] if self.whole else []),
-        ]
-        found = Found()
-        for names, statement in statements:
-            found.add(names, connection.execute(statement.distinct()).all())
-        return found
+    def amount(self, connection: Connection) -> tuple[Found, dict[int, Totals]]:
+        """Their addresses, ports and names, and their sums, by alert."""
+        found, totals = Found(), dict[int, Totals]()
+        # Of few rows each, all is read at once.
+        apart = _OF_KEYS if self.many else ()
+        for columns in apart:
+            found.add(tuple(columns), connection.execute(self._of_keys(columns).distinct()).all())
+        if self.whole:
+            found.add(("executable",), connection.execute(self._of_snapshots().distinct()).all())
+        said = dict(chain.from_iterable(each.items() for each in (*(() if self.many else _OF_KEYS), _OF_COUNTS)))
+        rows = connection.execute(self._of_counts(said)).all()
+        found.add(tuple(said), [row[: 1 + len(said)] for row in rows])
+        for alert_id, *_, score, attempted, established, refused, timed_out, failed in rows:
+            if attempted is None:
+                # A row that has expired.
+                continue
+            # Postgres adds BIGINTs up to a NUMERIC.
+            sums = Totals(
+                attempted=int(attempted),
+                established=int(established),
+                refused=int(refused),
+                timed_out=int(timed_out),
+                failed=int(failed),
+                score=score,
+            )
+            # Mostly what alerts count has one origin.
+            totals[alert_id] = totals[alert_id] + sums if alert_id in totals else sums
+        return found, totals
 
     # Each row has its key and its counts. Outer joins all the same: SQLite would begin with all keys and counts of the
     # host, and look for each of them in each of a thousand alerts.
@@ -198,27 +212,27 @@ class _NewRows:
     def _of_keys(self, columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
         return (
             select(self.new.c.alert_id, *columns.values())
-            .select_from(
-                self.new.outerjoin(
-                    connection_keys, and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == self.new.c.key_id)
-                )
-            )
+            .select_from(self.new.outerjoin(connection_keys, self._same_key()))
             .where(self.new.c.key_id != WHOLE)
         )
 
-    def _of_counts(self) -> Select[Any]:
-        """What differs from one count of a key to another."""
+    def _of_counts(self, columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
+        """What counts say, and their keys, with the highest score and the sums of those that say the same."""
         counts, origins, names = connection_counts.c, login_origins.c, destination_names.c
+        said = self.new.c.alert_id, *columns.values()
+        joined = (
+            self.new.outerjoin(connection_counts, self._same_row(connection_counts))
+            .outerjoin(login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id))
+            .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
+            .outerjoin(observations, self._same_row(observations))
+        )
+        if not self.many:
+            joined = joined.outerjoin(connection_keys, self._same_key())
         return (
-            select(self.new.c.alert_id, *_OF_COUNTS.values())
-            .select_from(
-                self.new.outerjoin(connection_counts, self._same_row(connection_counts))
-                .outerjoin(
-                    login_origins, and_(origins.host_id == counts.host_id, origins.origin_id == counts.origin_id)
-                )
-                .outerjoin(destination_names, and_(names.host_id == counts.host_id, names.name_id == counts.name_id))
-            )
+            select(*said, func.max(observations.c.score), *(func.sum(counts[kind]) for kind in _SUMS))
+            .select_from(joined)
             .where(self.new.c.key_id != WHOLE)
+            .group_by(*said)
         )
 
     def _of_snapshots(self) -> Select[Any]:
@@ -241,6 +255,9 @@ class _NewRows:
                 _KEYS.protocol != Protocol.PACKET.value,
             )
         )
+
+    def _same_key(self) -> ColumnElement[bool]:
+        return and_(_KEYS.host_id == self.snapshot.host_id, _KEYS.key_id == self.new.c.key_id)
 
     def _same_row(self, table: Table) -> ColumnElement[bool]:
         return and_(

@@ -32,7 +32,7 @@ class Totals:
             refused=self.refused + other.refused,
             timed_out=self.timed_out + other.timed_out,
             failed=self.failed + other.failed,
-            score=max((score for score in (self.score, other.score) if score is not None), default=None),
+            score=_higher(self.score, other.score),
         )
 
     @property
@@ -43,6 +43,12 @@ class Totals:
         of both counts.
         """
         return max(self.attempted, self.established + self.refused + self.timed_out + self.failed)
+
+
+def _higher(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from detector.store import bulk
 from detector.store.tables import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import ColumnElement
@@ -212,7 +212,7 @@ def grown(
     host: str,
     quiet: timedelta,
     totals: Totals,
-    explanations: Iterable[tuple[float, str]],
+    explanations: Sequence[tuple[float, str]],
     common: Common,
     values: Mapping[str, Distinct],
     capture: CaptureFacts | None,
@@ -233,13 +233,15 @@ def grown(
         state = state._replace(
             severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
         )
-    ranked = strangest((*state.explanations, *explanations), evidence.EXPLANATIONS)
+    said = state.explanations
+    if explanations:
+        said = strangest((*said, *explanations), evidence.EXPLANATIONS)
     start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
     facts = Facts(
         duration=end - start,
         totals=sums,
         values=values,
-        explanation=ranked[0][1] if ranked else None,
+        explanation=said[0][1] if said else None,
         capture=capture,
         host=host,
         group=state.group,
@@ -258,7 +260,7 @@ def grown(
         finding_count=state.finding_count + len(incident.findings),
         destinations=facts.of("address").count,
         ports=facts.of("port").count,
-        explanations=tuple(ranked),
+        explanations=said,
         summary=summary(facts),
         resolves_at=end + quiet,
         actors=actors_of(values),
@@ -289,11 +291,25 @@ def _open(connection: Connection, new: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _from_row(row: Sequence[Any]) -> Standing:
-    state = Standing._make(row)
-    return state._replace(
-        severity=Severity(state.severity),
-        state=AlertState(state.state),
-        actors=tuple(state.actors),
-        channels=None if state.channels is None else tuple(state.channels),
-        explanations=tuple((surprise, sentence) for surprise, sentence in state.explanations),
-    )
+    values = list(row)
+    for place, made in _MADE.items():
+        values[place] = made(values[place])
+    return Standing._make(values)
+
+
+def _names(said: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if said is None else tuple(said)
+
+
+def _pairs(said: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    return tuple((surprise, sentence) for surprise, sentence in said)
+
+
+_MADE: Mapping[int, Callable[[Any], Any]] = {
+    Standing._fields.index("severity"): Severity,
+    Standing._fields.index("state"): AlertState,
+    Standing._fields.index("actors"): tuple,
+    Standing._fields.index("channels"): _names,
+    Standing._fields.index("explanations"): _pairs,
+}
+"""How a value of the database becomes one of an alert's row, by its place."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from detector.alerts.facts import Distinct
 from detector.store import bulk
+from detector.store.columns import unpacked
 from detector.store.tables import alert_values
 
 if TYPE_CHECKING:
@@ -43,14 +44,21 @@ class Found:
     sole: dict[int, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     several: dict[int, Several] = field(default_factory=lambda: defaultdict(dict))
 
-    def add(self, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Notes rows of an alert's number and the values of these fields; None: not known."""
-        for alert_id, *values in rows:
+    def add(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Notes rows of an alert's number and the values of these fields; None: not known; bytes: an address."""
+        alert_ids, *columns = zip(*rows, strict=True) if rows else [()]
+        said = {name: _texts(name, column) for name, column in zip(names, columns, strict=False)}
+        # Most rows know nothing of some of the fields.
+        known = {name: texts for name, texts in said.items() if texts.count(None) < len(texts)}
+        names = tuple(known)
+        for alert_id, *texts in zip(alert_ids, *known.values(), strict=True):
             sole = self.sole[alert_id]
-            for name, value in zip(names, values, strict=True):
-                if value is None and name not in _KNOWN_OF_ALL:
+            if not sole and None not in texts:
+                sole.update(zip(names, texts, strict=True))
+                continue
+            for name, text in zip(names, texts, strict=True):
+                if text is None:
                     continue
-                text = "" if value is None else _bounded(str(value))
                 first = sole.setdefault(name, text)
                 if first != text:
                     self.several[alert_id].setdefault(name, {first}).add(text)
@@ -59,9 +67,13 @@ class Found:
         """What an alert's rows agree in, these and those before."""
         if not before:
             return self.sole.get(alert_id, {}) | dict.fromkeys(self.several.get(alert_id, ()))
+        sole = self.sole.get(alert_id, {})
+        if alert_id not in self.several and sole.items() <= before.items():
+            # What goes on for long says the same again.
+            return dict(before)
         after = dict(before)
         several = self.several.get(alert_id, {})
-        for name, value in self.sole.get(alert_id, {}).items():
+        for name, value in sole.items():
             if name in several or after.setdefault(name, value) != value:
                 after[name] = None
         return after
@@ -71,6 +83,8 @@ class Found:
         several = self.several.get(alert_id, {})
         if not before:
             return several
+        if None not in after.values():
+            return {}
         found: Several = {}
         for name, value in self.sole.get(alert_id, {}).items():
             if after[name] is None:
@@ -171,6 +185,18 @@ def all_of(
 
 def _is_among(name: str, fields: Sequence[str] | None) -> bool:
     return fields is None or name in fields
+
+
+def _texts(name: str, values: Sequence[Any]) -> list[str | None]:
+    """Values of a field as they are noted; None: not known, and nothing is noted of it."""
+    # Of many rows there are few users and programs.
+    known = {value: _bounded(_text(value)) for value in set(values) if value is not None}
+    unknown = "" if name in _KNOWN_OF_ALL else None
+    return [unknown if value is None else known[value] for value in values]
+
+
+def _text(value: Any) -> str:
+    return str(unpacked(value)) if isinstance(value, bytes) else str(value)
 
 
 def _bounded(value: str) -> str:

@@ -43,6 +43,9 @@ def moved(state: Standing, verdict: Verdict, magnitude: int, now: datetime) -> S
         told = {"silenced_by": verdict.silence}
     elif verdict.sends:
         told = {"notified_magnitude": magnitude, "notified_at": now, "silenced_by": None}
+    if not told and not anew and state.state is AlertState.OPEN:
+        # It goes on, as nearly all do that are known.
+        return state
     return state._replace(
         state=AlertState.OPEN,
         resolved_at=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from detector.store.columns import UtcDateTime
 from detector.store.json_text import written
 
 if TYPE_CHECKING:
@@ -239,7 +239,11 @@ def _array(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> st
 
 
 def _plain(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
-    """Values of a column of Postgres as numbers, text, bytes and moments."""
+    """Values of a column of Postgres as numbers, text and bytes."""
+    if isinstance(kind, UtcDateTime):
+        # As text, since most rows of a snapshot have its start or end, and to write one down takes a microsecond.
+        known = {each: None if each is None else str(kind.process_bind_param(each, dialect)) for each in set(values)}
+        return [known[each] for each in values]
     if isinstance(kind, TypeDecorator):
         return [kind.process_bind_param(each, dialect) for each in values]
     if isinstance(kind, JSON):
@@ -256,4 +260,4 @@ def _element(value: Any) -> str:
         case str():
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         case _:
-            return f'"{value}"' if isinstance(value, datetime) else repr(value)
+            return repr(value)

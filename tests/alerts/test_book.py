@@ -72,6 +72,17 @@ def test_a_row_that_a_window_names_late_is_added(engine: Engine) -> None:
     assert (alert.attempted, alert.ports) == (30, 30)
 
 
+def test_rows_that_another_rule_names_later_count_once(engine: Engine) -> None:
+    """Findings of a snapshot that come in two parts, of two rules with one fingerprint, add up each row once."""
+    host = Host(engine)
+    ref, rows = host.snapshot(*scan(1, 10))
+    host.record(ref, finding(ref, rows[:6], rule_id="one"))
+    host.record(ref, finding(ref, rows[:6], rule_id="one"), finding(ref, rows[4:], rule_id="another"))
+    (alert,) = host.alerts()
+    assert (alert.attempted, alert.ports, alert.finding_count) == (10, 10, 2)
+    assert len(contents(engine)["evidence"]) == 10
+
+
 def test_an_incident_that_grows_tenfold_is_told_again(engine: Engine) -> None:
     """Growth to ten times what was told sends again, and only then."""
     host = Host(engine)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from detector.domain import AlertState, NotificationState, Severity
@@ -22,6 +23,15 @@ from detector.store.tables.schema import metadata, text_enum
 
 # An INTEGER PRIMARY KEY is what SQLite numbers by itself.
 _Number = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _of_some(*columns: str) -> Index:
+    """An index of the rows of which the last column is known: few are, and the others need not be written to it.
+
+    On Postgres too: see `schema`.
+    """
+    return Index(None, *columns, sqlite_where=text(f"{columns[-1]} IS NOT NULL"))
+
 
 alerts = Table(
     "alerts",
@@ -77,7 +87,7 @@ alerts = Table(
     Index(None, "host_id", "fingerprint", "end"),
     Index(None, "host_id", "end"),
     Index(None, "state", "host_id"),
-    Index(None, "thread_id"),
+    _of_some("thread_id"),
     Index(None, "end"),
 )
 
@@ -218,7 +228,7 @@ notifications = Table(
     Column("chart_fault", Text),
     Index(None, "state", "next_attempt_at"),
     Index(None, "channel", "delivered_at"),
-    Index(None, "channel", "failed_at"),
+    _of_some("channel", "failed_at"),
     Index(None, "alert_id"),
-    Index(None, "notice_id"),
+    _of_some("notice_id"),
 )

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from detector.domain import Direction
 from detector.store.columns import Address, UtcDateTime
-from detector.store.tables.schema import BY_END, metadata, text_enum
+from detector.store.tables.schema import metadata, text_enum
 
 hosts = Table(
     "hosts",
@@ -84,7 +84,6 @@ snapshots = Table(
     Index(None, "host_id", "end"),
     Index(None, "host_id", "mark"),
     sqlite_with_rowid=False,
-    postgresql_partition_by=BY_END,
 )
 
 # The counts of a snapshot, and what detection says of them, in columns that are packed together: see
@@ -98,7 +97,6 @@ packed_counts = Table(
     Column("end", UtcDateTime, primary_key=True),
     Column("rows", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
-    postgresql_partition_by=BY_END,
 )
 
 packed_observations = Table(
@@ -108,7 +106,6 @@ packed_observations = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("end", UtcDateTime, primary_key=True),
     Column("content", LargeBinary, nullable=False),
-    postgresql_partition_by=BY_END,
 )
 
 # That this database took the place of a damaged one, which was set aside.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Double, Integer, Table
 
 from detector.store.columns import UtcDateTime
-from detector.store.tables.schema import BY_START, OUTCOMES, metadata
+from detector.store.tables.schema import OUTCOMES, metadata
 
 
 def _rolled_up(name: str) -> Table:
@@ -31,7 +31,6 @@ def _rolled_up(name: str) -> Table:
         # NULL: there was no score.
         Column("peak_score", Double),
         sqlite_with_rowid=False,
-        postgresql_partition_by=BY_START,
     )
 
 

@@ -18,10 +18,9 @@ metadata = MetaData(
     }
 )
 
-# What grows with time is in parts by time on Postgres, so that what has expired is dropped and not deleted; that is why
-# the time is part of the keys.
-BY_END = 'RANGE ("end")'
-BY_START = 'RANGE ("start")'
+# What is said here loads nothing of Postgres, which in each collector and each command would take 3 MB and 50 ms. Its
+# migrations say the rest: what grows with time is in parts by time there, so that what has expired is dropped and not
+# deleted (that is why the time is part of the keys), and some indexes are of some rows.
 
 OUTCOMES = ("attempted", "established", "refused", "timed_out", "failed")
 """Of each the counts have a column."""

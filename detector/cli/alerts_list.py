@@ -9,7 +9,8 @@ import click
 from detector.alert_words import rules_text
 from detector.cli.alert_names import as_object, state_of
 from detector.cli.parameters import LIMIT, HostName, Moment
-from detector.cli.terminal import Column, local_column, note, print_json, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json
 from detector.domain import AlertState
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[st
         Column("severity"),
         Column("state"),
         Column("host", fold=True),
-        Column("rule", fold=True),
-        Column("summary", fold=True),
+        Column("rule", below=True),
+        Column("summary", below=True),
     )
     return columns, [
         (

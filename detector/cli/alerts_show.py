@@ -12,7 +12,8 @@ from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
 from detector.cli.rows import as_object as row_object
 from detector.cli.rows import print_rows
-from detector.cli.terminal import Column, local, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, print_json, say
 from detector.domain import AlertState, Outcome
 from detector.row_words import connects
 
@@ -163,7 +164,7 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
         Column("state", fold=True),
         Column("attempts", align="right"),
         Column("when"),
-        Column("last error", fold=True),
+        Column("last error", below=True),
     )
     _print_section(
         "Notifications",

@@ -11,7 +11,8 @@ import click
 from detector.amounts import numbered
 from detector.cli.parameters import HostName
 from detector.cli.rule_changes import said_author
-from detector.cli.terminal import Column, local_column, note, print_json, print_table, say
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json, say
 from detector.domain import Verdict
 from detector.errors import DetectorError
 

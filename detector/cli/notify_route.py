@@ -10,7 +10,8 @@ import click
 
 from detector.cli.parameters import Moment
 from detector.cli.store import stored
-from detector.cli.terminal import Column, print_json, print_table
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import print_json
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:

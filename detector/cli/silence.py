@@ -15,7 +15,8 @@ from detector.cli.parameters import LIMIT, Moment
 from detector.cli.rule_changes import said_author
 from detector.cli.silence_making import make, silence_object, silence_options, words
 from detector.cli.store import changed, stored
-from detector.cli.terminal import Column, local, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,9 +108,9 @@ def list_(settings: Settings, /, *, also_ended: bool, limit: int, as_json: bool)
             Column("state"),
             Column("from"),
             Column("to"),
-            Column("mutes", fold=True),
+            Column("mutes", below=True),
             Column("author", fold=True),
-            Column("reason", fold=True),
+            Column("reason", below=True),
         )
         print_table(columns, (_line(each, now) for each in shown))
     else:

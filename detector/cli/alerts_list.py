@@ -79,9 +79,18 @@ def list_(
     elif shown:
         print_table(*alert_table(shown))
     else:
-        note("no alerts")
+        note(_none(only_open=only_open, narrowed=since is not None or host is not None))
     if len(found) > limit:
         note("there are older alerts too: narrow the search with --since, or raise --limit")
+
+
+def _none(*, only_open: bool, narrowed: bool) -> str:
+    what = "no open alerts" if only_open else "no alerts"
+    if narrowed:
+        return f"{what} there: search without --since and --host"
+    if only_open:
+        return f"{what}; what is over: detector alerts list"
+    return f"{what} yet; whether hosts are watched: detector doctor; whether alerts would arrive: detector notify test"
 
 
 def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[str, ...]]]:

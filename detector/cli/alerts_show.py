@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from detector.alert_words import also_seen_text
-from detector.answers import answers
+from detector.answers import Answer, answers
 from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
 from detector.cli.rows import as_object as row_object
@@ -57,7 +57,9 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
         about_capture = store.is_about_capture(connection, alert_id)
         escalates = upcoming(connection, settings.escalations, alert_id) if settings.escalations else []
     rows = found[:limit]
-    said = answers(alert, about_capture=about_capture)
+    said = answers(alert, about_capture=about_capture)[1:]
+    if alert.state is not AlertState.RESOLVED:
+        said = (*said, Answer("it is over", f"detector alerts resolve {alert_id}"))
     if as_json:
         print_json(
             {

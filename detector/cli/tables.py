@@ -87,7 +87,7 @@ class _Shown:
     def narrowest(self) -> int:
         """So many characters it takes, however much is folded."""
         columns = zip(self._columns, self._widths, self._titles, strict=True)
-        return sum((title if each.fold or each.below else width) + _BETWEEN for each, width, title in columns)
+        return sum((title if each.fold else width) + _BETWEEN for each, width, title in columns if not each.below)
 
     def fitting(self, width: int) -> RenderableType:
         """As a table, or with what has no room in it below each line."""

@@ -42,12 +42,14 @@ class Column:
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table on standard output, each cell escaped; folded to the terminal, never cut."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
     console = Console(file=sys.stdout)
     shown = _Shown(columns, rows)
-    console.width = max(console.width, _NARROWEST, shown.narrowest) if sys.stdout.isatty() else _UNFOLDED
-    console.print(shown.fitting(console.width))
+    width = max(console.width, _NARROWEST, shown.narrowest) if sys.stdout.isatty() else _UNFOLDED
+    # Both: of a terminal that can do nothing rich takes neither alone.
+    console.size = ConsoleDimensions(width, console.height)
+    console.print(shown.fitting(width))
 
 
 def fitting_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int) -> RenderableType:

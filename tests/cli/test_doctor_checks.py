@@ -30,6 +30,7 @@ from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import detection_cursors, hosts, notifications, replacements
 from tests.builders import Recorder, count, insert_alert
 from tests.disks import fill, small_disk
+from tests.service.test_delivering import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -414,7 +415,7 @@ def test_figures_that_nobody_serves_are_doubtful_and_what_is_served_is_told(
     settings = config.load(None, {"DETECTOR_METRICS_LISTEN": f"unix:{path}", "DETECTOR_DATABASE_URL": url})
     ((verdict, finding, _),) = _said(figures.figures(settings))
     assert (verdict, finding.split(":")[0]) == ("doubtful", "nothing that is understood answers at unix")
-    with served(settings, sqlite_engine):
+    with served(settings, sqlite_engine, Faults()):
         ((verdict, finding, _),) = _said(figures.figures(settings))
     assert (verdict, finding) == (
         "bad",

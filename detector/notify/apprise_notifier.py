@@ -44,8 +44,8 @@ _DETAIL = re.compile(r"(?:[\w /]* Exception|Response Details):\s*(?P<detail>.*)"
 _MODES_WITH_FILES = {"slack": ("bot",), "mattermost": ("bot",), "matrix": ("off",)}
 # Characters that apprise puts between a subject and what follows it, where a service has no subjects.
 _BESIDES = 16
-# Repeats the address, its secrets shortened to their ends.
-_NOT_LOADED = "Could not load "
+# These repeat the address, its secrets shortened to their ends.
+_NOT_LOADED = ("Could not load ", "Unparseable ", "Unsupported URL")
 
 
 class AppriseNotifier:

@@ -21,13 +21,14 @@ def answers(alert: Alert, *, about_capture: bool) -> tuple[Answer, ...]:
     Args:
         alert: what they answer.
         about_capture: it has no rows, so that no filter can be made of them.
+
+    Nobody is offered what is done already: to take on an alert that is over, or that somebody looks after.
     """
     number = alert.alert_id
-    said = [
-        Answer("see all of it", f"detector alerts show {number}"),
-        Answer("take it on: no repeats", f"detector alerts ack {number}"),
-        Answer("hear nothing of it for a week", f"detector alerts silence {number} --for 7d"),
-    ]
+    said = [Answer("see all of it", f"detector alerts show {number}")]
+    if alert.state != "resolved" and alert.acknowledged_by is None:
+        said.append(Answer("take it on: no repeats", f"detector alerts ack {number}"))
+    said.append(Answer("hear nothing of it for a week", f"detector alerts silence {number} --for 7d"))
     if not about_capture:
         said += [
             Answer("it is meant to be: never again", f"detector alerts benign {number}"),

@@ -25,6 +25,15 @@ _MAC = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:])")
 _V4 = r"\d{1,3}(?:\.\d{1,3}){3}"
 _IPV6 = re.compile(rf"(?<![\w:.])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_V4}|[0-9A-Fa-f]{{0,4}})(?![\w:])")
 _IPV4 = re.compile(rf"(?<![\w.]){_V4}(?!\w|\.\d)")
+# As tools and libraries write them: password=…, PGPASSWORD: …, "token": "…", Authorization: Bearer … A sentence may
+# begin with "a secret: ".
+_SAID_TO_BE_SECRET = re.compile(
+    r"""(?ix)
+    ( (?: (?:password|passwd|passphrase|api_?key|authorization) ["']? \s* [=:]
+        | (?:secret|token) (?: ["']? \s* = | ["'] \s* : ) ) \s* ["']? (?:bearer\s+|basic\s+)? )
+    (?!\(secret\)) [^\s"',;&]+"""
+)
+_QUERY_NAME = re.compile(r"(?<=[?&])[^=&]*=")
 _HOME = re.compile(r"(?<=/home/)[^/\s'\":,;)]+")
 _DOMAIN = re.compile(
     r"(?<![\w./-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+([A-Za-z]{2,24})(?![\w-]|\.\w)"
@@ -55,8 +64,12 @@ class Masker:
         self._pattern: re.Pattern[str] | None = None
 
     def know_secret(self, secret: str) -> None:
-        """Has a secret, and each part of an address that may be one, masked wherever it stands."""
-        parts = {secret, *re.split(r"[/@:?&=,]+", secret)} if "://" in secret else {secret}
+        """Has a secret, and each part of an address that may be one, masked wherever it stands; not our own name, by
+        which we log in at many a mail server.
+        """
+        # What its parameters are called is in many a sentence: from, to, format.
+        plain = _QUERY_NAME.sub("", secret)
+        parts = {secret, *re.split(r"[/@:?&=,]+", plain)} - _KEPT_NAMES if "://" in secret else {secret}
         for part in parts:
             # The scheme is none, and hosts are known as such.
             if len(part) >= _LEAST_SECRET and not secret.startswith(f"{part}://"):
@@ -73,6 +86,7 @@ class Masker:
     def text(self, text: str) -> str:
         """`text` without any of it."""
         text = self._known_in(text)
+        text = _SAID_TO_BE_SECRET.sub(rf"\1{SECRET}", text)
         text = _URL.sub(lambda found: self._mask("url", found.group()), text)
         text = _MAIL.sub(lambda found: self._mask("mail", found.group().casefold()), text)
         text = _MAC.sub(lambda found: self._mask("mac", found.group().casefold()), text)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from detector.domain import Direction, IPAddress, Severity
+from detector.domain import Direction, IPAddress, Protocol, Severity
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _OF_GROUPS = ("command", "parent_executable", "unit", "container", "session", "r
 FIELDS = ("host", "rule", "rule_title", "severity", *_OF_ROWS, *_ADDRESSES[:1], *_PORTS, *_OF_GROUPS)
 """What a matcher may name; `rule` is a rule's id."""
 
+_CHOICES: dict[str, type[StrEnum]] = {"severity": Severity, "direction": Direction, "protocol": Protocol}
 _WRITTEN = re.compile(r"\s*([^=!~\s]*)\s*(=~|!~|!=|=)(.*)", re.DOTALL)
 _LONGEST = 1000
 # No name is like both: a pattern that takes them takes everything.
@@ -160,7 +161,8 @@ def of_group(
     rules = sorted({rule_id, *also_seen_by})
     rule = Matcher("rule", Operator.IS, rule_id)
     if len(rules) > 1:
-        rule = Matcher("rule", Operator.LIKE, "|".join(map(re.escape, rules)))
+        # People read it: of what has a meaning in a pattern, a hyphen has one between brackets alone.
+        rule = Matcher("rule", Operator.LIKE, "|".join(re.escape(each).replace(r"\-", "-") for each in rules))
     common = (Matcher(name, Operator.IS, _text(value)) for name, value in group.items())
     return Matcher("host", Operator.IS, host), rule, *common
 
@@ -195,8 +197,8 @@ def _check(field: str, operator: Operator, value: str) -> None:
             raise MatcherError(
                 f"{visible(value, 80)!r} is neither address nor network; write 10.0.4.12 or 10.0.0.0/8"
             ) from None
-    if field == "severity" and value not in list(Severity):
-        raise MatcherError(f"{visible(value, 80)!r} is no severity; write one of: {', '.join(Severity)}")
+    if (known := _CHOICES.get(field)) is not None and value not in list(known):
+        raise MatcherError(f"{visible(value, 80)!r} is no {field}; write one of: {', '.join(known)}")
     if field in _PORTS and not (value.isascii() and value.isdecimal()):
         raise MatcherError(f"{visible(value, 80)!r} is no port; write a number, or {field}=~'80|443' for several")
 

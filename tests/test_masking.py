@@ -86,6 +86,30 @@ def test_a_known_name_is_gone_from_objects_as_well(name: str) -> None:
     json.dumps(told)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host=db1 password=hunter2 dbname=x",
+        'PGPASSWORD="hunter2" psql',
+        "{'token': 'hunter2'}",
+        "Authorization: Bearer hunter2",
+        "api_key: hunter2; and more",
+    ],
+)
+def test_what_is_said_to_be_a_secret_is_masked_unasked(text: str) -> None:
+    """As tools write it; what is said around it stays."""
+    masked = Masker().text(text)
+    assert masked == text.replace("hunter2", SECRET)
+
+
+def test_words_of_sentences_are_no_secrets() -> None:
+    """What parameters of an address are called, and our own name, stand everywhere."""
+    masker = Masker()
+    masker.know_secret("mailtos://detector:hunter2@mail.example.org?from=detector@example.org&format=text")
+    told = "detector: a person logs in from elsewhere, in a format; a secret: everyone may read /etc/token"
+    assert masker.text(told) == told
+
+
 def test_of_an_address_that_is_a_secret_no_part_is_left() -> None:
     """User, password, token; also where a message tells a part of it alone."""
     masker = Masker()

@@ -78,6 +78,8 @@ def test_a_matcher_holds_for_all_of_an_alert_or_not(written: str, values: dict[s
         ("zzz=1", "write one of: host, rule"),
         ("remote_address=10.0.0.0/40", "write 10.0.4.12 or 10.0.0.0/8"),
         ("severity=bad", "informational, low, medium, high, critical"),
+        ("direction=out", "is no direction; write one of: outbound, inbound"),
+        ("protocol!=TCP", "is no protocol; write one of: tcp, sctp"),
         ("remote_port=ssh", "is no port"),
         ("user=~(", "is no regular expression"),
         (r"user=~(a)\1", "is no regular expression"),

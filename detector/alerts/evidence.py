@@ -39,6 +39,8 @@ _NAMES = ("alert_id", "seq", "key_id", "session")
 _FEW_ROWS = 4
 EXPLANATIONS = 3
 """How many explanations an alert carries."""
+# Of those of one snapshot so many are looked at: some say the same with other figures.
+_LOOKED_AT = 4 * EXPLANATIONS
 
 _KEYS = connection_keys.c
 _CONNECTING = (Protocol.TCP.value, Protocol.SCTP.value)
@@ -167,7 +169,7 @@ class _NewRows:
         )
         rows = connection.execute(
             select(ranked.c.alert_id, ranked.c.surprise, ranked.c.explanation)
-            .where(ranked.c.rank <= EXPLANATIONS)
+            .where(ranked.c.rank <= _LOOKED_AT)
             .order_by(ranked.c.alert_id, ranked.c.rank)
         )
         result: dict[int, list[tuple[float, str]]] = defaultdict(list)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from detector.alerts.capture_wording import lost
 from detector.alerts.phrases import named
 from detector.amounts import humanised, numbered
-from detector.sentence import THINGS, SentenceError, fill_in
+from detector.sentence import THINGS, SentenceError, fill_in, names_in
 
 if TYPE_CHECKING:
     from detector.alerts.facts import Facts
     from detector.domain import Scalar
 
+COUNTS = frozenset({"attempted", "established", "refused", "timed_out", "failed", "events"})
+"""Names of which a sentence that holds one says how many."""
 _UNKNOWN = "unknown"
 # What rows call them otherwise.
 _FIELDS = {"remote_address": "address", "remote_port": "port", "local_port": "port"}
@@ -28,6 +31,16 @@ def told(facts: Facts) -> str:
     except SentenceError:
         # A comparison in a branch that was not tried when the rule was read: then it is told in our words.
         return ""
+
+
+def names_told(facts: Facts) -> frozenset[str]:
+    """The names in the sentence of the rule."""
+    return _names(facts.explain or "")
+
+
+@lru_cache(maxsize=1000)
+def _names(explain: str) -> frozenset[str]:
+    return names_in(explain)
 
 
 def _values(facts: Facts) -> dict[str, Any]:

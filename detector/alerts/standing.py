@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, literal_column, or_, select, true
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, and_, func, literal_column, or_, select, true
 from detector.alerts import evidence
 from detector.alerts.facts import Facts, Totals
 from detector.alerts.policy import Before, continues
+from detector.alerts.strangest import strangest
 from detector.alerts.threads import actors_of
 from detector.alerts.wording import summary
 from detector.domain import AlertState, Severity
@@ -233,7 +233,9 @@ def grown(
         state = state._replace(
             severity=lead.severity, rule_id=lead.rule_id, rule_title=lead.rule_title, group=dict(lead.group)
         )
-    said = _strangest(state.explanations, explanations) if explanations else state.explanations
+    said = state.explanations
+    if explanations:
+        said = strangest((*said, *explanations), evidence.EXPLANATIONS)
     start, end, sums = min(state.start, incident.start), max(state.end, incident.end), state.totals + totals
     facts = Facts(
         duration=end - start,
@@ -266,15 +268,6 @@ def grown(
         common=common,
     )
     return after, facts.magnitude
-
-
-def _strangest(*said: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-    """Of sentences with their surprise the most surprising, each once."""
-    highest: dict[str, float] = {}
-    for surprise, sentence in chain(*said):
-        highest[sentence] = max(surprise, highest.get(sentence, surprise))
-    ranked = sorted(highest.items(), key=lambda each: (-each[1], each[0]))[: evidence.EXPLANATIONS]
-    return tuple((surprise, sentence) for sentence, surprise in ranked)
 
 
 def write(connection: Connection, host_id: int, before: Mapping[int, Standing], after: Mapping[int, Standing]) -> None:

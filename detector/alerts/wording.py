@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detector.alerts import capture_wording
-from detector.alerts.own_words import told
+from detector.alerts.own_words import COUNTS, names_told, told
 from detector.alerts.phrases import named
 from detector.amounts import humanised, numbered
 from detector.domain import Direction, Protocol
@@ -28,7 +28,9 @@ _LABELS = {
 def summary(facts: Facts) -> str:
     """A few sentences on one line of printable text; names are quoted where they could be taken for prose."""
     if own := told(facts):
-        return own if facts.capture is not None else f"{own} {_unusual(facts)}".rstrip()
+        if facts.capture is not None:
+            return own
+        return " ".join(filter(None, (_ended(own), _what_it_leaves_out(facts), _unusual(facts))))
     if facts.capture is not None:
         return capture_wording.summary(facts.capture, facts.duration)
     # Inbound connections are counted when established: to say how they ended adds nothing.
@@ -155,11 +157,27 @@ def _outcomes(totals: Totals) -> str:
     return ", ".join(told)
 
 
+def _what_it_leaves_out(facts: Facts) -> str:
+    """How many, from where, and how they ended, beside a sentence of the rule that does not say how many."""
+    named_there = names_told(facts)
+    if named_there & COUNTS:
+        return ""
+    if facts.of("direction").sole == Direction.INBOUND:
+        return f"{numbered(facts.totals.magnitude, 'connection')} in {humanised(facts.duration)}."
+    said = f"{_Events.of(facts).counted} in {humanised(facts.duration)}"
+    if facts.of("login_address").sole is not None and "login_address" not in named_there and (who := _who(facts)):
+        said += f" by {who}"
+    return ", ".join(filter(None, (said, _outcomes(facts.totals)))) + "."
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
+
+
 def _unusual(facts: Facts) -> str:
     if facts.explanation:
         sentence = visible(facts.explanation.strip(), _EXPLANATION_LIMIT)
-        sentence = sentence[:1].upper() + sentence[1:]
-        return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
+        return _ended(sentence[:1].upper() + sentence[1:])
     if facts.totals.score is not None:
         return f"Anomaly score {facts.totals.score:.4f}."
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,13 +30,22 @@ class _Number(click.IntRange):
 
     Args:
         name: what it is called in help.
+        described: what has it, and where such numbers stand.
         offered: some such numbers for the shell, each with what it stands for.
     """
 
-    def __init__(self, name: str, offered: Callable[[Connection], Iterable[tuple[int, str]]]) -> None:
+    def __init__(self, name: str, described: str, offered: Callable[[Connection], Iterable[tuple[int, str]]]) -> None:
         super().__init__(1, _LARGEST)
         self.name = name
+        self._described = described
         self._offered = offered
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A whole number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.UsageError:
+            self.fail(f"{visible(str(value), _SHOWN)!r} is not the number of {self._described}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """The numbers that begin so, each with what it stands for."""
@@ -62,14 +72,15 @@ def _alerts(connection: Connection) -> Iterable[tuple[int, str]]:
 
 
 def _silences(connection: Connection) -> Iterable[tuple[int, str]]:
-    """Those that end last."""
+    """Those that end last, of what has not ended: nobody can end that."""
     from detector.store.alert_silences import list_silences
 
-    return [(each.silence_id, each.reason) for each in list_silences(connection, limit=_OFFERED)]
+    now = datetime.now(UTC)
+    return [(each.silence_id, each.reason) for each in list_silences(connection, ending_after=now, limit=_OFFERED)]
 
 
-ALERT_ID = _Number("alert", _alerts)
-SILENCE_ID = _Number("silence", _silences)
+ALERT_ID = _Number("alert", "an alert; see: detector alerts list", _alerts)
+SILENCE_ID = _Number("silence", "a silence; see: detector silence list", _silences)
 
 
 def find_alert(connection: Connection, alert_id: int) -> Alert:

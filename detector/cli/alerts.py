@@ -10,9 +10,10 @@ from detector.cli.alerts_list import list_
 from detector.cli.alerts_show import show
 from detector.cli.alerts_silence import silence
 from detector.cli.alerts_watch import watch
+from detector.cli.verbs import Verbs
 
 
-@click.group()
+@click.group(cls=Verbs)
 def alerts() -> None:
     """List alerts, show one with all that is behind it, and answer it.
 

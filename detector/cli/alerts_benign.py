@@ -50,6 +50,8 @@ def benign(
     from detector.service import feedback
     from detector.store.answers import BENIGN, add_event, resolve
 
+    if only_said and until:
+        raise click.UsageError("--until ends the filter, and --no-filter writes none: leave out one of them")
     settings: Settings = ctx.obj
     with stored(settings) as connection:
         find_alert(connection, alert_id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.rows import as_object
-from detector.cli.terminal import Column, local_column, note, print_json, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json
 from detector.row_words import connection_text, program_text, who_text
 
 if TYPE_CHECKING:

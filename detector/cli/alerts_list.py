@@ -9,7 +9,8 @@ import click
 from detector.alert_words import rules_text
 from detector.cli.alert_names import as_object, state_of
 from detector.cli.parameters import LIMIT, HostName, Moment
-from detector.cli.terminal import Column, local_column, note, print_json, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json
 from detector.domain import AlertState
 
 if TYPE_CHECKING:
@@ -78,9 +79,18 @@ def list_(
     elif shown:
         print_table(*alert_table(shown))
     else:
-        note("no alerts")
+        note(_none(only_open=only_open, narrowed=since is not None or host is not None))
     if len(found) > limit:
         note("there are older alerts too: narrow the search with --since, or raise --limit")
+
+
+def _none(*, only_open: bool, narrowed: bool) -> str:
+    what = "no open alerts" if only_open else "no alerts"
+    if narrowed:
+        return f"{what} there: search without --since and --host"
+    if only_open:
+        return f"{what}; what is over: detector alerts list"
+    return f"{what} yet; whether hosts are watched: detector doctor; whether alerts would arrive: detector notify test"
 
 
 def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[str, ...]]]:
@@ -92,8 +102,8 @@ def alert_table(shown: Sequence[Alert]) -> tuple[Sequence[Column], list[tuple[st
         Column("severity"),
         Column("state"),
         Column("host", fold=True),
-        Column("rule", fold=True),
-        Column("summary", fold=True),
+        Column("rule", below=True),
+        Column("summary", below=True),
     )
     return columns, [
         (

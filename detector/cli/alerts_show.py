@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from detector.alert_words import also_seen_text
-from detector.answers import answers
+from detector.answers import Answer, answers
 from detector.cli.alert_names import ALERT_ID, as_object, find_alert, state_of
 from detector.cli.parameters import LIMIT
 from detector.cli.rows import as_object as row_object
 from detector.cli.rows import print_rows
-from detector.cli.terminal import Column, local, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, print_json, say
 from detector.domain import AlertState, Outcome
 from detector.row_words import connects
 
@@ -56,7 +57,9 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
         about_capture = store.is_about_capture(connection, alert_id)
         escalates = upcoming(connection, settings.escalations, alert_id) if settings.escalations else []
     rows = found[:limit]
-    said = answers(alert, about_capture=about_capture)
+    said = answers(alert, about_capture=about_capture)[1:]
+    if alert.state is not AlertState.RESOLVED:
+        said = (*said, Answer("it is over", f"detector alerts resolve {alert_id}"))
     if as_json:
         print_json(
             {
@@ -163,7 +166,7 @@ def _print_notifications(sent: Sequence[Notification]) -> None:
         Column("state", fold=True),
         Column("attempts", align="right"),
         Column("when"),
-        Column("last error", fold=True),
+        Column("last error", below=True),
     )
     _print_section(
         "Notifications",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.alert_names import ALERT_ID, find_alert
-from detector.cli.rule_changes import said_author, said_reason
+from detector.cli.rule_changes import said_author
 from detector.cli.silence_making import make, silence_options
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ def silence(settings: Settings, /, alert_id: int, **options: Any) -> None:
         alert = find_alert(connection, alert_id)
     matchers = of_group(alert.host, alert.rule_id, alert.group, alert.also_seen_by)
     author = options["author"] = said_author(options["author"])
-    if not options["dry_run"]:
-        options["reason"] = said_reason(options["reason"])
     # Also on a host whose clock is behind.
-    number = make(settings, matchers, starts_at=min(alert.start, datetime.now(UTC)), **options)
-    if number is not None:
+    made = make(settings, matchers, starts_at=min(alert.start, datetime.now(UTC)), **options)
+    if made is not None:
+        number, why = made
         with changed(settings) as connection:
-            said = f"silence {number}: {options['reason']}"
+            said = f"silence {number}: {why}"
             add_event(connection, alert_id, SILENCED, author=author, said=said, now=datetime.now(UTC))

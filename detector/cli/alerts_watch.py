@@ -13,7 +13,8 @@ from detector.cli import live_view
 from detector.cli.alert_names import as_object, state_of
 from detector.cli.alerts_list import alert_table
 from detector.cli.parameters import LIMIT, HostName
-from detector.cli.terminal import json_line, local, make_table, note, say
+from detector.cli.tables import fitting_table, height_of
+from detector.cli.terminal import json_line, local, note, say
 from detector.errors import StoreError
 from detector.visible import visible
 
@@ -106,17 +107,21 @@ class _View:
                 return found
             limit *= 2
 
-    def draw(self, height: int, fault: str | None) -> RenderableType:
-        """All of it, no higher than the terminal."""
+    def draw(self, width: int, height: int, fault: str | None) -> RenderableType:
+        """So many of the newest as the terminal has room for, and one at least."""
         from rich.console import Group as Lines
         from rich.text import Text
 
         open_now = sum(each.state != "resolved" for each in self.alerts)
         head = fault or f"{open_now} not resolved, of the last {len(self.alerts)} alerts"
         title = Text(visible(head), style="bold")
-        # Summaries may take two lines each.
-        shown = self.alerts[-max((height - 3) // 2, 1) :]
-        return Lines(title, make_table(*alert_table(shown))) if shown else title
+        drawn: RenderableType = title
+        for number in range(1, len(self.alerts) + 1):
+            more = Lines(title, fitting_table(*alert_table(self.alerts[-number:]), width))
+            if number > 1 and height_of(more, width) > height:
+                break
+            drawn = more
+        return drawn
 
 
 def _follow(view: _View, *, as_json: bool) -> None:

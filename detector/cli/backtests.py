@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.terminal import Column, local, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, say
 from detector.store.engine import open_store
 from detector.store.migrating import check_current
 

@@ -131,14 +131,7 @@ def _rules(settings: Settings) -> dict[str, Any]:
         "folders": [str(folder) for folder in settings.rule_folders],
         "in_force": len(loaded.ruleset.rules),
         "faults": [str(fault) for fault in loaded.faults],
-        "rules": [
-            {
-                "title": entry.title,
-                "kind": "rule" if entry.rule is not None else "filter",
-                "disabled": entry.rule is not None and entry.rule.disabled is not None,
-            }
-            for entry in loaded.entries
-        ],
+        "rules": [{"title": each.title, "kind": each.kind, "state": each.state} for each in loaded.entries],
     }
 
 

@@ -12,6 +12,7 @@ from detector.cli.db_copies import backup, pg_dump_instead, vacuum
 from detector.cli.db_prune import prune
 from detector.cli.db_status import status
 from detector.cli.terminal import say
+from detector.cli.verbs import Verbs
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from detector.config import Settings
 
 
-@click.group()
+@click.group(cls=Verbs)
 def db() -> None:
     """Look after the database.
 

@@ -10,7 +10,8 @@ import click
 
 from detector.amounts import megabytes, numbered
 from detector.cli import terminal
-from detector.cli.terminal import Column, local, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +151,7 @@ def _print_hosts(hosts: Sequence[HostStatus]) -> None:
         )
         for host in hosts
     ]
-    terminal.print_table(columns, rows)
+    print_table(columns, rows)
 
 
 def _print_tables(tables: Sequence[TableStatus]) -> None:
@@ -165,4 +166,4 @@ def _print_tables(tables: Sequence[TableStatus]) -> None:
             until = f" until {table.last_part:%Y-%m-%d}" if table.last_part else ""
             row.append("" if table.parts is None else f"{numbered(table.parts, 'part')}{until}, and the rest")
         rows.append(row)
-    terminal.print_table(columns, rows)
+    print_table(columns, rows)

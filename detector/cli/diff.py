@@ -11,7 +11,8 @@ from detector.cli.criteria import filter_options, wanted_by
 from detector.cli.groups import SUM_NAMES, Fields, group_table, sort_rows
 from detector.cli.output import TABLE, chosen_format, format_options, write_rows
 from detector.cli.parameters import LIMIT, Period
-from detector.cli.terminal import Column, note, print_table
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,22 +31,25 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     Looks at the kernel, the clock, the configuration and the modes of files, the database, what comes of the hosts, the
     rules, the models, the channels, and what runs. A line is good, doubtful (it may be meant), or bad.
 
-    Changes nothing that stays: with the privileges of `detector collect` it attaches the kernel programs for a moment,
-    beside those of a collector that runs. The exit status is 1 when anything is bad, else 0, so that a script can ask.
+    With the privileges of `detector collect` it attaches the kernel programs for a moment, beside those of a collector
+    that runs. Changes nothing, but that it keeps what it compiled for that, in collector.cache_folder. The exit status
+    is 1 when anything is bad, else 0, so that a script can ask.
 
     \b
     Examples:
       detector doctor
       detector doctor --json | jq '.[] | select(.verdict == "bad")'
     """
-    checks = list(examine(ctx.obj, configuration_file(ctx)))
-    if as_json:
-        terminal.print_json([asdict(check) for check in checks])
-    else:
-        for check in checks:
+    checks = []
+    for check in examine(ctx.obj, configuration_file(ctx)):
+        checks.append(check)
+        if not as_json:
+            # At once: to compile the kernel programs can take a while.
             click.echo(visible(f"{check.verdict:<9} {check.subject}: {check.finding}"))
             if check.remedy:
                 click.echo(visible(f"{'':<9} remedy: {check.remedy}"))
+    if as_json:
+        terminal.print_json([asdict(check) for check in checks])
     if any(check.verdict is Verdict.BAD for check in checks):
         ctx.exit(1)
 

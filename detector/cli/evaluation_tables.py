@@ -8,7 +8,8 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.backtests import number
-from detector.cli.terminal import Column, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import say
 from detector.domain import Severity
 from detector.evaluation.figures import most_likely
 from detector.evaluation.results import mean, share_by_rules, share_by_score

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.terminal import Column, local, local_column, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import local
 from detector.domain import Outcome
 from detector.row_words import connection_text, connects, program_text, who_text
 

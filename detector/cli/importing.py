@@ -12,6 +12,7 @@ import click
 from detector.cli.import_summary import Report, listed
 from detector.cli.parameters import HostName, Network, Span
 from detector.cli.terminal import note
+from detector.cli.verbs import Verbs
 from detector.errors import DetectorError, LogError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group("import")
+@click.group("import", cls=Verbs)
 def import_() -> None:
     """Store what logs tell, as snapshots of a host, in place of live capture.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.terminal import Column, local, local_column, note, print_json, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import local, note, print_json
 from detector.domain import Losses
 
 if TYPE_CHECKING:

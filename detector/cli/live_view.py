@@ -25,7 +25,7 @@ class View(Protocol):
             StoreError: the database is away.
         """
 
-    def draw(self, height: int, fault: str | None) -> RenderableType:
+    def draw(self, width: int, height: int, fault: str | None) -> RenderableType:
         """All of it, no higher than the terminal, or what is wrong above what was seen last."""
 
 
@@ -36,7 +36,7 @@ def watch(view: View) -> None:
 
     console = Console(file=sys.stdout)
     fault: str | None = None
-    with Live(view.draw(console.height, None), console=console, screen=True, auto_refresh=False) as live:
+    with Live(view.draw(*console.size, None), console=console, screen=True, auto_refresh=False) as live:
         size = console.size
         while True:
             time.sleep(POLL_SECONDS)
@@ -49,4 +49,4 @@ def watch(view: View) -> None:
                 fault, changed = gone.message, False
             if changed or fault != before or console.size != size:
                 size = console.size
-                live.update(view.draw(size.height, fault), refresh=True)
+                live.update(view.draw(*size, fault), refresh=True)

@@ -11,9 +11,10 @@ from detector.cli.model_review import review
 from detector.cli.model_rollback import rollback
 from detector.cli.model_status import status
 from detector.cli.model_train import train
+from detector.cli.verbs import Verbs
 
 
-@click.group()
+@click.group(cls=Verbs)
 def model() -> None:
     """Look at what was learnt of each host, and at its forests.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.cli.alert_names import ALERT_ID
 from detector.cli.criteria import filter_options, wanted_by
 from detector.cli.rows import as_object
 from detector.cli.terminal import local, note, print_json, say
@@ -29,9 +30,7 @@ _LITTLE = 0.05
 
 
 @click.command()
-@click.option(
-    "--alert", "alert_id", type=click.IntRange(1, 2**63 - 1), metavar="ID", help="The rows behind this alert."
-)
+@click.option("--alert", "alert_id", type=ALERT_ID, metavar="ID", help="The rows behind this alert.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=3, show_default=True, help="How many rows.")
 @filter_options("--to")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, all fields, times in UTC.")

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.amounts import numbered
+from detector.cli.alert_names import ALERT_ID
 from detector.cli.parameters import HostName
 from detector.cli.rule_changes import said_author
-from detector.cli.terminal import Column, local_column, note, print_json, print_table, say
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json, say
+from detector.cli.verbs import Verbs
 from detector.domain import Verdict
 from detector.errors import DetectorError
 
@@ -22,11 +25,8 @@ if TYPE_CHECKING:
     from detector.service.feedback import Taken
     from detector.store.feedback import Feedback
 
-_LARGEST_ID = 2**63 - 1
-_ALERT = click.IntRange(1, _LARGEST_ID)
 
-
-@click.group()
+@click.group(cls=Verbs)
 def feedback() -> None:
     """Say whether alerts were right, see what was said and what the models learnt of it, and take it back.
 
@@ -49,7 +49,7 @@ def feedback() -> None:
 
 
 @feedback.command()
-@click.argument("alert_id", type=_ALERT, metavar="ALERT")
+@click.argument("alert_id", type=ALERT_ID, metavar="ALERT")
 @click.argument("verdict", type=click.Choice([each.value for each in Verdict]))
 @click.option("--reason", default="", help="Why, for those who read it later.")
 @click.option("--author", help="Who says so; the user who calls, unless it is given.")
@@ -76,7 +76,7 @@ def add(settings: Settings, /, alert_id: int, verdict: str, reason: str, author:
 
 
 @feedback.command()
-@click.argument("alert_id", type=_ALERT, metavar="ALERT")
+@click.argument("alert_id", type=ALERT_ID, metavar="ALERT")
 @click.pass_obj
 def undo(settings: Settings, /, alert_id: int) -> None:
     """Take back what was said of an alert, and what the models learnt of it.

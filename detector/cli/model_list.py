@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.parameters import HostName
-from detector.cli.terminal import Column, local_column, note, print_json, print_table
+from detector.cli.tables import Column, local_column, print_table
+from detector.cli.terminal import note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ import click
 
 from detector.cli.parameters import LIMIT, HostName
 from detector.cli.rule_changes import said_author
-from detector.cli.terminal import Column, local, note, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, note, print_json, say
 from detector.domain import ReviewAnswer
 from detector.errors import DetectorError
 from detector.row_words import connection_text, program_text, who_text

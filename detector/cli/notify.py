@@ -10,9 +10,10 @@ from detector.cli.notify_resend import resend
 from detector.cli.notify_route import route
 from detector.cli.notify_status import status
 from detector.cli.notify_test import test
+from detector.cli.verbs import Verbs
 
 
-@click.group()
+@click.group(cls=Verbs)
 def notify() -> None:
     """Try the channels that alerts are sent to, and see what waits for them.
 

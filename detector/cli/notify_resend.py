@@ -12,6 +12,8 @@ from detector.cli.terminal import say
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from detector.config import Settings
 
 
@@ -33,7 +35,7 @@ def resend(settings: Settings, /, numbers: tuple[int, ...], channel: str | None,
       detector notify resend --channel operators
       detector notify resend 4711 4712
     """
-    from detector.store.deliveries import known_ids
+    from detector.store.deliveries import channel_standings, known_ids
     from detector.store.deliveries import resend as send_again
     from detector.store.engine import open_store, writing
     from detector.store.migrating import check_current
@@ -44,6 +46,8 @@ def resend(settings: Settings, /, numbers: tuple[int, ...], channel: str | None,
     try:
         check_current(engine)
         with writing(engine) as connection:
+            if channel is not None:
+                _check_is_known(channel, settings, channel_standings(connection, datetime.now(UTC)))
             missing = sorted(set(numbers) - known_ids(connection, numbers))
             if missing:
                 raise DetectorError(
@@ -52,5 +56,16 @@ def resend(settings: Settings, /, numbers: tuple[int, ...], channel: str | None,
             done = send_again(connection, now=datetime.now(UTC), notification_ids=numbers, channel=channel, dead=dead)
     finally:
         engine.dispose()
+    if not (done.again or done.at_once):
+        say("there is nothing to be sent once more: see detector notify status")
+        return
     again = numbered(done.again, "notification")
     say(f"{again} sent once more, {done.at_once} tried at once: see detector notify status")
+
+
+def _check_is_known(channel: str, settings: Settings, found: Iterable[str]) -> None:
+    """Also one that was configured once may have something that waits."""
+    known = [*sorted(settings.channel_names), *sorted(found)]
+    if channel not in known:
+        there = ", ".join(dict.fromkeys(known))
+        raise click.BadParameter(f"there is no channel {channel!r}; there is {there}", param_hint="'--channel'")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.parameters import Moment
 from detector.cli.store import stored
-from detector.cli.terminal import Column, print_json, print_table
-from detector.errors import DetectorError
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("alert_id", type=click.IntRange(1, 2**63 - 1), metavar="ALERT")
+@click.argument("alert_id", type=ALERT_ID, metavar="ALERT")
 @click.option("--at", type=Moment(), help="For routes with hours or weekdays; else when it was last active.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -38,13 +39,10 @@ def route(settings: Settings, /, alert_id: int, at: datetime | None, *, as_json:
     from detector.amounts import humanised
     from detector.ruleset.load import load_rules
     from detector.service.routes import choices, escalations_of
-    from detector.store.alerts import read_alert
 
     rules = load_rules(settings.rule_folders, channels=settings.channel_names).ruleset.rules
     with stored(settings) as connection:
-        alert = read_alert(connection, alert_id)
-        if alert is None:
-            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        alert = find_alert(connection, alert_id)
         named = next((each.telling.channels for each in rules if each.rule_id == alert.rule_id), None)
         found = choices(connection, settings, alert, named, at or alert.end)
     later = [

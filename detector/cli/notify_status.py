@@ -10,7 +10,8 @@ import click
 
 from detector.amounts import numbered
 from detector.cli.store import stored
-from detector.cli.terminal import Column, local, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,7 @@ def _print(channels: list[dict[str, Any]]) -> None:
         Column("last taken"),
         Column("sent", fold=True),
         Column("last failed"),
-        Column("last error", fold=True),
+        Column("last error", below=True),
     )
     print_table(
         columns,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.amounts import numbered
 from detector.cli.terminal import say
 from detector.errors import ConfigError, DeliveryError
 
@@ -37,11 +38,15 @@ def test(settings: Settings, /, names: tuple[str, ...]) -> None:
             notifier.send(trial(channel.name, settings.host_name))
         except (ConfigError, DeliveryError) as fault:
             failed.append(channel.name)
-            say(f"{channel.name}: not delivered: {fault.message}")
+            say(f"{channel.name}: not delivered: {fault.message.removeprefix(f'channel {channel.name!r}: ')}")
+            for line in fault.hint.splitlines():
+                say(f"  {line}")
         else:
             say(f"{channel.name}: delivered")
     if failed:
-        raise DeliveryError(f"{len(failed)} of {len(chosen)} channels did not take the message: {', '.join(failed)}")
+        raise DeliveryError(
+            f"{len(failed)} of {numbered(len(chosen), 'channel')} did not take the message: {', '.join(failed)}"
+        )
 
 
 def _chosen(channels: tuple[Channel, ...], names: tuple[str, ...]) -> list[Channel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.terminal import Column, local_column, print_table
+from detector.cli.tables import Column, local_column, print_table
 from detector.domain import CHANNELS
 from detector.row_words import connection_text, connects_text, program_text, who_text
 

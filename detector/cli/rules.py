@@ -15,9 +15,10 @@ from detector.cli.rules_switch import disable, enable
 from detector.cli.rules_test import test
 from detector.cli.rules_tune import tune
 from detector.cli.rules_versions import diff, rollback
+from detector.cli.verbs import Verbs
 
 
-@click.group()
+@click.group(cls=Verbs)
 def rules() -> None:
     """List, check and tune the rules.
 

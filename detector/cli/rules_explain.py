@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.backtests import number
 from detector.cli.rule_names import bases_of, find, load, rule_argument, short
 from detector.cli.terminal import print_json, say
@@ -26,7 +27,7 @@ _SHOWN = 5
 
 @click.command()
 @rule_argument
-@click.argument("alert_id", type=click.IntRange(1), metavar="ALERT")
+@click.argument("alert_id", type=ALERT_ID, metavar="ALERT")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, with all values.")
 @click.pass_obj
 def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> None:
@@ -42,16 +43,14 @@ def explain(settings: Settings, /, named: str, alert_id: int, as_json: bool) -> 
     """
     from detector.cli.store import stored
     from detector.service.explaining import explain as explained
-    from detector.store.alerts import is_about_capture, read_alert
+    from detector.store.alerts import is_about_capture
 
     loaded = load(settings)
     entry = find(loaded, named)
     if entry.rule is None:
         raise DetectorError(f"{short(entry)} is {entry.state}", hint="see: detector rules check")
     with stored(settings) as connection:
-        alert = read_alert(connection, alert_id)
-        if alert is None:
-            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        alert = find_alert(connection, alert_id)
         about_capture = is_about_capture(connection, alert_id)
         if (entry.rule.matcher.wanted.category.name == "capture") != about_capture:
             what = "connections" if about_capture else "how well snapshots were taken"

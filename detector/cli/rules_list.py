@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detector.cli.rule_names import load
-from detector.cli.terminal import Column, local, note, print_json, print_table
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.rule_changes import said_author
 from detector.cli.rule_files import edited_alone, new_place, put
 from detector.cli.rules_edit import edit_text
@@ -38,7 +39,7 @@ class FileName(click.ParamType[str]):
 @click.command()
 @click.argument("name", type=FileName(), metavar="NAME")
 @click.option("--kind", type=click.Choice(_KINDS), default="event", show_default=True, help="What it looks at.")
-@click.option("--from-alert", "alert_id", type=click.IntRange(1), metavar="ID", help="For what this alert is about.")
+@click.option("--from-alert", "alert_id", type=ALERT_ID, metavar="ID", help="For what this alert is about.")
 @click.option("--title", help="Its title. Default: NAME in words.")
 @click.option("--author", metavar="WHO", help="Who writes it. Default: whoever is logged in.")
 @click.option("--no-edit", is_flag=True, help="Write it as it is, without the editor.")
@@ -91,12 +92,10 @@ def _of_alert(settings: Settings, alert_id: int) -> tuple[dict[str, object], str
     """What all rows behind an alert have in common, as a selection, and their category."""
     from detector.cli.store import stored
     from detector.ruleset import exclusions
-    from detector.store.alerts import alert_rows, is_about_capture, read_alert
+    from detector.store.alerts import alert_rows, is_about_capture
 
     with stored(settings) as connection:
-        alert = read_alert(connection, alert_id)
-        if alert is None:
-            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        alert = find_alert(connection, alert_id)
         rows = alert_rows(connection, alert_id, _MOST_ROWS + 1)
         category = "capture" if is_about_capture(connection, alert_id) else "network_connection"
     if len(rows) > _MOST_ROWS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector.cli.alert_names import ALERT_ID, find_alert
 from detector.cli.parameters import TESTED, Moment
 from detector.cli.rule_changes import change_options, check, own_path, said_author, said_reason, said_until, write
 from detector.cli.rule_names import RuleName, bases_of, find, load, short
@@ -39,9 +40,7 @@ _MOST_ROWS = 10_000
     metavar="FIELD=VALUE",
     help="What to pass over: all of several fields, any of several values of one. Takes modifiers: FIELD|cidr=VALUE.",
 )
-@click.option(
-    "--from-alert", "alert_id", type=click.IntRange(1), metavar="ID", help="Pass over what this alert is about."
-)
+@click.option("--from-alert", "alert_id", type=ALERT_ID, metavar="ID", help="Pass over what this alert is about.")
 @click.option("--since", type=Moment(), help="How far back it is looked what it would have passed over. Default: 30d.")
 @click.option("--no-test", is_flag=True, help="Do not look.")
 @click.option("--yes", is_flag=True, help="Do not look, and do not ask.")
@@ -110,6 +109,9 @@ def tune(
     tuned = check(settings, path, text)
     for line in text.splitlines():
         say(f"  {line}")
+    if (same := _same(loaded, tuned)) is not None:
+        say(f"that is passed over already: {same.path}")
+        return
     if not yes and os.isatty(0):
         if not no_test:
             before, after = (_concerned(rules, entry.rule_id) for rules in (loaded, tuned))
@@ -123,12 +125,10 @@ def tune(
 
 def _read(settings: Settings, alert_id: int) -> tuple[Alert, list[dict[str, object]]]:
     from detector.cli.store import stored
-    from detector.store.alerts import alert_rows, read_alert
+    from detector.store.alerts import alert_rows
 
     with stored(settings) as connection:
-        alert = read_alert(connection, alert_id)
-        if alert is None:
-            raise DetectorError(f"there is no alert {alert_id}", hint="see: detector alerts list")
+        alert = find_alert(connection, alert_id)
         rows = [dict(row) for row in alert_rows(connection, alert_id, _MOST_ROWS + 1)]
     if len(rows) > _MOST_ROWS:
         note(f"more than {_MOST_ROWS:,} rows are behind it: the filter goes by the first of them")
@@ -144,6 +144,23 @@ def _also(loaded: LoadedRules, entry: Entry, alert: Alert | None) -> dict[str, s
         for each in loaded.entries
         if each.rule_id in alert.also_seen_by and each.rule is not None and each.rule.category == _category(entry)
     }
+
+
+def _same(loaded: LoadedRules, tuned: LoadedRules) -> Entry | None:
+    """A filter that is in force and passes over what the new one would, for as long: somebody was faster."""
+    from detector.ruleset.catalogue import State
+
+    known = {each.rule_id for each in loaded.entries}
+    (new,) = (each for each in tuned.entries if each.rule_id not in known)
+    assert new.filter is not None  # noqa: S101  it was checked
+    until = new.filter.until
+    for each in loaded.entries:
+        if each.filter is None or each.state is not State.ACTIVE:
+            continue
+        as_long = each.filter.until is None or (until is not None and until <= each.filter.until)
+        if as_long and all(each.content.get(name) == new.content.get(name) for name in ("logsource", "filter")):
+            return each
+    return None
 
 
 def _concerned(loaded: LoadedRules, rule_id: str) -> list[Rule]:

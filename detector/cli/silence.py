@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +12,21 @@ from detector.cli.alert_names import SILENCE_ID, find_silence
 from detector.cli.checks.endings import SOON
 from detector.cli.parameters import LIMIT, Moment
 from detector.cli.rule_changes import said_author
-from detector.cli.silence_making import make, silence_object, silence_options, words
+from detector.cli.silence_making import RULE_ID, make, silence_object, silence_options, titles_of, words
 from detector.cli.store import changed, stored
-from detector.cli.terminal import Column, local, print_json, print_table, say
+from detector.cli.tables import Column, print_table
+from detector.cli.terminal import local, print_json, say
+from detector.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from detector.config import Settings
     from detector.matchers import Matcher
     from detector.store.alert_silences import Silence
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-
-@click.group()
+@click.group(cls=Verbs)
 def silence() -> None:
     """Mute alerts for a while, list what is muted, and end it.
 
@@ -102,18 +101,21 @@ def list_(settings: Settings, /, *, also_ended: bool, limit: int, as_json: bool)
     if as_json:
         print_json([silence_object(each) | {"state": _state(each, now)} for each in shown])
     elif shown:
+        titles = titles_of(settings, (matcher for each in shown for matcher in each.matchers))
         columns = (
             Column("id", align="right"),
             Column("state"),
             Column("from"),
             Column("to"),
-            Column("mutes", fold=True),
+            Column("mutes", below=True),
             Column("author", fold=True),
-            Column("reason", fold=True),
+            Column("reason", below=True),
         )
-        print_table(columns, (_line(each, now) for each in shown))
+        print_table(columns, (_line(each, titles, now) for each in shown))
     else:
-        terminal.note("no silences")
+        terminal.note(
+            "no silences" if also_ended else "no silences are in force or to come; those that have ended: --all"
+        )
     if len(found) > limit:
         terminal.note("there are more: raise --limit")
 
@@ -154,13 +156,13 @@ def _state(silence: Silence, now: datetime) -> str:
     return "ends soon" if silence.ends_at - now <= SOON else "in force"
 
 
-def _line(silence: Silence, now: datetime) -> tuple[str, ...]:
+def _line(silence: Silence, titles: Mapping[str, str], now: datetime) -> tuple[str, ...]:
     return (
         str(silence.silence_id),
         _state(silence, now),
         local(silence.starts_at),
         local(silence.ends_at),
-        words(silence.matchers),
+        words(silence.matchers, titles),
         silence.author,
         silence.reason,
     )
@@ -175,7 +177,9 @@ def _with_ids(settings: Settings, matchers: Sequence[Matcher]) -> list[Matcher]:
     named = [
         each
         for each in matchers
-        if each.field == "rule" and each.operator in (Operator.IS, Operator.IS_NOT) and not _ID.fullmatch(each.value)
+        if each.field == "rule"
+        and each.operator in (Operator.IS, Operator.IS_NOT)
+        and not RULE_ID.fullmatch(each.value)
     ]
     if not named:
         return list(matchers)

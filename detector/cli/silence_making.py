@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from detector.cli.terminal import local, note, print_json, say
 from detector.errors import DetectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from detector.alerts.preview import Preview
     from detector.config import Settings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _LONGEST = timedelta(days=366)
 _SHOWN = 10
+RULE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How the id of a rule is written."""
 
 
 def silence_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,8 +65,8 @@ def make(
     dry_run: bool,
     yes: bool,
     as_json: bool,
-) -> int | None:
-    """Makes a silence of matchers; gives its number, or None if it is not to be made.
+) -> tuple[int, str] | None:
+    """Makes a silence of matchers; gives its number and why, or None if it is not to be made.
 
     Raises:
         DetectorError: it mutes much, and nobody is there to be asked.
@@ -81,7 +84,7 @@ def make(
     with stored(settings) as connection:
         seen = preview(connection, matchers, now - timedelta(days=days))
     if not as_json:
-        _print(matchers, begin, ends_at, seen, days)
+        _print(words(matchers, titles_of(settings, matchers)), begin, ends_at, seen, days)
     if dry_run:
         if as_json:
             print_json(_object(None, matchers, begin, ends_at, seen))
@@ -98,12 +101,25 @@ def make(
         print_json(_object(number, matchers, begin, ends_at, seen) | said)
     else:
         say(f"silence {number}, until {local(ends_at)}; to end it: detector silence expire {number}")
-    return number
+    return number, why
 
 
-def words(matchers: Sequence[Matcher]) -> str:
-    """Matchers as they are written."""
-    return ", ".join(map(str, matchers)) or "everything"
+def words(matchers: Sequence[Matcher], titles: Mapping[str, str]) -> str:
+    """Matchers as they are written, and which rules are meant: see `titles_of`."""
+    written = [f"{each} ({titles[each.value]})" if each.value in titles else str(each) for each in matchers]
+    return ", ".join(written) or "everything"
+
+
+def titles_of(settings: Settings, matchers: Iterable[Matcher]) -> dict[str, str]:
+    """What the rules are called whose ids stand in matchers, by the values of these."""
+    named = {each.value: ids for each in matchers if each.field == "rule" and (ids := RULE_ID.findall(each.value))}
+    if not named:
+        return {}
+    from detector.cli.rule_names import load
+
+    called = {entry.rule_id: entry.title for entry in load(settings).entries}
+    found = {value: "; ".join(called[each] for each in ids if each in called) for value, ids in named.items()}
+    return {value: title for value, title in found.items() if title}
 
 
 def silence_object(silence: Silence) -> dict[str, Any]:
@@ -123,7 +139,8 @@ def _end(begin: datetime, span: timedelta | None, until: datetime | None, now: d
         raise click.BadParameter(f"{local(end)} is no time to come", param_hint="'--until'")
     if end - now > _LONGEST:
         hint = "what is never to be told again is a matter for: detector rules tune"
-        raise click.BadParameter(f"a silence ends within {_LONGEST.days} days; {hint}", param_hint="'--until'")
+        option = "'--until'" if span is None else "'--for'"
+        raise click.BadParameter(f"a silence ends within {_LONGEST.days} days; {hint}", param_hint=option)
     return end
 
 
@@ -135,9 +152,12 @@ def _much(seen: Preview, *, broad: bool) -> str:
     return ""
 
 
-def _print(matchers: Sequence[Matcher], begin: datetime, ends_at: datetime, seen: Preview, days: int) -> None:
-    say(f"mutes alerts with: {words(matchers)}")
+def _print(mutes: str, begin: datetime, ends_at: datetime, seen: Preview, days: int) -> None:
+    say(f"mutes alerts with: {mutes}")
     say(f"from {local(begin)} to {local(ends_at)}")
+    if not seen.alerts:
+        note(f"there were no alerts in the last {numbered(days, 'day')}")
+        return
     if not seen.muted:
         note(f"none of the {numbered(seen.alerts, 'alert')} of the last {numbered(days, 'day')} would have been muted")
         return

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import click
 
 from detector.cli.bundle_contents import parts
+from detector.cli.bundle_secrets import written_addresses
 from detector.cli.doctor import configuration_file
 from detector.cli.terminal import as_json, note, print_json, say
 from detector.errors import ConfigError, DetectorError
@@ -72,9 +73,10 @@ def support_bundle(ctx: click.Context, *, out: Path | None, logs: Sequence[Path]
     settings: Settings | ConfigError = ctx.obj
     out = out or Path(f"detector-support-{datetime.now().astimezone():%Y%m%d-%H%M%S}.tar.gz")
     masker = Masker()
-    unknown = list(_teach(masker, settings))
+    path = configuration_file(ctx)
+    unknown = list(_teach(masker, settings, path))
     files: dict[str, tuple[str, bytes]] = {}
-    for part in parts(settings, configuration_file(ctx), logs):
+    for part in parts(settings, path, logs):
         if sys.stderr.isatty():
             note(f"gathering {part.name} …")
         files[part.name] = (part.about, _content(masker, part.gather))
@@ -92,14 +94,18 @@ def support_bundle(ctx: click.Context, *, out: Path | None, logs: Sequence[Path]
     say(f"{out} is written; look into it before you send it")
 
 
-def _teach(masker: Masker, settings: Settings | ConfigError) -> Iterator[str]:
+def _teach(masker: Masker, settings: Settings | ConfigError, path: Path | None) -> Iterator[str]:
     """Tells the masker what it is to find, and gives what could not be learnt."""
     masker.know("host", {socket.gethostname(), socket.gethostname().partition(".")[0]})
     masker.know("user", (each.pw_name for each in pwd.getpwall() if _PEOPLE <= each.pw_uid < _NOBODY))
+    # As they stand: of a configuration that is refused, too.
+    for address in written_addresses(path):
+        _teach_address(masker, address)
     if isinstance(settings, ConfigError):
         yield "names in the database were not learnt, since the configuration is refused"
         return
-    masker.know("host", [settings.host_name])
+    masker.know("host", [settings.host_name, *(name for route in settings.routes for name in route.host)])
+    masker.know("user", (name for route in settings.routes for name in (*route.user, *route.login_user)))
     readers: list[Callable[[], str]] = [lambda: settings.database_url]
     readers += [partial(getattr, section, "address") for section in (*settings.channels, settings.heartbeat)]
     for read in readers:

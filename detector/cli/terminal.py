@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from io import TextIOBase, TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -16,17 +15,9 @@ from detector.errors import RuleError
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from rich.table import Table
+    from collections.abc import Mapping, Sequence
 
     from detector.errors import DetectorError
-
-# Wider than any row: what goes to a pipe or a file is never folded or cut.
-_UNFOLDED = 100_000
-# The narrowest that tables fold to; narrower terminals break the lines themselves.
-_NARROWEST = 80
-_OFFSET_AT = len("2026-11-20 14:00:00")
 
 
 def prepare() -> None:
@@ -100,55 +91,6 @@ def as_json(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table; `right` for numbers."""
-
-    title: str
-    align: Literal["left", "right"] = "left"
-    fold: bool = False
-    """May be broken over lines on a narrow terminal."""
-
-
-def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
-    """A table, each cell escaped."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify=column.align,
-            overflow="fold",
-            no_wrap=not column.fold,
-            min_width=len(column.title),
-            header_style="bold",
-        )
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    return table
-
-
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output, each cell escaped; folded to the terminal, never cut."""
-    from rich.console import Console
-
-    table = make_table(columns, rows)
-    console = Console(file=sys.stdout)
-    console.width = max(console.width, _NARROWEST) if sys.stdout.isatty() else _UNFOLDED
-    console.print(table)
-
-
 def local(moment: datetime) -> str:
     """`moment` in the local zone, to the second, in a form that `--since` reads: 2026-11-20 14:00:00+01:00."""
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def local_column(title: str, moments: Sequence[datetime]) -> tuple[Column, list[str]]:
-    """A column of times in the local zone. Its offset stands in the title, unless it changed in between."""
-    texts = [local(moment) for moment in moments]
-    offsets = {text[_OFFSET_AT:] for text in texts}
-    if len(offsets) != 1:
-        return Column(title), texts
-    return Column(f"{title} ({offsets.pop()})"), [text[:_OFFSET_AT] for text in texts]

@@ -11,7 +11,8 @@ from detector.cli import live_view
 from detector.cli.criteria import filter_options, wanted_by
 from detector.cli.groups import SUM_NAMES, Fields, group_table, sort_rows
 from detector.cli.parameters import LIMIT, Span
-from detector.cli.terminal import local, make_table, print_json, print_table, say
+from detector.cli.tables import fitting_table, print_table
+from detector.cli.terminal import local, print_json, say
 from detector.visible import visible
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class _View:
             f" {ended_badly:,} without success, {len(self._rows):,} lines"
         )
 
-    def draw(self, height: int, fault: str | None) -> RenderableType:
+    def draw(self, width: int, height: int, fault: str | None) -> RenderableType:
         """All of it, no higher than the terminal."""
         from rich.console import Group as Lines
         from rich.text import Text
@@ -137,7 +138,7 @@ class _View:
         # The head may take two lines, the titles of the columns too.
         rows = self._rows[: max(min(self._limit, height - 5), 1)]
         head = Text(visible(self.head() if fault is None else fault), style="bold")
-        return Lines(head, make_table(*group_table(self._by, rows, times=False))) if rows else head
+        return Lines(head, fitting_table(*group_table(self._by, rows, times=False), width)) if rows else head
 
     def print(self) -> None:
         """Once, however long it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,7 @@ from detector.errors import TamperedError
 from detector.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from detector.config import Settings
     from detector.store.chain import Break
@@ -97,6 +97,8 @@ def verify(settings: Settings, /, *, host: str | None, noted: tuple[Noted, ...],
                     found = page
                     looked_at(f"{visible(name)}: {numbered(page.snapshots, 'snapshot')}")
                 results.append((found, list(_differing(found, compared))))
+    for found, _ in results:
+        found.breaks = list(_joined(found.breaks))
     if as_json:
         print_json([_described(found, differing) for found, differing in results])
     else:
@@ -110,6 +112,20 @@ def verify(settings: Settings, /, *, host: str | None, noted: tuple[Noted, ...],
             f"in {numbered(places, 'place')} what is stored is not what was written",
             hint="see docs/security.md for what that can mean, and what to do",
         )
+
+
+def _joined(breaks: Iterable[Break]) -> Iterator[Break]:
+    """Changed snapshots that follow upon one another as one break: who changes a host's name changes them all."""
+    whole: Break | None = None
+    for each in breaks:
+        if whole is not None and whole.kind is each.kind and each.first_seq == whole.last_seq + 1:
+            whole = replace(whole, last_seq=each.last_seq, until=each.until)
+            continue
+        if whole is not None:
+            yield whole
+        whole = each
+    if whole is not None:
+        yield whole
 
 
 def _check_known(noted: Sequence[Noted], hosts: Sequence[str]) -> None:

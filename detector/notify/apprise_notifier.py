@@ -21,6 +21,7 @@ from detector.errors import ConfigError, DeliveryError
 from detector.notify.kinds import Form, Picture, kind_of
 from detector.notify.leftovers import PREFIX
 from detector.notify.mail_connection import keep_connections
+from detector.notify.mail_text import beside_html
 from detector.notify.markdown import escaped
 from detector.notify.message import CHART_NAME, without_picture
 from detector.notify.patience import Patience
@@ -43,8 +44,8 @@ _DETAIL = re.compile(r"(?:[\w /]* Exception|Response Details):\s*(?P<detail>.*)"
 _MODES_WITH_FILES = {"slack": ("bot",), "mattermost": ("bot",), "matrix": ("off",)}
 # Characters that apprise puts between a subject and what follows it, where a service has no subjects.
 _BESIDES = 16
-# Repeats the address, its secrets shortened to their ends.
-_NOT_LOADED = "Could not load "
+# These repeat the address, its secrets shortened to their ends.
+_NOT_LOADED = ("Could not load ", "Unparseable ", "Unsupported URL")
 
 
 class AppriseNotifier:
@@ -208,7 +209,11 @@ class AppriseNotifier:
 
     def _handed_over(self, message: Message, title: str, body: str, chart: bytes | None) -> str | None:
         # Some services' senders open the file by its path.
-        with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".png") as file, _LOG.heard() as told:
+        with (
+            tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".png") as file,
+            _LOG.heard() as told,
+            beside_html(message.plain or message.text),
+        ):
             attach = None
             if chart is not None:
                 file.write(chart)

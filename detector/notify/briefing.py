@@ -36,7 +36,7 @@ class Briefing:
     rows: tuple[Row, ...] = ()
     """The first ones."""
     more_rows: int = 0
-    """Others behind it, at least."""
+    """How many others are behind it."""
     chart: Chart | None = None
     chart_fault: str | None = None
     """Why there is none, where one belongs."""

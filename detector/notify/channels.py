@@ -9,7 +9,7 @@ from detector.notify.console import ConsoleNotifier
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from detector.config import Settings
+    from detector.config import Channel, Settings
     from detector.notify.outbox import Notifier
 
 CONSOLE = "console"
@@ -24,8 +24,17 @@ def open_channels(settings: Settings, console: TextIO) -> dict[str, Notifier]:
     """
     opened: dict[str, Notifier] = {CONSOLE: ConsoleNotifier(console)} if settings.notify.console else {}
     for channel in settings.channels:
-        # Imported here: with no channel but the console, apprise is not loaded.
-        from detector.notify.apprise_notifier import AppriseNotifier
-
-        opened[channel.name] = AppriseNotifier(channel.name, channel.address, settings.notify.timeout_seconds)
+        opened[channel.name] = open_channel(channel, settings)
     return opened
+
+
+def open_channel(channel: Channel, settings: Settings) -> Notifier:
+    """The notifier of a configured channel.
+
+    Raises:
+        ConfigError: its address cannot be read or understood, by its name.
+    """
+    # Imported here: with no channel but the console, apprise is not loaded.
+    from detector.notify.apprise_notifier import AppriseNotifier
+
+    return AppriseNotifier(channel.name, channel.address, settings.notify.timeout_seconds)

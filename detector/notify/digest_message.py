@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from detector.notify import digest_wording as words
 from detector.notify.digest_html import html_body, html_page
-from detector.notify.digest_text import short_text
+from detector.notify.digest_text import full_text, short_text
 from detector.notify.message import Message, document
 from detector.visible import visible
 
@@ -23,6 +23,7 @@ def render_digest(digest: Digest, severity: Severity) -> Message:
         title=visible(words.title(digest), _TITLE_LIMIT),
         text=short_text(digest),
         html=document(severity, html_body(digest)),
+        plain=full_text(digest),
         severity=severity,
     )
 

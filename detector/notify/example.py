@@ -51,7 +51,7 @@ def example() -> Briefing:
         normal=(
             "In the 28 days before, alice on bastion-1 made connects in 212 of 672 hours: 6 as a rule, at most 31.",
             "At this time of day (03:00 to 04:00 UTC) 0 are usual.",
-            "None of these 200 was ever seen before.",
+            "None of the first 200 was ever seen before.",
         ),
         model=(
             "Score 0.9987: an hour without an attack holds something as strange once in 769 hours.",
@@ -59,6 +59,7 @@ def example() -> Briefing:
         ),
         rule=(
             "Somebody tries many ports of one address.",
+            "What to do: ask alice whether it was her, and see what the port that answered has to offer.",
             "Known to be harmless: inventory tools that look for services",
             "It made 2 other alerts on this host in 30 days, of which people called 1 false: 0.033 false ones a day.",
         ),
@@ -72,7 +73,7 @@ def example() -> Briefing:
             )
             for port in ports
         ),
-        more_rows=192,
+        more_rows=1_016,
         chart=_chart(alert),
     )
 

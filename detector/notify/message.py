@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _TITLE_LIMIT = 150
 _SUMMARY_LIMIT = 800
 _SENTENCE_LIMIT = 300
+# Descriptions of rules, which end with what to do, and which no attacker writes.
+_RULE_LIMIT = 1000
 _LINE_LIMIT = 240
 _NAME_LIMIT = 80
 _WORD_LIMIT = 60
@@ -73,6 +75,8 @@ class Message:
     """A picture (PNG), which the HTML has a place for, under `CHART_NAME`."""
     chart_fault: str | None = None
     """Why there is none, where one belongs."""
+    plain: str = ""
+    """What a mail has beside its HTML; empty: the text."""
     template_fault: files.OwnTemplateError | None = None
     """Why it is in the words that ship, where the operator has words of his own."""
 
@@ -146,7 +150,7 @@ def values_of(briefing: Briefing, reason: str, *, chart: bool) -> dict[str, Any]
         "facts": _facts(alert, reason, about_capture=briefing.about_capture),
         "normal": _sentences(briefing.normal),
         "model": _sentences(saw),
-        "about_rule": _sentences(briefing.rule),
+        "about_rule": _sentences(briefing.rule, _RULE_LIMIT),
         "rows": [
             {
                 "when": visible(row.when, _WORD_LIMIT),
@@ -175,12 +179,13 @@ def _ever_less(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**bare, "model": values["model"][:1], "normal": values["normal"][:1]}
     bare |= {"model": [], "normal": []}
     yield bare
+    yield {**bare, "commands": values["commands"][:3]}
     yield {**bare, "facts": [], "commands": values["commands"][:3]}
     yield {**bare, "facts": [], "commands": values["commands"][:1], "summary": visible(values["summary"], _LINE_LIMIT)}
 
 
-def _sentences(said: tuple[str, ...]) -> list[str]:
-    return [visible(each, _SENTENCE_LIMIT) for each in said]
+def _sentences(said: tuple[str, ...], limit: int = _SENTENCE_LIMIT) -> list[str]:
+    return [visible(each, limit) for each in said]
 
 
 def without_picture(html: str) -> str:

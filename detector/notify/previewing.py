@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from detector.errors import DeliveryError
 from detector.notify.apprise_notifier import AppriseNotifier
+from detector.notify.mail_text import beside_html
 from detector.notify.message import CHART_NAME, without_picture
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _mail(message: Message) -> str:
         attach=chart,
         inline=True,
     )
-    text: str = next(iter(prepared)).body
+    with beside_html(message.plain or message.text):
+        text: str = next(iter(prepared)).body
     return text
 
 

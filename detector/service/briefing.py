@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from ipaddress import ip_network
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from detector import shipped
@@ -12,7 +13,7 @@ from detector.domain import Direction
 from detector.notify.briefing import Briefing, Row
 from detector.row_words import connection_text, connects_text, program_text, who_text
 from detector.service.usual import LOOKED_BACK, Past, chart, sentences
-from detector.store.alerts import alert_rows
+from detector.store.alerts import alert_rows, row_count
 from detector.store.background import rule_record, sole_values
 from detector.store.filters import HistoryFilter
 from detector.store.timeline import reach, timeline
@@ -33,6 +34,11 @@ _RECORD = timedelta(days=30)
 # It runs what belongs to nobody in particular.
 _EVERYBODY = "root"
 _OFTEN = 0.5
+_DAY_HOURS = 24
+_YEAR_HOURS = 365 * _DAY_HOURS
+# Beyond that a figure says more than anybody can know of hosts that are watched for months.
+_NEVER_YEARS = 100
+_ADVICE = "What to do:"
 
 
 def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Models) -> Briefing:
@@ -51,14 +57,15 @@ def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Model
     if plain.about_capture:
         return plain
     found = alert_rows(connection, alert.alert_id, _ROWS_READ)
+    in_all = row_count(connection, alert.alert_id)
     past = _past(connection, alert, sole_values(connection, alert.alert_id))
     return Briefing(
         alert=alert,
-        normal=(*(sentences(past, alert) if past is not None else ()), *_newness(found, alert)),
-        model=_model(found),
+        normal=(*(sentences(past, alert) if past is not None else ()), *_newness(found, alert, in_all)),
+        model=strangeness(found),
         rule=plain.rule,
         rows=tuple(_row(each) for each in found[:_ROWS]),
-        more_rows=max(0, len(found) - _ROWS),
+        more_rows=max(0, in_all - _ROWS),
         chart=chart(past, alert) if past is not None else None,
     )
 
@@ -99,19 +106,22 @@ def _literal(name: str | None) -> str | None:
     return None if name is None or {"*", "?"} & set(name) else name
 
 
-def _newness(rows: Sequence[Mapping[str, Any]], alert: Alert) -> tuple[str, ...]:
-    """How much of it was never seen before."""
+def _newness(rows: Sequence[Mapping[str, Any]], alert: Alert, in_all: int) -> tuple[str, ...]:
+    """How much of it was never seen before; of more rows than are looked at, how much of the first."""
     seen = {_place(row): row["first_seen"] for row in rows}
     if not seen:
         return ()
     new = sum(first is not None and first >= alert.start for first in seen.values())
+    partly = len(rows) < in_all
     if new == len(seen):
-        what = "Who, with what and where to: this was" if len(seen) == 1 else f"None of these {len(seen):,} was"
-        return (f"{what} never seen before." if len(seen) == 1 else f"{what} ever seen before.",)
+        if len(seen) == 1:
+            return ("Who, with what and where to: this was never seen before.",)
+        return (f"None of {'the first' if partly else 'these'} {len(seen):,} was ever seen before.",)
     if not new:
         first = min(each for each in seen.values() if each is not None)
-        return (f"All of it was seen before, since {first:%Y-%m-%d}.",)
-    return (f"{new:,} of {len(seen):,} were never seen before.",)
+        what = f"All of the first {len(seen):,} were" if partly else "All of it was"
+        return (f"{what} seen before, since {first:%Y-%m-%d}.",)
+    return (f"{new:,} of {'the first ' if partly else ''}{len(seen):,} were never seen before.",)
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -119,7 +129,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in names)
 
 
-def _model(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def strangeness(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """What decided the score of the strangest row."""
     scored = [row for row in rows if row["surprise"] is not None]
     if not scored:
@@ -143,16 +153,21 @@ def _channels(row: Mapping[str, Any]) -> dict[str, float]:
 def _often(probability: float) -> str:
     if probability >= _OFTEN:
         return "an hour without an attack holds something as strange more often than not"
-    hours = round(1 / probability)
-    often = f"{hours:,} hours" if hours < 1000 else f"{hours // 24:,} days"  # noqa: PLR2004 - as people count
-    return f"an hour without an attack holds something as strange once in {often}"
+    hours = 1 / probability if probability else inf
+    if hours >= _NEVER_YEARS * _YEAR_HOURS:
+        return f"an hour without an attack holds something as strange less than once in {_NEVER_YEARS} years"
+    units = ((1, "hours", 1000), (_DAY_HOURS, "days", 3 * _YEAR_HOURS), (_YEAR_HOURS, "years", inf))
+    size, unit = next((size, unit) for size, unit, below in units if hours < below)
+    return f"an hour without an attack holds something as strange once in {round(hours / size):,} {unit}"
 
 
 def _about_rule(connection: Connection, alert: Alert, rule: Rule | None, models: Models) -> tuple[str, ...]:
     """What the rule looks for, what else may be behind it, and how often it is expected to be wrong."""
     said = []
     if rule is not None and rule.description:
-        said.append(" ".join(rule.description.split()))
+        # Whoever is woken by it looks for what to do.
+        what, advice, how = " ".join(rule.description.split()).partition(f" {_ADVICE}")
+        said += [what, f"{_ADVICE}{how}"] if advice else [what]
     if rule is not None and rule.false_positives:
         said.append(f"Known to be harmless: {'; '.join(' '.join(each.split()) for each in rule.false_positives)}")
     if alert.rule_id == shipped.ANOMALY_RULE:
@@ -167,10 +182,13 @@ def _about_rule(connection: Connection, alert: Alert, rule: Rule | None, models:
     if not record.alerts:
         said.append(f"It made no other alert on this host in {looked_back(back)}.")
         return tuple(said)
-    answered = [f"{number:,} {word}" for number, word in ((record.benign, "false"), (record.true, "right")) if number]
-    called = f", of which people called {' and '.join(answered)}" if answered else ", of which people called none false"
     made = f"{record.alerts:,} other alert{'' if record.alerts == 1 else 's'}"
-    told = f"It made {made} on this host in {looked_back(back)}{called}"
+    told = f"It made {made} on this host in {looked_back(back)}"
+    answered = [f"{number:,} {word}" for number, word in ((record.benign, "false"), (record.true, "right")) if number]
+    if not answered:
+        said.append(f"{told}; nobody has said whether {'it was' if record.alerts == 1 else 'they were'} right.")
+        return tuple(said)
+    told += f", of which people called {' and '.join(answered)}"
     # Of less than a day nobody knows what a day brings.
     said.append(f"{told}: {record.benign / back.days:.2g} false ones a day." if back.days else f"{told}.")
     return tuple(said)

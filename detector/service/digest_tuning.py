@@ -71,11 +71,11 @@ def for_noisy(
         )
     if last_benign is not None:
         return (
-            f"{opened.benign} of {opened.alerts} were called benign: have it pass over what these are about",
+            f"{_called(opened.benign, opened.alerts)} benign: have it pass over what {_they(opened.benign)} about",
             f"detector rules tune --from-alert {last_benign}",
         )
     if opened.true:
-        return f"{opened.true} of {opened.alerts} were called true: leave it as it is", ""
+        return f"{_called(opened.true, opened.alerts)} true: leave it as it is", ""
     if opened.alerts <= _FEW:
         return "few enough to read", ""
     if common is not None and common.alerts >= max(_MOST * opened.alerts, 2):
@@ -95,6 +95,14 @@ def for_noisy(
             f"detector rules edit {rule}",
         )
     return "they are about different things: read them", ""
+
+
+def _called(some: int, of: int) -> str:
+    return f"{some} of {of} {'was' if some == 1 else 'were'} called"
+
+
+def _they(number: int) -> str:
+    return "it is" if number == 1 else "these are"
 
 
 def for_quiet(rule: str, severity: Severity) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def is_capturing(host: Liveness, now: datetime) -> bool:
 
 def is_behind(host: Liveness) -> bool:
     """Whether detection has stopped, or might as well have."""
-    return host.detected_until is None or host.captured_until - host.detected_until > _BEHIND
+    return host.behind > _BEHIND
 
 
 class Beating:

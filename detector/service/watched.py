@@ -31,5 +31,5 @@ def detect_watched(settings: Settings, stop: Event, report: Reporter) -> None:
     from detector.service.metrics.serving import served
 
     engine = open_store(settings.database_url, statement_seconds=_STATEMENT_SECONDS)
-    with served(settings, engine) as registry:
+    with served(settings, engine, report) as registry:
         detect(settings, stop, Counted(report, registry))

@@ -6,7 +6,7 @@ from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from detector.domain import Alert, AlertState, Notification, NotificationState, Severity
 from detector.store.matching import whole_rows
@@ -79,6 +79,12 @@ def alert_rows(connection: Connection, alert_id: int, limit: int) -> Sequence[Ma
             found = [number for number, place in places if place in wanted]
             rows += whole_rows(connection, host_id, host, [(snapshot, found)])
     return rows
+
+
+def row_count(connection: Connection, alert_id: int) -> int:
+    """How many rows are behind an alert."""
+    behind = select(func.count()).select_from(evidence).where(evidence.c.alert_id == alert_id, evidence.c.key_id > 0)
+    return connection.scalar(behind) or 0
 
 
 def places_behind(connection: Connection, alert_id: int, limit: int) -> tuple[int, list[tuple[int, int, int]]]:

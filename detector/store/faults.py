@@ -23,6 +23,13 @@ _HINTS = {
     "attempt to write a readonly database": "this user may only read it: run this as root, or as the file's owner",
     "database is locked": f"another process has been writing for {SQLITE_BUSY_SECONDS:.0f} s: see who holds the file",
 }
+_FILE_HINTS = {
+    "database or disk is full": "make room on its disk, or lower retention.sqlite_megabytes",
+    # What SQLite makes beside the file finds no room, too.
+    "disk I/O error": "make room if its disk is full (df); else see what the kernel says of the disk: dmesg",
+    "unable to open database file": "see that this user may write to the file and its folder, and that there is room",
+}
+_SERVER_HINT = "see that the server runs, that this machine reaches it, and that the login in database.url is right"
 
 
 def named(fault: DBAPIError, where: str, path: Path | None, inode: int | None) -> StoreError:
@@ -40,7 +47,10 @@ def named(fault: DBAPIError, where: str, path: Path | None, inode: int | None) -
         return StoreDamagedError(message, hint=_DAMAGED_HINT, inode=inode)
     # A key that is there already: a host has one writer, so it met what it wrote itself as the connection broke.
     away = fault.connection_invalidated or isinstance(fault, OperationalError | InterfaceError | IntegrityError)
-    return (StoreAwayError if away else StoreError)(message, hint=remedy(reason, ""))
+    # What the server itself complains of has a code; what keeps from it has none.
+    unreached = path is None and getattr(fault.orig, "sqlstate", None) is None
+    hint = remedy(reason, _SERVER_HINT if unreached else _FILE_HINTS.get(reason, ""))
+    return (StoreAwayError if away else StoreError)(message, hint=hint)
 
 
 def remedy(reason: str, otherwise: str) -> str:

@@ -90,9 +90,10 @@ def tell(connection: Connection, snapshot: SnapshotRef, now: datetime) -> bool:
 
 def said(kind: BreakKind, first: int, last: int) -> str:
     """What is wrong, in a few words."""
-    if kind is BreakKind.CHANGED:
-        return f"snapshot {first:,} is not the one that was written"
-    return f"snapshot {first:,} is missing" if first == last else f"snapshots {first:,} to {last:,} are missing"
+    if first == last:
+        return f"snapshot {first:,} is {'missing' if kind is BreakKind.MISSING else 'not the one that was written'}"
+    wrong = "missing" if kind is BreakKind.MISSING else "not those that were written"
+    return f"snapshots {first:,} to {last:,} are {wrong}"
 
 
 def forget(connection: Connection, *, before: datetime) -> None:

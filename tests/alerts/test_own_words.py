@@ -45,6 +45,30 @@ def test_an_alert_speaks_in_the_words_of_its_rule() -> None:
     )
 
 
+def test_what_a_rule_leaves_out_follows() -> None:
+    """How many, by whose login from where, and how they ended, unless its sentence has it; each is a sentence."""
+    connected = "{{ executable }} connected to {{ remote_address }}"
+    of_login = {
+        "user": Distinct(1, "root"),
+        "login_user": Distinct(1, "alice"),
+        "login_address": Distinct(1, "203.0.113.7"),
+        "executable": Distinct(1, "/usr/bin/nc"),
+        "address": Distinct(1, "10.0.0.1"),
+    }
+    assert summary(_facts(connected, values=of_login)) == (
+        "/usr/bin/nc connected to 10.0.0.1. 12 connects in 40 s by alice (ssh from 203.0.113.7), as root, 12 refused."
+        " Never seen before."
+    )
+    assert summary(_facts("{{ user }} came from {{ login_address }}!", values=of_login, explanation=None)) == (
+        "root came from 203.0.113.7! 12 connects in 40 s, 12 refused. Anomaly score 0.5000."
+    )
+    assert summary(_facts(f"{connected} {{{{ events }}}} times", values=of_login)) == (
+        "/usr/bin/nc connected to 10.0.0.1 12 times. Never seen before."
+    )
+    inbound = of_login | {"direction": Distinct(1, "inbound")}
+    assert "connected to 10.0.0.1. 12 connections in 40 s. Never" in summary(_facts(connected, values=inbound))
+
+
 def test_an_alert_about_capture_has_words_of_its_own() -> None:
     """Host, time and what was lost."""
     about = CaptureFacts(host="bastion-1", end=START, losses=Losses(missed=3, names=7))
@@ -62,7 +86,7 @@ def test_a_sentence_that_cannot_be_made_is_ours() -> None:
 def test_a_sentence_is_one_line_and_bounded() -> None:
     """Whatever is filled in."""
     facts = _facts("{{ user }}\n{{ user }} " + "x" * 900, values={"user": Distinct(1, "\x1b[31m" + "y" * 4096)})
-    told = summary(facts).removesuffix(" Never seen before.")
+    told = summary(facts).removesuffix(" 12 connects in 40 s, 12 refused. Never seen before.")
     assert told.isprintable()
     assert len(told) == 500
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,19 @@ _PATIENCE_SECONDS = 60.0
 # So often in a row a program is seen asleep that waits.
 _LOOKS = 4
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def shown_on(columns: int, *arguments: str | Path, environment: Mapping[str, str]) -> list[str]:
+    """The lines that the program shows on a terminal of so many columns, before that breaks any."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    inherited = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
+    program = [Path(sys.executable).with_name("detector"), *arguments]
+    subprocess.run(program, stdout=theirs, check=True, env={**inherited, "TERM": "dumb", **environment})
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode().replace("\r", "").splitlines()
+    os.close(ours)
+    return shown
 
 
 class Terminal:

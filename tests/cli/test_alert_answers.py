@@ -157,6 +157,47 @@ def test_a_benign_alert_becomes_a_filter(call: Call, alert: int, folder: Path) -
     assert (told["alert_id"], told["verdict"], told["author"]) == (12, "benign", "alice")
 
 
+def test_two_people_who_call_an_alert_benign_write_one_filter(call: Call, alert: int, folder: Path) -> None:
+    """The second is told that it is passed over already; both are kept in the time line. An end may differ."""
+    for author in ("alice", "bob"):
+        result = call("alerts", "benign", str(alert), "--reason", f"says {author}", "--author", author, "--yes")
+        assert result.code == 0, result.err
+    (written,) = folder.glob("*.filter*.yml")
+    assert f"that is passed over already: {written}" in result.out
+    assert [each[:2] for each in _said(call) if each[0] == "benign"] == [("benign", "alice"), ("benign", "bob")]
+    written.write_text(written.read_text() + "x-detector: {until: 2199-01-01}\n")
+    call("alerts", "benign", str(alert), "--reason", "for a while", "--until", "2198-12-31", "--yes")
+    assert list(folder.glob("*.filter*.yml")) == [written]
+    call("alerts", "benign", str(alert), "--reason", "for good", "--yes")
+    assert len(list(folder.glob("*.filter*.yml"))) == 2
+
+
+def test_what_writes_no_filter_has_no_end(call: Call, alert: int) -> None:
+    """`--until` would do nothing: it is refused, and nothing is said of the alert."""
+    result = call("alerts", "benign", str(alert), "--reason", "a test", "--no-filter", "--until", "2199-01-01")
+    assert (result.code, "--no-filter writes none" in result.err) == (2, True)
+    assert (_shown(call)["state"], _said(call)) == ("open", [])
+
+
+def test_a_silence_names_the_rules_that_it_is_about(call: Call, alert: int, folder: Path, engine: Engine) -> None:
+    """By title beside the ids, in the preview and in the list; one that is not there any more is an id alone."""
+    assert folder.is_dir()
+    gone = "0d1c2b3a-5c6f-4d6e-9b64-f2a1b7f4e5f6"
+    insert_alert(engine, alert_id=13, rule_id=_RULE, also_seen_by={gone: "Gone"}, end=datetime.now(UTC))
+    for number in (alert, 13):
+        made = call("alerts", "silence", str(number), "--for", "7d", "--reason", "the migration")
+        assert f"rule={'=~'[1:] if number == 13 else ''}" in made.out
+        assert "(Port scan)" in made.out
+    assert f"rule=~{gone}|{_RULE} (Port scan), " in made.out
+    assert call("silence", "list").out.count(f"{_RULE} (Port scan), ") == 2
+
+
+def test_an_end_is_asked_for_before_a_reason(call: Call, alert: int) -> None:
+    """Whoever has written why would have written it in vain."""
+    result = call("alerts", "silence", str(alert))
+    assert (result.code, "say when it ends" in result.err) == (2, True)
+
+
 def test_a_benign_alert_need_not_become_a_filter(call: Call, alert: int, folder: Path) -> None:
     """With --no-filter it is only said."""
     assert call("alerts", "benign", str(alert), "--reason", "a test", "--no-filter").code == 0
@@ -176,14 +217,18 @@ def test_what_cannot_become_a_filter_is_not_said_to_be_benign(
 def test_the_answers_stand_with_an_alert(call: Call, alert: int) -> None:
     """Ready to be pasted."""
     commands = [each["command"] for each in _shown(call)["answers"]]
-    assert commands == [
-        "detector alerts show 12",
-        "detector alerts ack 12",
+    after = [
         "detector alerts silence 12 --for 7d",
         "detector alerts benign 12",
         "detector rules tune --from-alert 12",
     ]
+    assert commands == ["detector alerts ack 12", *after, "detector alerts resolve 12"]
     assert all(command in call("alerts", "show", str(alert)).out for command in commands)
+    # Nobody is offered what is done.
+    call("alerts", "ack", str(alert))
+    assert [each["command"] for each in _shown(call)["answers"]] == [*after, "detector alerts resolve 12"]
+    call("alerts", "resolve", str(alert))
+    assert [each["command"] for each in _shown(call)["answers"]] == after
 
 
 @pytest.mark.usefixtures("alert")
@@ -193,7 +238,28 @@ def test_the_shell_completes_numbers() -> None:
     found = complete.get_completions(["alerts", "ack"], "1")
     assert [(each.value, each.help) for each in found] == [("12", "bastion-1: Port scan of one destination")]
     assert complete.get_completions(["alerts", "ack"], "2") == []
+    assert [each.value for each in complete.get_completions(["notify", "route"], "")] == ["12"]
+    assert [each.value for each in complete.get_completions(["rules", "tune", "--from-alert"], "")] == ["12"]
     assert complete.get_completions(["silence", "expire"], "") == []
+
+
+@pytest.mark.usefixtures("alert")
+def test_the_shell_offers_no_silence_that_has_ended(call: Call) -> None:
+    """Nobody can end it."""
+    for user in ("bob", "carol"):
+        call("silence", "add", f"user={user}", "--for", "2h", "--reason", user)
+    call("silence", "expire", "1")
+    complete = ShellComplete(program, {}, "detector", "_DETECTOR_COMPLETE")
+    assert [(each.value, each.help) for each in complete.get_completions(["silence", "expire"], "")] == [("2", "carol")]
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "-1", "#12", "1.5", "9" * 30, "\x1b[31m"])
+def test_what_is_no_number_of_an_alert_is_refused(call: Call, number: str) -> None:
+    """With where the numbers stand."""
+    result = call("alerts", "ack", "--", number)
+    assert result.code == 2
+    assert "is not the number of an alert; see: detector alerts list" in result.err
+    assert "\x1b" not in result.err
 
 
 def test_alerts_are_followed_as_they_come(store: str, alert: int) -> None:

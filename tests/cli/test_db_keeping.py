@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,7 @@ from detector.store.migrating import revisions
 from detector.store.tables import hosts
 from detector.store.tables import snapshots as snapshots_table
 from tests.builders import Recorder, count, observe
+from tests.cli.terminals import shown_on
 from tests.disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -68,6 +71,17 @@ def test_status_says_what_there_is(call: Call, filled: Engine) -> None:
     assert any(line.startswith("connection_keys") and line.endswith("100") for line in result.lines)
     assert "\x1b" not in result.out
     assert "bastion" in result.out
+
+
+@pytest.mark.usefixtures("filled")
+def test_no_column_is_cut_or_left_out_on_a_narrow_terminal(store: str) -> None:
+    """What must not be folded has its room; the terminal breaks the line."""
+    shown = shown_on(80, "db", "status", environment={"DETECTOR_DATABASE_URL": store})
+    title, line = next((title, line) for title, line in pairwise(shown) if "not added up" in title)
+    assert [each.strip() for each in title.split("  ") if each.strip()] == [
+        "host", "snapshots", "oldest", "newest", "not seen", "not added up", "given up", "a day"
+    ]  # fmt: skip
+    assert len(re.findall(r"\d\d:\d\d:\d\d\+00:00", line)) == 2
 
 
 def test_status_as_json(call: Call, filled: Engine) -> None:

@@ -20,6 +20,7 @@ from detector.cli import doctor as command
 from detector.cli import main
 from detector.cli.checks import capturing, channels, clock, database, figures, files, kernel, running, spool
 from detector.cli.checks.check import Check, Verdict
+from detector.config_heartbeat import Heartbeat
 from detector.domain import Losses, NotificationState, Snapshot
 from detector.errors import ConfigError
 from detector.service.metrics.serving import served
@@ -28,7 +29,8 @@ from detector.store.liveness import Liveness
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import detection_cursors, hosts, notifications, replacements
 from tests.builders import Recorder, count, insert_alert
-from tests.disks import small_disk
+from tests.disks import fill, small_disk
+from tests.service.test_delivering import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -167,6 +169,117 @@ def test_a_disk_that_is_nearly_full_is_bad(sqlite_engine: Engine, tmp_path: Path
     assert re.match(r"5[012] MB are free of the 52 MB that ", finding)
 
 
+def test_a_disk_that_is_full_is_told_of_a_database_that_does_not_open(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What SQLite says of it is something else; each line has its remedy."""
+    Recorder(sqlite_engine).snapshot(count())
+    sqlite_engine.dispose()
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        copy = shutil.copy(tmp_path / "detector.db", disk)
+        fill(disk)
+        settings = config.load(None, {"DETECTOR_DATABASE_URL": f"sqlite:///{copy}"})
+        found = list(database.database(settings))
+    assert [(check.subject, check.verdict.value) for check in found] == [("database", "bad"), ("disk", "bad")]
+    assert found[1].finding.startswith("0.0 MB are free of the 3.1 MB that ")
+    assert all(check.remedy for check in found)
+
+
+def test_a_file_system_that_can_only_be_read_is_bad(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Questions are answered, and nothing is stored; with where it is mounted."""
+    Recorder(sqlite_engine).snapshot(count())
+    sqlite_engine.dispose()
+    with small_disk(tmp_path / "disk", "50m") as disk:
+        copy = shutil.copy(tmp_path / "detector.db", disk)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        settings = config.load(None, {"DETECTOR_DATABASE_URL": f"sqlite:///{copy}"})
+        found = {check.finding: check for check in database.database(settings) if check.subject == "database"}
+    (told,) = (check for finding, check in found.items() if "can only be read" in finding)
+    assert (told.verdict, told.remedy) == (
+        Verdict.BAD, f"find out why (dmesg), then: mount -o remount,rw {disk}"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@127.0.0.1:1/x", "postgresql://u:s3cret@nowhere.invalid/x"])
+def test_a_server_that_is_not_reached_is_bad_with_what_to_look_at(url: str) -> None:
+    """And without its password."""
+    settings = config.load(None, {"DETECTOR_DATABASE_URL": url})
+    ((verdict, finding, remedy),) = _said(database.database(settings))
+    assert verdict == "bad"
+    assert remedy.startswith("see that the server runs")
+    assert "s3cret" not in finding + remedy
+
+
+def test_a_backup_that_root_puts_back_is_told_with_the_command_that_gives_it_to_the_service(tmp_path: Path) -> None:
+    """The service cannot open it; what root keeps in folders of its own is root's affair."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o750)
+    stored = state / "detector.db"
+    stored.touch(mode=0o640)
+    settings = config.Settings(state_folder=str(state))
+    assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
+    shutil.chown(state, "daemon", "daemon")
+    ((verdict, finding, remedy),) = _said(files.files(settings, None))
+    assert (verdict, finding) == ("bad", f"{stored} belongs to root, and its folder to daemon, who cannot change it")
+    subprocess.run(remedy.split(), check=True)
+    assert (stored.owner(), stored.group()) == ("daemon", "daemon")
+    assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
+
+
+def test_an_address_that_members_of_the_group_can_read_is_doubtful(tmp_path: Path) -> None:
+    """They are to ask, and to read no secret. A file for root alone holds whatever it likes."""
+    path = tmp_path / "it.toml"
+    path.write_text(
+        f'state_folder = "{tmp_path}"\n[heartbeat]\nurl = "https://s3cret.example"\n'
+        '[[channels]]\nname = "a"\nurl = "json://s3cret"\n[[channels]]\nname = "b"\nurl_credential = "secrets_b"\n'
+    )
+    path.chmod(0o640)
+    settings = config.load(path, {})
+    assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+    shutil.chown(path, group="daemon")
+    ((verdict, finding, remedy),) = _said(files.files(settings, path))
+    assert (verdict, remedy) == (
+        "doubtful", "put it into a file of /etc/detector/secrets, and name that: url_credential"
+    )  # fmt: skip
+    assert finding == f"{path} holds the address of channel a, the heartbeat, which members of its group may read"
+
+
+def test_each_channel_that_cannot_be_used_is_a_line(tmp_path: Path) -> None:
+    """And so are those that can, and the heartbeat."""
+    away = str(tmp_path / "away")
+    named = (
+        config.Channel(name="a", url_file=away),
+        config.Channel(name="b", url="json://localhost"),
+        config.Channel(name="c", url="nonsense"),
+    )
+    settings = config.Settings(channels=named, heartbeat=Heartbeat(url_file=away))
+    found = list(channels.channels(settings))
+    assert [(check.subject, check.verdict.value) for check in found] == [
+        ("channels", "bad"), ("channels", "bad"), ("channels", "good"), ("heartbeat", "bad")
+    ]  # fmt: skip
+    assert "'a'" in found[0].finding
+    assert "'c'" in found[1].finding
+    assert found[2].finding.startswith("b: understood")
+
+
+def test_where_systemd_has_the_unit_it_is_what_is_to_be_started() -> None:
+    """`detector run` beside the units would be a second one."""
+    assert running.starting("detect", {"LoadState": "loaded"}) == "start it: systemctl start detector-detect"
+    assert running.starting("detect", {"LoadState": "not-found"}) == "start it: detector run"
+    assert running.starting("detect", {}) == "start it: detector run"
+
+
+def test_compiled_programs_of_the_unit_are_no_fault_since_root_uses_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is the unit's account's, which keeps them there. Without units it is whoever runs that cannot."""
+    shutil.chown(tmp_path, "daemon")
+    assert not kernel._is_the_services(tmp_path)
+    monkeypatch.setattr(running, "are_installed", lambda: True)
+    assert kernel._is_the_services(tmp_path)
+    assert not kernel._is_the_services(tmp_path / "missing")
+    shutil.chown(tmp_path, "root")
+    assert not kernel._is_the_services(tmp_path)
+
+
 def test_a_disk_without_room_for_what_may_wait_is_doubtful(tmp_path: Path) -> None:
     """By what the spool may take."""
     with small_disk(tmp_path / "disk", "100m") as disk:
@@ -203,16 +316,25 @@ def test_snapshots_that_do_not_come_are_bad_unless_the_collector_was_stopped(sql
     """And detection that is behind is bad too."""
     settings = config.load(None, {"DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
     now = datetime.now(UTC)
-    sent = Snapshot(
-        host="young", start=now - timedelta(seconds=20), end=now - timedelta(seconds=10), counts=(), losses=_LOSSES
-    )
-    with writing(sqlite_engine) as connection:
-        SnapshotWriter("young").write(connection, sent, mark=bytes(16))
-    ((verdict, finding, _), behind, (lacks, lacking, _)) = _said(capturing.capturing(settings))
+
+    def sent(seconds_ago: int, losses: Losses, number: int) -> None:
+        end = now - timedelta(seconds=seconds_ago)
+        taken = Snapshot(host="young", start=end - timedelta(seconds=10), end=end, counts=(), losses=losses)
+        with writing(sqlite_engine) as connection:
+            SnapshotWriter("young").write(connection, taken, mark=bytes([number] * 16))
+
+    sent(400, _LOSSES, 1)
+    # The first of a host is not seen before it is stored.
+    silent, (lacks, lacking, _) = _said(capturing.capturing(settings))
+    assert (silent[0], lacks) == ("bad", "doubtful")
+    assert lacking == "1 of the 1 snapshot of the last day is not complete; lost: 7 attempted"
+    sent(10, Losses(), 2)
+    ((verdict, finding, _), behind, (_, lacking, _)) = _said(capturing.capturing(settings))
     assert (verdict, behind[0]) == ("good", "bad")
     assert "young" in finding
-    assert lacks == "doubtful"
-    assert lacking == "1 of the 1 snapshot of the last day are not complete; lost: 7 attempted"
+    assert lacking == (
+        "2 of the 2 snapshots of the last day are not complete; lost: 7 attempted; nobody watched for 6 min 20 s in all"
+    )
     with writing(sqlite_engine) as connection:
         connection.execute(insert(detection_cursors).values(host_id=1, seq=1))
     assert "bad" not in [verdict for verdict, _, _ in _said(capturing.capturing(settings))]
@@ -314,7 +436,7 @@ def test_figures_that_nobody_serves_are_doubtful_and_what_is_served_is_told(
     settings = config.load(None, {"DETECTOR_METRICS_LISTEN": f"unix:{path}", "DETECTOR_DATABASE_URL": url})
     ((verdict, finding, _),) = _said(figures.figures(settings))
     assert (verdict, finding.split(":")[0]) == ("doubtful", "nothing that is understood answers at unix")
-    with served(settings, sqlite_engine):
+    with served(settings, sqlite_engine, Faults()):
         ((verdict, finding, _),) = _said(figures.figures(settings))
     assert (verdict, finding) == (
         "bad",

@@ -35,6 +35,7 @@ from tests.builders import START, Recorder, count
 from tests.cli.terminals import Terminal
 from tests.full_store import SINCE, Names, fill
 from tests.fuzz.harness import check_harmless
+from tests.service.test_delivering import Faults
 from tests.verbs import verbs
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def test_figures_are_served_harmlessly(here: Path) -> None:
     environment = {"DETECTOR_METRICS_LISTEN": f"127.0.0.1:{port}"}
     settings = config.load(here / "detector.toml", environment)
     engine = open_store(settings.database_url)
-    with served(settings, engine):
+    with served(settings, engine, Faults()):
         for page in ("metrics", "healthz"):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=30) as answer:

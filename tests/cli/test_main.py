@@ -52,6 +52,17 @@ def test_the_program_explains_itself(call: Call) -> None:
     assert call("-h").out == result.out
 
 
+def test_no_verb_is_explained_by_half_a_sentence(call: Call) -> None:
+    """The help of a group says what each of its verbs does."""
+    groups = [name for name, verb in Program.verbs.items() if isinstance(verb.load(), click.Group)]
+    assert "alerts" in groups
+    for words in (*([name] for name in groups), ["model", "feedback"]):
+        commands = call(*words, "--help").out.split("Commands:")[1]
+        assert "..." not in commands
+    shown = " ".join(call("alerts", "--help").out.split())
+    assert "benign Say that what an alert is about is meant to be, and have its rule pass it over." in shown
+
+
 def test_no_verb_is_a_request_for_help(call: Call) -> None:
     """Without a verb the help is shown, and the exit code says that nothing was done."""
     result = call()

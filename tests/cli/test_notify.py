@@ -102,12 +102,15 @@ def test_a_failure_is_said_and_does_not_stop_the_others(call: Call, file: Path, 
     result = call("--config", file, "notify", "test")
 
     assert result.code == 1
-    said = dict(line.split(": ", 1) for line in result.lines)
+    said = dict(line.split(": ", 1) for line in result.lines if not line.startswith("  "))
     assert list(said) == ["refusing", "closed", "misspelt", "lost", "good"]
     assert said["good"] == "delivered"
     assert all(said[name].startswith("not delivered: ") for name in ("refusing", "closed", "misspelt", "lost"))
     assert "403" in said["refusing"]
     assert "/none/of/these: No such file" in said["lost"]
+    assert said["misspelt"] == "not delivered: its address cannot be used"
+    remedy = "  see https://appriseit.com/services/ for the addresses of each service"
+    assert result.lines[result.lines.index(f"misspelt: {said['misspelt']}") + 1] == remedy
     assert result.err == ("detector: 4 of 5 channels did not take the message: refusing, closed, misspelt, lost\n")
     assert "s3cret" not in result.out + result.err
 

@@ -94,8 +94,17 @@ def test_what_waits_is_tried_at_once_and_what_is_under_way_is_left_alone(
     assert outbox.due_channels(now) == []
     for channel, count in (("mail", 1), ("slack", 0)):
         said = call("--config", file, "notify", "resend", "--channel", channel).out
-        assert said.startswith(f"0 notifications sent once more, {count} tried at once")
+        wanted = f"0 notifications sent once more, {count} tried at once" if count else "there is nothing to be sent"
+        assert said.startswith(wanted)
     assert outbox.due_channels(now) == ["mail"]
+
+
+def test_a_channel_that_nobody_knows_is_refused(call: Call, engine: Engine, file: Path) -> None:
+    """A misspelt name is no success; one that was configured once may have something that waits."""
+    enqueue(engine, channels=("once",))
+    refused = call("--config", file, "notify", "resend", "--channel", "mial")
+    assert (refused.code, "there is no channel 'mial'; there is " in refused.err) == (2, True)
+    assert call("--config", file, "notify", "resend", "--channel", "once").code == 0
 
 
 def test_a_delivered_one_is_sent_again_by_its_number_alone(call: Call, engine: Engine, file: Path) -> None:

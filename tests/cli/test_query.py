@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +15,7 @@ from detector.domain import CHANNELS
 from detector.store.engine import open_store, writing
 from detector.store.tables import connection_keys, packed_counts, packed_observations
 from tests.builders import START, Recorder, count, observe
+from tests.cli.terminals import shown_on
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
     from detector.domain import ConnectionCount
     from tests.cli.conftest import Call
 
-_PROGRAM = Path(sys.executable).with_name("detector")
 _LOGIN: dict[str, Any] = {"login_address": "203.0.113.7", "login_source": "logind"}
 _SUDO: dict[str, Any] = {"user": "root", "parent_executable": "/usr/bin/sudo"}
 _NAME: dict[str, Any] = {
@@ -384,14 +377,7 @@ def test_a_narrow_terminal_loses_nothing(store: str, engine: Engine) -> None:
     """On 80 columns rows are folded: no line is wider, and every letter is there."""
     path, address = "/opt/" + "".join(chr(ord("a") + number % 26) for number in range(60)), "fd00:1234:5678:9abc::1"
     Recorder(engine).snapshot(count(address, executable=path))
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environ = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
-    environ |= {"DETECTOR_DATABASE_URL": store, "TERM": "dumb"}
-    subprocess.run([_PROGRAM, "query"], stdout=theirs, check=True, env=environ)
-    os.close(theirs)
-    title, *lines = os.read(ours, 65_536).decode().replace("\r", "").splitlines()
-    os.close(ours)
+    title, *lines = shown_on(80, "query", environment={"DETECTOR_DATABASE_URL": store})
 
     def column(name: str, following: str) -> str:
         return "".join(line[title.index(name) : title.index(following)].strip() for line in lines)

@@ -156,9 +156,9 @@ def test_what_is_missing_is_asked_for(call: Call) -> None:
 
 def test_tuning_writes_a_filter(call: Call, mine: Path, shipped_like: Path) -> None:
     """All of several fields, any of several values; with modifiers, an author, a reason and an end."""
-    excluded = ("User=backup", "User=carol", "DestinationIp|cidr=10.0.0.0/8", "DestinationPort=22", "Initiated=true")
-    words = [part for each in excluded for part in ("--exclude", each)]
-    for _ in range(2):
+    excluded = ("User=backup", "User=carol", "DestinationIp|cidr=10.0.0.0/8", "Initiated=true")
+    for port in (22, 23):
+        words = [part for each in (*excluded, f"DestinationPort={port}") for part in ("--exclude", each)]
         result = call("rules", "tune", "nc", *words, "--reason", "it is meant to", "--until", "2099-12-31")
         assert result.code == 0, result.err
     assert sorted(path.name for path in mine.iterdir()) == [f"netcat_connects.filter{number}.yml" for number in (1, 2)]

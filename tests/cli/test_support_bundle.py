@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import tarfile
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 # None of it may be found in the file.
 _SECRETS = ("hunter2", "tokentoken", "xoxb-987654", "heartbeat-uuid")
-_NAMES = ("alice", "mallory", "bastion-7", "hostname-of-this-machine", "db.internal.example", "mail.example.org")
+_NAMES = ("alice", "mallory", "bastion-7", "hostname-of-this-machine", "db.internal.example", "mail.example.org",
+          "vault-", "trudy", "peggy")  # fmt: skip
 _ADDRESSES = ("10.11.12.13", "192.0.2.77", "2001:db8::beef", "FD00::7")
 _LOG = """\
 09:00:00  bastion-7: alice@10.11.12.13 connected to db.internal.example (192.0.2.77)
@@ -64,6 +66,8 @@ def bundled(call: Call, engine: Engine, store: str, tmp_path: Path, monkeypatch:
     rules = tmp_path / "rules"
     rules.mkdir()
     shutil.copy(shipped.folder("rules") / "host_silent.yml", rules)
+    refused = (rules / "host_silent.yml").read_text().replace("A host fell silent", "Mine")
+    (rules / "refused.yml").write_text(re.sub("condition: .*", "condition: nothing", refused))
     secret.write_text("slack://xoxb-987654/T0AAA/B0BBB/tokentoken")
     secret.chmod(0o600)
     log.write_text(_LOG)
@@ -71,6 +75,8 @@ def bundled(call: Call, engine: Engine, store: str, tmp_path: Path, monkeypatch:
         f'[rules]\nfolders = ["{rules}"]\n[heartbeat]\nurl = "https://hc.example.org/heartbeat-uuid"\n'
         '[[channels]]\nname = "mail"\nurl = "mailto://ops:hunter2@mail.example.org?to=alice@example.org"\n'
         f'[[channels]]\nname = "chat"\nurl_file = "{secret}"\n'
+        '[[routes]]\nchannels = ["mail"]\nhost = ["vault-*"]\nuser = ["trudy"]\nlogin_user = ["peggy"]\n'
+        '[[routes]]\nchannels = ["chat"]\n'
     )
     out = tmp_path / "out.tar.gz"
     called = call("--config", path, "support-bundle", "--out", out, "--log", log)
@@ -123,7 +129,12 @@ def test_it_holds_what_helps(bundled: dict[str, str]) -> None:
     settings = json.loads(bundled["configuration.json"])
     assert [channel["url"] for channel in settings["channels"]] == ["(set)", ""]
     assert settings["collector"]["interval_seconds"] == 10.0
-    assert json.loads(bundled["rules.json"])["in_force"] == 1
+    rules = json.loads(bundled["rules.json"])
+    assert rules["in_force"] == 1
+    assert {each["title"]: (each["kind"], each["state"]) for each in rules["rules"]} == {
+        "A host fell silent": ("event", "active"),
+        "Mine": ("event", "refused"),
+    }
     assert json.loads(bundled["database.json"])["hosts"][0]["snapshots"] == 1
     assert json.loads(bundled["losses.json"])["incomplete"][0]["losses"]["attempted"] == 7
     assert all(name in bundled["README.txt"] for name in bundled if name != "README.txt")
@@ -132,8 +143,19 @@ def test_it_holds_what_helps(bundled: dict[str, str]) -> None:
 def test_without_a_configuration_or_database_the_rest_is_gathered(call: Call, tmp_path: Path) -> None:
     """And what could not be learnt, so that it may not be masked, is said."""
     path, out = tmp_path / "detector.toml", tmp_path / "out.tar.gz"
-    path.write_text("nonsense")
-    called = call("--config", path, "support-bundle", "--out", out, "--json")
+    log = tmp_path / "log"
+    token, log_line = tmp_path / "token", "ops:hunter2 was refused, and so was tokentoken by smtp.example"
+    token.write_text("slack://xoxb-987654/T0AAA/B0BBB/tokentoken\n")
+    log.write_text(log_line)
+    # What stands there is known all the same.
+    path.write_text(
+        f'nonsense\n[[channels]]\nurl = "mailto://ops:hunter2@smtp.example?to=a@b"\n'
+        f'[[channels]]\nurl_file = "{token}"\n'
+    )
+    called = call("--config", path, "support-bundle", "--out", out, "--json", "--log", log)
+    with tarfile.open(out) as bundle:
+        texts = [read.read().decode() for each in bundle if (read := bundle.extractfile(each))]
+    assert not any(secret in text for text in texts for secret in _SECRETS)
     told = json.loads(called.out)
     assert called.code == 0
     assert [each["name"] for each in told["files"]] == ["doctor.json", "versions.json", "processes.json", "log.txt"]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from detector.store.engine import writing
-from detector.store.tables import packed_counts, snapshots
+from detector.store.tables import hosts, packed_counts, snapshots
 from tests.builders import Recorder, count
 
 if TYPE_CHECKING:
@@ -59,6 +59,19 @@ def test_it_names_what_is_not_as_it_was(call: Call, filled: Engine, monkeypatch:
         "bastion-1: 6 snapshots were looked at",
     ]
     assert "in 3 places what is stored is not what was written" in result.err
+
+
+def test_changed_ones_that_follow_upon_one_another_are_one_break(call: Call, filled: Engine) -> None:
+    """Who changes the name of a host changes all it has, which is no line for each of a month's."""
+    with writing(filled) as connection:
+        connection.execute(update(hosts).values(host="another"))
+    result, objects = call("verify"), call("verify", "--json")
+    assert result.code == 1
+    assert result.lines[0].startswith("another: snapshots 1 to 8 are not those that were written (from the beginning, ")
+    assert result.lines[1] == "another: 8 snapshots were looked at"
+    assert "in 1 place what is stored is not what was written" in result.err
+    (host,) = json.loads(objects.out)
+    assert [(each["first"], each["last"]) for each in host["breaks"]] == [(1, 8)]
 
 
 def test_json_says_the_same(call: Call, filled: Engine) -> None:

@@ -62,10 +62,7 @@ def test_a_mail_says_it_all(server: MailServer) -> None:
     assert server.recipients == [["ops@example.com"]]
     assert mail.get_content_type() == "multipart/alternative"
     assert part(mail, "html").strip() == message.html
-    plain = part(mail, "plain")
-    assert plain.startswith("root, via /usr/bin/nc.openbsd, tried 300 ports on 127.0.0.1 in 20 s, 300 refused.\n")
-    for line in message.text.splitlines():
-        assert line.strip().removesuffix(":") in plain
+    assert part(mail, "plain").strip() == message.text.strip()
 
 
 def test_the_chart_stands_in_the_mail(server: MailServer) -> None:
@@ -81,7 +78,7 @@ def test_the_chart_stands_in_the_mail(server: MailServer) -> None:
     assert image["Content-ID"] == "<chart.png>"
     assert image.get_content_disposition() == "inline"
     assert image.get_payload(decode=True) == picture
-    assert "What is normal" in part(mail, "plain")
+    assert part(mail, "plain").strip() == message.text.strip()
 
 
 def test_a_machine_that_cannot_write_a_file_fails_one_delivery(

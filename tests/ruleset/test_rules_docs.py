@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from detector import shipped
+from detector.domain import Telling
 from detector.ruleset.categories import CATEGORIES
 from detector.ruleset.field_page import page
 from detector.ruleset.load import load_rules
 from detector.ruleset.modifiers import FLAGS, MODIFIERS
+from detector.sentence import ALWAYS, NUMBERS, OF_CAPTURE, THINGS
 from tests.ruleset.writing import write_list
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -37,6 +40,14 @@ def test_every_modifier_is_explained() -> None:
     explained = [name for row in _table("which type of field takes which:") for name in re.findall(r"`(\w+)`", row[0])]
     # With the regular expressions to which they belong.
     assert sorted([*explained, *FLAGS]) == sorted({each for several in MODIFIERS.values() for each in several})
+
+
+def test_all_that_a_rule_says_of_its_alerts_is_explained() -> None:
+    """The table has each key, and below it stands each name that the sentence of a rule may hold."""
+    heading = "## How alerts are told"
+    assert [row[0] for row in _table("under `x-detector`, too:")] == [f"`{each.name}`" for each in fields(Telling)]
+    section = _PAGE.split(heading)[1].split("## ")[0]
+    assert all(f"`{name}`" in section for name in (*ALWAYS, *THINGS, *NUMBERS, *OF_CAPTURE))
 
 
 def test_the_examples_are_sound(tmp_path: Path) -> None:

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
-def host(*, captured: float = 5, detected: float | None = 5, usual: float = 10, name: str = "bastion-1") -> Liveness:
-    """A host that captured and was detected until so many seconds ago."""
+def host(*, captured: float = 5, waiting: float | None = None, usual: float = 10, name: str = "bastion-1") -> Liveness:
+    """A host whose last snapshot, and the oldest one that detection has not seen, ended so many seconds ago."""
     return Liveness(
         host=name,
         captured_until=NOW - timedelta(seconds=captured),
         usual_seconds=usual,
-        detected_until=None if detected is None else NOW - timedelta(seconds=detected),
+        detected_until=None,
+        waiting_since=None if waiting is None else NOW - timedelta(seconds=waiting),
     )
 
 
@@ -43,12 +44,14 @@ def host(*, captured: float = 5, detected: float | None = 5, usual: float = 10, 
     [
         ([], "no snapshot is stored yet"),
         ([host()], None),
-        ([host(captured=29, detected=29)], None),
-        ([host(captured=600, detected=600)], "no snapshot has come for 10 min"),
-        ([host(captured=600, detected=600, usual=300)], None),
-        ([host(captured=600, detected=600), host(name="other")], None),
-        ([host(detected=400)], "detection is more than 5 min behind with 1 of 1 hosts"),
-        ([host(detected=None), host(name="other")], "detection is more than 5 min behind with 1 of 2 hosts"),
+        ([host(captured=29)], None),
+        ([host(captured=600)], "no snapshot has come for 10 min"),
+        ([host(captured=600, usual=300)], None),
+        ([host(captured=600), host(name="other")], None),
+        ([host(waiting=400)], "detection is more than 5 min behind with 1 of 1 hosts"),
+        ([host(waiting=400), host(name="other")], "detection is more than 5 min behind with 1 of 2 hosts"),
+        # The first of a new host, or the first after a night.
+        ([host(waiting=5)], None),
     ],
 )
 def test_what_is_wrong(hosts: list[Liveness], said: str | None) -> None:
@@ -136,7 +139,7 @@ def test_what_goes_wrong_is_said_once_and_without_the_address(sqlite_engine: Eng
 
 
 def test_the_store_says_how_far_it_has_come(engine: Engine) -> None:
-    """Each host with the ends of its last snapshot and of the last one detected; none of an import."""
+    """Each host with the ends of its last snapshot, of the last one detected and of the next; none of an import."""
     recorder = Recorder(engine)
     first, second = recorder.snapshot(count()), recorder.snapshot(count())
     imported = Recorder(engine, host="imported").snapshot(count())
@@ -147,6 +150,7 @@ def test_the_store_says_how_far_it_has_come(engine: Engine) -> None:
         connection.execute(insert(detection_cursors).values(host_id=first.host_id, seq=first.seq))
         (found,) = liveness(connection)
     assert (found.host, found.captured_until, found.detected_until) == ("bastion-1", second.end, first.end)
+    assert found.waiting_since == second.end
     assert imported.host == "imported"
 
 

@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector import apart
+from detector import apart, shipped
 from detector.config import Notify, Settings
 from detector.domain import Alert, Verdict
 from detector.errors import ChartError
 from detector.notify import templates
+from detector.notify.message import render
 from detector.notify.outbox import deliver_channel
 from detector.ruleset.evaluate import RuleSet
+from detector.ruleset.load import load_rules
 from detector.service import messages
-from detector.service.briefing import brief
+from detector.service.briefing import brief, strangeness
 from detector.service.messages import Messages, TemplateFiles
 from detector.store.alerts import list_alerts
 from detector.store.deliveries import channel_standings
 from detector.store.engine import reading, writing
 from detector.store.feedback import record
 from detector.store.outbox import StoredOutbox
+from detector.visible import visible
+from tests.alerts.hosts import Host, finding, scan
 from tests.builders import START
 from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
 
@@ -103,6 +107,60 @@ def test_a_rules_record_is_as_long_as_its_host_is_known(sqlite_engine: Engine) -
     assert found.rule == (
         "It made 1 other alert on this host in 2 days, of which people called 1 false: 0.5 false ones a day.",
     )
+
+
+def test_what_nobody_judged_has_no_rate(sqlite_engine: Engine) -> None:
+    """That none was called false says nothing of alerts that nobody has answered."""
+    enqueue(sqlite_engine, titles=("Scan",))
+    enqueue(sqlite_engine, titles=("Scan again",), after=timedelta(days=2))
+    with reading(sqlite_engine) as connection:
+        found = brief(connection, list_alerts(connection)[0], None, Settings().models)
+
+    assert found.rule == ("It made 1 other alert on this host in 2 days; nobody has said whether it was right.",)
+
+
+def test_a_message_says_what_to_do(sqlite_engine: Engine) -> None:
+    """What a shipped rule advises stands whole in the message of its alert, as a sentence of its own."""
+    enqueue(sqlite_engine)
+    # The longest that ships, and one as they are.
+    named = ("host_silent.yml", "shell_connects_out.yml")
+    rules = load_rules([shipped.folder("rules") / name for name in named]).ruleset.rules
+    assert len(rules) == len(named)
+    with reading(sqlite_engine) as connection:
+        alert = list_alerts(connection)[0]
+        for rule in rules:
+            found = brief(connection, alert, rule, Settings().models)
+            (advice,) = [each for each in found.rule if each.startswith("What to do: ")]
+            assert f"- {visible(advice)}\n" in render(found, "opened").text
+
+
+def test_all_rows_behind_an_alert_are_counted(sqlite_engine: Engine) -> None:
+    """More than are looked at: how many others there are is true, and what is said of the first says so."""
+    host = Host(sqlite_engine)
+    ref, evidence = host.snapshot(*scan(1, 251))
+    host.record(ref, finding(ref, evidence))
+    (alert,) = host.alerts()
+    with reading(sqlite_engine) as connection:
+        found = brief(connection, alert, None, Settings().models)
+    assert len(found.rows) + found.more_rows == 251
+    assert found.normal[-1] == "None of the first 200 was ever seen before."
+
+
+@pytest.mark.parametrize(
+    ("surprise", "often"),
+    [
+        (2.5, "once in 316 hours"),
+        (4.0, "once in 417 days"),
+        (5.0, "once in 11 years"),
+        (5.97, "less than once in 100 years"),
+        (13.8, "less than once in 100 years"),
+        (400.0, "less than once in 100 years"),
+    ],
+)
+def test_how_seldom_is_no_more_precise_than_it_is_known(surprise: float, often: str) -> None:
+    """Beyond a hundred years nobody counts the days; no score is too high for a sentence."""
+    row = {"surprise": surprise, "score": 1.0, "channel": None}
+    assert strangeness([row]) == (f"Score 1.0000: an hour without an attack holds something as strange {often}.",)
 
 
 def test_a_picture_goes_with_the_message(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import stat
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from detector import config, shipped
 from detector.domain import Learning, Losses, NotificationState, Snapshot, SnapshotRef
 from detector.errors import ConfigError
 from detector.pipeline import STAGES, Detected
+from detector.service.metrics import serving
 from detector.service.metrics.catalogue import METRICS, Kind
 from detector.service.metrics.exporting import Counted
 from detector.service.metrics.page import page
@@ -33,6 +35,7 @@ from detector.store.engine import open_store, writing
 from detector.store.snapshots import SnapshotWriter
 from detector.store.tables import alert_silences, detection_cursors, hosts, notifications, replacements
 from tests.builders import Lines, Recorder, count, insert_alert
+from tests.service.test_delivering import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +80,7 @@ def _serving(engine: Engine, **more: str) -> Iterator[Served]:
     url = engine.url.render_as_string(hide_password=False)
     environment = {"DETECTOR_METRICS_LISTEN": f"127.0.0.1:{port}", "DETECTOR_DATABASE_URL": url, **more}
     asked = open_store(url)
-    with served(config.load(None, environment), asked) as registry:
+    with served(config.load(None, environment), asked, Faults()) as registry:
         yield Served(port, Counted(Lines(), registry))
 
 
@@ -244,12 +247,14 @@ def test_a_database_that_hangs_keeps_nobody_waiting(postgres_engine: Engine, mon
 
 
 def test_a_socket_is_its_owners_and_its_groups_and_goes_with_the_process(sqlite_engine: Engine, tmp_path: Path) -> None:
-    """Mode 0660; what an earlier process left there is no hindrance."""
+    """Mode 0660; what an earlier process left there is no hindrance, and that of one that lives stays its own."""
     path = tmp_path / "metrics.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     with _serving(sqlite_engine, DETECTOR_METRICS_LISTEN=f"unix:{path}"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        with _serving(sqlite_engine, DETECTOR_METRICS_LISTEN=f"unix:{path}"):
+            pass
         connection = http.client.HTTPConnection("localhost", timeout=30)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(path))
@@ -257,12 +262,14 @@ def test_a_socket_is_its_owners_and_its_groups_and_goes_with_the_process(sqlite_
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"")
         connection.close()
-        with (
-            pytest.raises(ConfigError, match=re.escape(str(path))),
-            _serving(sqlite_engine, DETECTOR_METRICS_LISTEN=f"unix:{path}"),
-        ):
-            pass
     assert not path.exists()
+    path.write_text("mine")
+    with (
+        pytest.raises(ConfigError, match="no socket"),
+        _serving(sqlite_engine, DETECTOR_METRICS_LISTEN=f"unix:{path}"),
+    ):
+        pass
+    assert path.read_text() == "mine"
 
 
 def test_who_only_keeps_connections_open_keeps_nobody_else_out_for_long(
@@ -317,6 +324,42 @@ def test_what_others_could_reach_is_refused(listen: str, why: str) -> None:
     assert fault.value.message.startswith("environment: metrics.listen: ")
     assert why in fault.value.message
     assert "127.0.0.1:9469" in fault.value.hint
+
+
+def test_a_port_that_somebody_else_has_is_waited_for(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user can take one, which must not keep detection from running; both is said once."""
+    monkeypatch.setattr(serving, "RETRY_SECONDS", 0.05)
+    faults = Faults()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        environment = {"DETECTOR_METRICS_LISTEN": f"127.0.0.1:{port}", "DETECTOR_STATE_FOLDER": str(tmp_path)}
+        settings = config.load(None, {**environment, "DETECTOR_DATABASE_URL": str(sqlite_engine.url)})
+        with served(settings, sqlite_engine, faults):
+            pass
+        with served(settings, sqlite_engine, faults) as registry:
+            other.close()
+            until = time.monotonic() + 30
+            while len(faults.said) < 3:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            assert Served(port, Counted(Lines(), registry)).get("/healthz")[1]
+    taken = f"metrics.listen: 127.0.0.1:{port} is taken: no figures until it is free; see ss -lnp"
+    assert faults.said == [taken, taken, f"metrics.listen: 127.0.0.1:{port} is free again: figures are served"]
+
+
+def test_a_socket_without_its_folder_is_refused_with_the_command_that_makes_it(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    """Nobody makes /run/detector where systemd does not."""
+    path = tmp_path / "none" / "metrics.sock"
+    settings = config.load(None, {"DETECTOR_METRICS_LISTEN": f"unix:{path}", "DETECTOR_STATE_FOLDER": str(tmp_path)})
+    with pytest.raises(ConfigError) as fault, served(settings, sqlite_engine, Faults()):
+        pass
+    assert fault.value.hint == f"make its folder: install -d -o detector -g detector -m 0750 {path.parent}"
 
 
 def test_nothing_is_served_unless_it_is_asked_for() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,16 +23,19 @@ _LONG = timedelta(minutes=10)
 
 def channels(settings: Settings) -> Iterator[Check]:
     """Whether each could be sent to, and the heartbeat."""
-    from detector.notify.channels import CONSOLE, open_channels
+    from detector.notify.channels import open_channel
 
-    try:
-        names = [name for name in open_channels(settings, sys.stdout) if name != CONSOLE]
-    except DetectorError as fault:
-        yield bad("channels", fault.message, fault.hint)
-        return
+    names = []
+    for channel in settings.channels:
+        try:
+            open_channel(channel, settings)
+        except DetectorError as fault:
+            yield bad("channels", fault.message, fault.hint)
+        else:
+            names.append(channel.name)
     if names:
         yield good("channels", f"{', '.join(names)}: understood; try them with: detector notify test")
-    else:
+    elif not settings.channels:
         yield doubtful(
             "channels",
             "none is configured: alerts reach nobody who is not at this terminal",

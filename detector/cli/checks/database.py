@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from detector.errors import DetectorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -53,6 +55,7 @@ def database(settings: Settings) -> Iterator[Check]:
             engine.dispose()
     except DetectorError as fault:
         yield bad("database", fault.message, fault.hint)
+        yield from _full(stores.database_file(engine))
         return
     where, schema = stores.place(engine), revisions()[-1]
     yield good("database", f"{where} ({version}) answers and has the current schema, {schema}")
@@ -78,6 +81,17 @@ def _size(hosts: Sequence[HostStatus], size: Size, kept: Kept) -> Check:
     return good("size", finding)
 
 
+def _full(path: Path | None) -> Iterator[Check]:
+    """Whether its disk has no room, which is what many a complaint comes from."""
+    with suppress(OSError):
+        if path is not None and (disk := shutil.disk_usage(path.resolve().parent)).free < _SCARCE_BYTES:
+            yield bad("disk", _room(path, disk.free, disk.total), _MAKE_ROOM)
+
+
+def _room(path: Path, free: int, total: int) -> str:
+    return f"{megabytes(free)} are free of the {megabytes(total)} that {path.parent} is on"
+
+
 def _free(engine: Engine, hosts: Sequence[HostStatus], size: Size, kept: Kept) -> Iterator[Check]:
     """The room of the disk, which only the machine that has the file knows."""
     from detector.store.engine import database_file
@@ -86,8 +100,11 @@ def _free(engine: Engine, hosts: Sequence[HostStatus], size: Size, kept: Kept) -
     if path is None:
         return
     with suppress(OSError):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            finding = f"{path} is on a file system that can only be read, so that nothing is stored"
+            yield bad("database", finding, f"find out why (dmesg), then: mount -o remount,rw {_mounted_at(path)}")
         disk = shutil.disk_usage(path.resolve().parent)
-        free = f"{megabytes(disk.free)} are free of the {megabytes(disk.total)} that {path.parent} is on"
+        free = _room(path, disk.free, disk.total)
         growth = sum(host.bytes_per_day for host in hosts)
         to_come = max(kept.most_bytes - size.on_disk, 0) if kept.most_bytes else growth * kept.snapshots.days
         days = disk.free / growth if growth else float("inf")
@@ -97,6 +114,11 @@ def _free(engine: Engine, hosts: Sequence[HostStatus], size: Size, kept: Kept) -
             yield doubtful("disk", f"{free}: enough for {days:.1f} days", _MAKE_ROOM)
         else:
             yield good("disk", free)
+
+
+def _mounted_at(path: Path) -> Path:
+    path = path.resolve()
+    return next(each for each in (path, *path.parents) if each.is_mount())
 
 
 def _given_up(hosts: Mapping[str, int]) -> Iterator[Check]:

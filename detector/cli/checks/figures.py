@@ -30,9 +30,7 @@ def figures(settings: Settings) -> Iterator[Check]:
         reasons = _asked(address)
     except (OSError, http.client.HTTPException, ValueError) as fault:
         finding = f"nothing that is understood answers at {where}: {fault}"
-        yield doubtful(
-            "metrics", finding, "start detector detect; if it runs, restart it, or see who holds it: ss -lnp"
-        )
+        yield doubtful("metrics", finding, "start detector detect; if it runs, see who holds it: ss -lnp")
         return
     if reasons:
         yield bad("metrics", f"{where} answers that something is wrong: {'; '.join(reasons)}", "see the other lines")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ def files(settings: Settings, configuration: Path | None) -> Iterator[Check]:
     there is none.
     """
     found = [each for path, mode, what in _of(settings, configuration) for each in _looked_at(path, mode, what)]
+    found += [each for path in _of_service(settings) for each in _owned(path)]
+    if configuration is not None:
+        found += _shared(settings, configuration)
     yield from found or [good("files", "none is open to more users than it should be")]
 
 
@@ -57,6 +61,40 @@ def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, 
         yield folder, loosest, _RULE_FOLDER
         # A link to elsewhere is as good as its target.
         yield from ((path, _RULE, "a rule") for path in sorted(folder.glob("*.yml")))
+
+
+def _shared(settings: Settings, configuration: Path) -> Iterator[Check]:
+    """Members of the group ask with this file, and read what it holds."""
+    holding = [f"channel {each.name}" for each in settings.channels if each.url]
+    holding += ["the heartbeat"] if settings.heartbeat.url else []
+    with suppress(OSError):
+        found = configuration.stat()
+        if holding and found.st_gid and found.st_mode & stat.S_IRGRP:
+            finding = f"{configuration} holds the address of {', '.join(holding)}, which members of its group may read"
+            yield doubtful("files", finding, f"put it into a file of {SECRETS}, and name that: url_credential")
+
+
+def _of_service(settings: Settings) -> Iterator[Path]:
+    """What the service has to change, in folders that are its own."""
+    if (path := _database_file(settings)) is not None:
+        yield from (path, *(path.with_name(f"{path.name}-{more}") for more in ("wal", "shm")))
+    yield settings.state / "spool"
+
+
+def _owned(path: Path) -> Iterator[Check]:
+    """A backup that root puts back is root's, and the service can do nothing with it."""
+    with suppress(OSError):
+        owner, around = path.stat().st_uid, path.parent.stat().st_uid
+        if around not in (0, owner):
+            finding = f"{path} belongs to {_name(owner)}, and its folder to {_name(around)}, who cannot change it"
+            yield bad("files", finding, f"chown --reference={path.parent} {path}")
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
 
 
 def _database_file(settings: Settings) -> Path | None:

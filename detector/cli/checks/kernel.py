@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.cli.checks import running
 from detector.cli.checks.check import bad, doubtful, good
 from detector.errors import DetectorError
 
@@ -47,6 +49,15 @@ def _of(subject: Subject) -> Iterator[Check]:
         yield good(subject.name, well[subject.name])
 
 
+def _is_the_services(cache: Path) -> bool:
+    """Whether programs are kept for the unit's account alone: root takes none that somebody else may have changed."""
+    try:
+        owner = cache.stat().st_uid
+    except OSError:
+        return False
+    return os.geteuid() == 0 != owner and running.are_installed()
+
+
 def hooks(settings: Settings) -> Iterator[Check]:
     """Tries to load the programs, beside those of a collector that runs; which hooks are in use, and what is unseen."""
     from detector.bpf import preflight
@@ -69,7 +80,7 @@ def hooks(settings: Settings) -> Iterator[Check]:
         yield bad("capture", fault.message, "what the compiler and the kernel say of it is shown by: detector collect")
         return
     yield good("capture", "can be started here")
-    if cache and uncached:
+    if cache and uncached and not _is_the_services(Path(cache)):
         finding = f"each start takes the compiler, since what it makes cannot be kept: {uncached}"
         yield doubtful("capture", finding, "mend that, or set collector.cache_folder")
     if untyped:

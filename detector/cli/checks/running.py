@@ -14,7 +14,7 @@ from detector.amounts import numbered
 from detector.cli.checks.check import bad, doubtful, good
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from detector.cli.checks.check import Check
     from detector.config import Settings
@@ -74,12 +74,12 @@ def copies(settings: Settings) -> Iterator[Check]:
     from detector.store.engine import parse_url
 
     found = running()
-    alone = parse_url(settings.database_url).get_backend_name() == "sqlite"
     for role in ("collect", "detect"):
         ours = [each for each in found if each.role == role]
         listed = ", ".join(str(each.process) for each in ours)
         if not ours:
-            yield doubtful("processes", f"{role} does not run on this machine", "start it: detector run")
+            remedy = starting(role, _told(f"detector-{role}.service"))
+            yield doubtful("processes", f"{role} does not run on this machine", remedy)
         elif len(ours) == 1:
             yield good("processes", f"{role} runs as process {listed} of user {ours[0].user}")
         elif role == "collect":
@@ -87,7 +87,7 @@ def copies(settings: Settings) -> Iterator[Check]:
             yield doubtful(
                 "processes", finding, "two count every connect twice, unless each has a host name of its own"
             )
-        elif alone:
+        elif parse_url(settings.database_url).get_backend_name() == "sqlite":
             finding = f"{numbered(len(ours), 'detect')} run on this machine: processes {listed}"
             yield doubtful("processes", finding, "with SQLite one is enough: end the others")
         else:
@@ -96,28 +96,51 @@ def copies(settings: Settings) -> Iterator[Check]:
 
 def services() -> Iterator[Check]:
     """What systemd says of the units, where it is in charge and has them."""
-    systemctl = shutil.which("systemctl")
-    if systemctl is None or not _BOOTED_BY_SYSTEMD.is_dir():
+    if not _in_charge():
         yield good("services", "systemd is not in charge of this machine")
         return
     for unit in UNITS:
-        asked = [systemctl, "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", unit]
-        done = subprocess.run(  # noqa: S603  the system's own program
-            asked,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT_SECONDS,
-            env=os.environ | {"LC_ALL": "C"},
-        )
-        told = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-        yield service(unit, told)
+        yield service(unit, _told(unit))
 
 
-def service(unit: str, told: dict[str, str]) -> Check:
+def are_installed() -> bool:
+    """Whether systemd has a unit of ours."""
+    return any(_is_loaded(_told(unit)) for unit in UNITS)
+
+
+def _in_charge() -> bool:
+    return shutil.which("systemctl") is not None and _BOOTED_BY_SYSTEMD.is_dir()
+
+
+def _told(unit: str) -> dict[str, str]:
+    """What systemd says of a unit, by property; nothing where it is not in charge."""
+    if not _in_charge():
+        return {}
+    asked = ["systemctl", "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", unit]
+    done = subprocess.run(  # noqa: S603  the system's own program
+        asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT_SECONDS,
+        env=os.environ | {"LC_ALL": "C"},
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def _is_loaded(told: Mapping[str, str]) -> bool:
+    return told.get("LoadState") == "loaded"
+
+
+def starting(role: str, told: Mapping[str, str]) -> str:
+    """The command that starts a role, by what systemd says of its unit: beside a unit a second one would not do."""
+    return f"start it: {f'systemctl start detector-{role}' if _is_loaded(told) else 'detector run'}"
+
+
+def service(unit: str, told: Mapping[str, str]) -> Check:
     """What the properties of a unit, by name, come to."""
     log = f"see: journalctl -u {unit}"
-    if told.get("LoadState") != "loaded":
+    if not _is_loaded(told):
         return doubtful("services", f"{unit} is not installed here", "fine if another way starts detector")
     state = f"{unit} is {told.get('ActiveState')} ({told.get('SubState')})"
     restarts = told.get("NRestarts", "0")

@@ -79,7 +79,12 @@ CAPTURED = Metric("detector_captured_timestamp_seconds", Kind.GAUGE, "When the l
 DETECTED = Metric(
     "detector_detected_timestamp_seconds", Kind.GAUGE, "When the last snapshot ended that detection has seen", _HOST
 )
-LAG = Metric("detector_detection_lag_seconds", Kind.GAUGE, "How far detection is behind what is stored", _HOST)
+LAG = Metric(
+    "detector_detection_lag_seconds",
+    Kind.GAUGE,
+    "From the oldest snapshot that detection has not seen to the last",
+    _HOST,
+)
 INTERVAL = Metric("detector_snapshot_seconds", Kind.GAUGE, "How long the last snapshots were", _HOST)
 STOPPED = Metric("detector_collector_stopped", Kind.GAUGE, "1: the collector ended in order, and none is due", _HOST)
 WAITING = Metric("detector_snapshots_waiting", Kind.GAUGE, "Stored snapshots that detection has not seen", _HOST)

@@ -125,17 +125,12 @@ def _families(found: Sample) -> Iterator[Family]:
 
 
 def _hosts(found: Sample) -> Iterator[Family]:
-    hosts, seen = found.hosts, [each for each in found.hosts if each.detected_until is not None]
+    hosts = found.hosts
     yield _family(catalogue.CAPTURED, [((each.host,), each.captured_until.timestamp()) for each in hosts])
     yield _family(
-        catalogue.DETECTED, [((each.host,), each.detected_until.timestamp()) for each in seen if each.detected_until]
+        catalogue.DETECTED, [((each.host,), each.detected_until.timestamp()) for each in hosts if each.detected_until]
     )
-    lags = [
-        ((each.host,), (each.captured_until - each.detected_until).total_seconds())
-        for each in seen
-        if each.detected_until
-    ]
-    yield _family(catalogue.LAG, lags)
+    yield _family(catalogue.LAG, [((each.host,), each.behind.total_seconds()) for each in hosts])
     yield _family(catalogue.INTERVAL, [((each.host,), each.usual_seconds) for each in hosts])
     yield _family(catalogue.STOPPED, [((each.host,), each.stopped) for each in hosts])
     for metric, by_host in (

@@ -17,7 +17,8 @@ Made from the code by `python -m detector.service.metrics.page`. `detector detec
 
 Nothing is served unless it is set, and to programs of this machine alone: a port of a loopback address, or a socket
 of mode 0660. The figures name hosts and channels; every user of the machine can reach a port, and only the socket's
-owner and group can reach a socket. `detector collect` serves nothing and stays small: what it has seen and lost is in
+owner and group can reach a socket. Any user can take a port, too: `detect` then says so, goes on without figures, and
+serves them as soon as it is free. `detector collect` serves nothing and stays small: what it has seen and lost is in
 the store, which detection reads.
 
     curl -s http://127.0.0.1:9469/metrics

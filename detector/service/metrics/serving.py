@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,13 +12,14 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from detector import __version__
+from detector.account import SERVICE
 from detector.errors import ConfigError
 from detector.service.metrics.exporting import StoreFigures, exposition, new_registry
 from detector.service.metrics.sampling import Sampler
@@ -30,17 +32,28 @@ if TYPE_CHECKING:
 
     from detector.config import Settings
     from detector.config_metrics import Loopback
+    from detector.service.delivering import Faults
 
 # Whoever asks is given so long to do so; and so many are served at once: any user of this machine may ask.
 _PATIENCE_SECONDS = 10.0
 _AT_ONCE = 8
+RETRY_SECONDS = 10.0
+"""After this it is looked again whether an address is free."""
 _SOCKET_MODE = 0o660
 _TEXT, _JSON = CONTENT_TYPE_PLAIN_0_0_4, "application/json"
 
 
 @contextmanager
-def served(settings: Settings, engine: Engine) -> Iterator[CollectorRegistry]:
+def served(settings: Settings, engine: Engine, faults: Faults) -> Iterator[CollectorRegistry]:
     """Listens as configured, until left; gives where counts of this process are to be registered.
+
+    While somebody else has the port it is waited for: any user of this machine can take one, and must not end detection
+    by that.
+
+    Args:
+        settings: say where.
+        engine: the store.
+        faults: told that the port is taken, and that it is not any more.
 
     Raises:
         ConfigError: nothing can listen there.
@@ -50,18 +63,52 @@ def served(settings: Settings, engine: Engine) -> Iterator[CollectorRegistry]:
     registry, sampler = new_registry(), Sampler(engine, settings)
     registry.register(StoreFigures(sampler))
     sampler.start()
-    server = _listen(address, registry, sampler)
-    thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
-    thread.start()
+    listening = _Listening(address, registry, sampler, faults)
     try:
         yield registry
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        if isinstance(address, Path):
+        listening.end()
+
+
+class _Listening:
+    """The server, as soon as its address is free, and the thread that it runs in."""
+
+    def __init__(self, address: Loopback | Path, registry: CollectorRegistry, sampler: Sampler, faults: Faults) -> None:
+        self._address, self._registry, self._sampler, self._faults = address, registry, sampler, faults
+        self._ending, self._lock = Event(), Lock()
+        self._server: _Server | None = None
+        if self._is_taken():
+            faults.fault(f"metrics.listen: {_shown(address)} is taken: no figures until it is free; see ss -lnp")
+        self._thread = Thread(target=self._serve, name="metrics", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Lets nobody ask any more, and leaves nothing behind."""
+        with self._lock:
+            self._ending.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+        self._thread.join()
+        if self._server is not None and isinstance(self._address, Path):
             with suppress(OSError):
-                address.unlink()
+                self._address.unlink()
+
+    def _serve(self) -> None:
+        while self._server is None:
+            if self._ending.wait(RETRY_SECONDS):
+                return
+            # The folder of a socket may be gone meanwhile, and come again.
+            with suppress(ConfigError):
+                if not self._is_taken():
+                    self._faults.fault(f"metrics.listen: {_shown(self._address)} is free again: figures are served")
+        self._server.serve_forever()
+
+    def _is_taken(self) -> bool:
+        with self._lock:
+            if not self._ending.is_set():
+                self._server = _listen(self._address, self._registry, self._sampler)
+        return self._server is None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -138,24 +185,34 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Nothing: whoever asked has gone away."""
 
 
-def _listen(address: Loopback | Path, registry: CollectorRegistry, sampler: Sampler) -> _Server:
+def _shown(address: Loopback | Path) -> str:
+    return str(address) if isinstance(address, Path) else f"{address.host}:{address.port}"
+
+
+def _listen(address: Loopback | Path, registry: CollectorRegistry, sampler: Sampler) -> _Server | None:
+    """None: somebody else listens there."""
     try:
         if isinstance(address, Path):
             return _listen_at(address, registry, sampler)
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         return _Server(family, (address.host, address.port), registry, sampler)
     except OSError as fault:
-        shown = str(address) if isinstance(address, Path) else f"{address.host}:{address.port}"
-        raise ConfigError(
-            f"metrics.listen: {shown}: {fault.strerror}", hint="choose another one, or see who holds it: ss -lnp"
-        ) from None
+        if fault.errno == errno.EADDRINUSE:
+            return None
+        hint = "choose another one, or let the user of the service use it"
+        if isinstance(address, Path) and not address.parent.exists():
+            hint = f"make its folder: install -d -o {SERVICE} -g {SERVICE} -m 0750 {address.parent}"
+        raise ConfigError(f"metrics.listen: {_shown(address)}: {fault.strerror}", hint=hint) from None
 
 
-def _listen_at(path: Path, registry: CollectorRegistry, sampler: Sampler) -> _Server:
+def _listen_at(path: Path, registry: CollectorRegistry, sampler: Sampler) -> _Server | None:
     with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.stat(follow_symlinks=False).st_mode):
+            raise OSError(errno.EEXIST, "there is something that is no socket")
+        if _answers(path):
+            return None
         # What an earlier process left behind; nothing else is removed.
-        if stat.S_ISSOCK(path.stat(follow_symlinks=False).st_mode) and not _answers(path):
-            path.unlink()
+        path.unlink()
     # Nobody else is let in before its mode is set.
     before = os.umask(0o777 & ~_SOCKET_MODE)
     try:

@@ -2,8 +2,10 @@
 
 What enters a window are the rows of the snapshot before the one at hand, which were seen when that was at hand; what
 leaves it is read again. Only a process that begins, or one that finds something amiss, reads a whole window: after a
-clock was set back, as long as snapshots come into a window that are older than what is in it. So it is with the rows
-behind groups that pass: they are read when a group passes for the first time.
+clock was set back, as long as snapshots come into a window that are older than what is in it. A window of which all
+snapshots were seen, and nothing in them that counts, is not read either: somebody's flood would hold up the first thing
+that somebody else does. So it is with the rows behind groups that pass: they are read when a group passes for the first
+time.
 """
 
 from __future__ import annotations
@@ -113,6 +115,12 @@ class _Host:
     entries: Sequence[Sequence[Entry]]
     tallies: dict[int, Tally] = field(default_factory=dict)
     behind: dict[int, Rows] = field(default_factory=dict)
+    nothing_since: dict[int, int] = field(default_factory=dict)
+    """By correlation a snapshot since which nothing has counted for it, less the snapshot `seq`."""
+
+    def is_empty(self, which: int, window: Window) -> bool:
+        """Whether it is known that nothing counts in a window, less the snapshot `seq`."""
+        return self.nothing_since[which] <= window.first_seq
 
 
 class Windows:
@@ -150,6 +158,11 @@ class Windows:
                 entries=[host.entries[same[which]] if which in same else () for which in numbers],
                 tallies={which: host.tallies[old] for which, old in same.items() if old in host.tallies},
                 behind={which: host.behind[old] for which, old in same.items() if old in host.behind},
+                # What the present rows are of the other ones nobody has looked at.
+                nothing_since={
+                    which: host.nothing_since.get(same[which], host.seq + 1) if which in same else host.seq + 1
+                    for which in numbers
+                },
             )
 
     def passing(
@@ -162,12 +175,13 @@ class Windows:
         entries = [each.entries(found) for each, found in zip(self._counting, rows, strict=True)]
         host = self._brought_up(connection, snapshot, windows, rows, entries)
         self._hosts[snapshot.host_id] = host
+        self._begin_empty(host, windows)
         for timespan, window in windows.items():
             self._read_long(connection, host, timespan, window)
         found: list[Passing] = []
         for which, counting in enumerate(self._counting):
             window, groups = windows[counting.timespan], set[int]()
-            lasting = not counting.wanted.category.rows.change
+            lasting = _lasts(counting)
             if entries[which]:
                 tally = host.tallies.get(which)
                 if tally is None:
@@ -191,13 +205,17 @@ class Windows:
         """The host's tallies, less those that cannot be brought up to `snapshot` and have to be made anew."""
         host = self._hosts.get(snapshot.host_id)
         if host is None or not host.seq <= snapshot.seq or self._gone(connection, snapshot, host):
-            return _Host(snapshot.seq, windows, rows, entries)
+            nothing_since = dict.fromkeys(range(len(self._counting)), snapshot.seq)
+            return _Host(snapshot.seq, windows, rows, entries, nothing_since=nothing_since)
         if host.seq == snapshot.seq:
             # Whoever looked at it before may have been rolled back, or looks again: nothing of it is taken in yet.
             host.rows, host.entries = rows, entries
             return host
-        for which, tally in host.tallies.items():
-            tally.add(host.seq, host.entries[which])
+        for which, some in enumerate(host.entries):
+            if (tally := host.tallies.get(which)) is not None:
+                tally.add(host.seq, some)
+            if some:
+                host.nothing_since[which] = host.seq + 1
         _keep_up(host)
         if snapshot.seq - host.seq > 1:
             self._enter(connection, snapshot.host_id, host, (host.seq + 1, snapshot.seq - 1))
@@ -206,12 +224,20 @@ class Windows:
         host.seq, host.windows, host.rows, host.entries = snapshot.seq, windows, rows, entries
         return host
 
+    def _begin_empty(self, host: _Host, windows: Mapping[timedelta, Window]) -> None:
+        """Gives empty tallies to correlations that something counts for now, and nothing had in all of their window."""
+        for which, counting in enumerate(self._counting):
+            new = host.entries[which] and which not in host.tallies
+            if new and _lasts(counting) and host.is_empty(which, windows[counting.timespan]):
+                host.tallies[which] = counting.tally()
+
     def _read_long(self, connection: Connection, host: _Host, timespan: timedelta, window: Window) -> None:
         """Reads a long window for all correlations that can share the reading, once one of them needs it."""
         missing = {
             which: each.shared
             for which, each in enumerate(self._counting)
-            if each.timespan == timespan and each.shared is not None and which not in host.tallies
+            if each.timespan == timespan and each.shared is not None
+            if which not in host.tallies and not host.is_empty(which, window)
         }
         is_long = window.unbroken and host.seq - window.first_seq >= LONG
         if not is_long or not any(host.entries[which] for which in missing):
@@ -241,6 +267,9 @@ class Windows:
         found = self._entering.rows_of_span(connection, host_id, span)
         for which, tally in host.tallies.items():
             _take_in(tally, self._counting[which], found[which])
+        for which, rows in enumerate(found):
+            if rows:
+                host.nothing_since[which] = span[1] + 1
 
     def _leave(self, connection: Connection, host_id: int, host: _Host, timespan: timedelta, window: Window) -> None:
         before = host.windows.get(timespan)
@@ -258,6 +287,11 @@ class Windows:
                 for which, rows in zip(several, found, strict=True):
                     if (tally := host.tallies.get(which)) is not None:
                         tally.remove(self._counting[which].entries(rows))
+
+
+def _lasts(counting: Counting) -> bool:
+    """Whether rows stay what they are."""
+    return not counting.wanted.category.rows.change
 
 
 def _read_window(connection: Connection, snapshot: SnapshotRef, timespan: timedelta) -> Window:

@@ -69,6 +69,29 @@ def test_a_configuration_that_is_refused_is_a_line_and_the_machine_is_looked_at_
     assert "database" not in found
 
 
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "nonsense",
+        "host = 5",
+        "[[channels]]",
+        "[database]\nurl = 'postgresql://127.0.0.1:1/x'",
+        "[database]\nurl_file = '/nonexistent/url'",
+        "[[channels]]\nname = 'a'\nurl_file = '/nonexistent/url'\n[heartbeat]\nurl_file = '/dev/null'",
+        "[rules]\nfolders = ['/nonexistent']",
+        "[notify]\ntemplates = '/nonexistent'",
+    ],
+)
+def test_what_is_bad_has_a_remedy(call: Call, tmp_path: Path, toml: str) -> None:
+    """Whatever it is."""
+    path = tmp_path / "detector.toml"
+    path.write_text(toml)
+    path.chmod(0o640)
+    wrong = [each for each in json.loads(call("--config", path, "doctor", "--json").out) if each["verdict"] == "bad"]
+    assert wrong
+    assert [each["finding"] for each in wrong if not each["remedy"]] == []
+
+
 def test_other_verbs_refuse_such_a_configuration_as_ever(call: Call, tmp_path: Path) -> None:
     """With the exit code of a bad configuration; help is still given."""
     path = tmp_path / "detector.toml"

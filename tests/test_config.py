@@ -486,7 +486,7 @@ def test_the_example_of_a_channel_is_complete(file: Path) -> None:
 
     (channel,) = _load(file, uncommented).channels
 
-    assert channel == Channel(name="operators", url=channel.url)
+    assert channel == Channel(name="operators", url_credential="secrets_operators")
     assert set(tomllib.loads(uncommented)["channels"][0]) == set(Channel.__struct_fields__)
 
 

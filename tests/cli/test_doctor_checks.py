@@ -69,6 +69,29 @@ def test_a_configuration_that_is_refused_is_a_line_and_the_machine_is_looked_at_
     assert "database" not in found
 
 
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "nonsense",
+        "host = 5",
+        "[[channels]]",
+        "[database]\nurl = 'postgresql://127.0.0.1:1/x'",
+        "[database]\nurl_file = '/nonexistent/url'",
+        "[[channels]]\nname = 'a'\nurl_file = '/nonexistent/url'\n[heartbeat]\nurl_file = '/dev/null'",
+        "[rules]\nfolders = ['/nonexistent']",
+        "[notify]\ntemplates = '/nonexistent'",
+    ],
+)
+def test_what_is_bad_has_a_remedy(call: Call, tmp_path: Path, toml: str) -> None:
+    """Whatever it is."""
+    path = tmp_path / "detector.toml"
+    path.write_text(toml)
+    path.chmod(0o640)
+    wrong = [each for each in json.loads(call("--config", path, "doctor", "--json").out) if each["verdict"] == "bad"]
+    assert wrong
+    assert [each["finding"] for each in wrong if not each["remedy"]] == []
+
+
 def test_other_verbs_refuse_such_a_configuration_as_ever(call: Call, tmp_path: Path) -> None:
     """With the exit code of a bad configuration; help is still given."""
     path = tmp_path / "detector.toml"
@@ -224,6 +247,24 @@ def test_a_backup_that_root_puts_back_is_told_with_the_command_that_gives_it_to_
     assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
 
 
+def test_an_address_that_members_of_the_group_can_read_is_doubtful(tmp_path: Path) -> None:
+    """They are to ask, and to read no secret. A file for root alone holds whatever it likes."""
+    path = tmp_path / "it.toml"
+    path.write_text(
+        f'state_folder = "{tmp_path}"\n[heartbeat]\nurl = "https://s3cret.example"\n'
+        '[[channels]]\nname = "a"\nurl = "json://s3cret"\n[[channels]]\nname = "b"\nurl_credential = "secrets_b"\n'
+    )
+    path.chmod(0o640)
+    settings = config.load(path, {})
+    assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+    shutil.chown(path, group="daemon")
+    ((verdict, finding, remedy),) = _said(files.files(settings, path))
+    assert (verdict, remedy) == (
+        "doubtful", "put it into a file of /etc/detector/secrets, and name that: url_credential"
+    )  # fmt: skip
+    assert finding == f"{path} holds the address of channel a, the heartbeat, which members of its group may read"
+
+
 def test_each_channel_that_cannot_be_used_is_a_line(tmp_path: Path) -> None:
     """And so are those that can, and the heartbeat."""
     away = str(tmp_path / "away")
@@ -309,11 +350,14 @@ def test_snapshots_that_do_not_come_are_bad_unless_the_collector_was_stopped(sql
     # The first of a host is not seen before it is stored.
     silent, (lacks, lacking, _) = _said(capturing.capturing(settings))
     assert (silent[0], lacks) == ("bad", "doubtful")
-    assert lacking == "1 of the 1 snapshot of the last day are not complete; lost: 7 attempted"
+    assert lacking == "1 of the 1 snapshot of the last day is not complete; lost: 7 attempted"
     sent(10, Losses(), 2)
-    ((verdict, finding, _), behind, _) = _said(capturing.capturing(settings))
+    ((verdict, finding, _), behind, (_, lacking, _)) = _said(capturing.capturing(settings))
     assert (verdict, behind[0]) == ("good", "bad")
     assert "young" in finding
+    assert lacking == (
+        "2 of the 2 snapshots of the last day are not complete; lost: 7 attempted; nobody watched for 6 min 20 s in all"
+    )
     with writing(sqlite_engine) as connection:
         connection.execute(insert(detection_cursors).values(host_id=1, seq=1))
     assert "bad" not in [verdict for verdict, _, _ in _said(capturing.capturing(settings))]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +23,6 @@ from tests.builders import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -136,6 +138,24 @@ def test_a_closed_folder_is_named(tmp_path: Path) -> None:
         os.seteuid(user)
         folder.chmod(0o700)
     assert "group" in fault.value.hint
+
+
+def test_a_copy_that_root_put_back_is_told_with_the_command_that_gives_it_to_the_service() -> None:
+    """The service has the folder, and not the file: to run it as the file's owner would be to run it as root."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        path = folder / "detector.db"
+        path.touch(mode=0o600)
+        os.chown(folder, _NOBODY, _NOBODY)
+        user = os.geteuid()
+        os.seteuid(_NOBODY)
+        try:
+            with pytest.raises(StoreError, match=r"detector\.db: Permission denied") as fault:
+                upgrade(open_store(f"sqlite:///{path}"))
+        finally:
+            os.seteuid(user)
+        subprocess.run(fault.value.hint.split(": ", 1)[1].split(), check=True)
+        assert path.stat().st_uid == _NOBODY
 
 
 @pytest.fixture

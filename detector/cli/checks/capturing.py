@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from detector.amounts import numbered
+from detector.amounts import humanised, numbered
 from detector.cli.checks.check import Check, bad, doubtful, good
 from detector.cli.terminal import local
 
@@ -72,10 +72,13 @@ def _complete(lacking: Sequence[SnapshotHealth], total: int) -> Iterator[Check]:
             lost[kind] = lost.get(kind, 0) + number
     said = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in lost.items())
     blind = sum(each.health.blind_since is not None for each in lacking)
-    finding = f"{len(lacking):,} of the {numbered(total, 'snapshot')} of the last day are not complete" + "".join(
+    unwatched = timedelta(seconds=sum(each.gap_seconds for each in lacking))
+    are = "is" if len(lacking) == 1 else "are"
+    finding = f"{len(lacking):,} of the {numbered(total, 'snapshot')} of the last day {are} not complete" + "".join(
         (
             f"; lost: {said}" if said else "",
             f"; {blind:,} taken blind" if blind else "",
+            f"; nobody watched for {humanised(unwatched)} in all" if unwatched else "",
         )
     )
     yield doubtful("completeness", finding, "see what each lacks: detector query --incomplete --since 1d")

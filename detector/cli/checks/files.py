@@ -33,6 +33,8 @@ def files(settings: Settings, configuration: Path | None) -> Iterator[Check]:
     """
     found = [each for path, mode, what in _of(settings, configuration) for each in _looked_at(path, mode, what)]
     found += [each for path in _of_service(settings) for each in _owned(path)]
+    if configuration is not None:
+        found += _shared(settings, configuration)
     yield from found or [good("files", "none is open to more users than it should be")]
 
 
@@ -59,6 +61,17 @@ def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, 
         yield folder, loosest, _RULE_FOLDER
         # A link to elsewhere is as good as its target.
         yield from ((path, _RULE, "a rule") for path in sorted(folder.glob("*.yml")))
+
+
+def _shared(settings: Settings, configuration: Path) -> Iterator[Check]:
+    """Members of the group ask with this file, and read what it holds."""
+    holding = [f"channel {each.name}" for each in settings.channels if each.url]
+    holding += ["the heartbeat"] if settings.heartbeat.url else []
+    with suppress(OSError):
+        found = configuration.stat()
+        if holding and found.st_gid and found.st_mode & stat.S_IRGRP:
+            finding = f"{configuration} holds the address of {', '.join(holding)}, which members of its group may read"
+            yield doubtful("files", finding, f"put it into a file of {SECRETS}, and name that: url_credential")
 
 
 def _of_service(settings: Settings) -> Iterator[Path]:

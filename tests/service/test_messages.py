@@ -315,6 +315,24 @@ def test_a_template_that_fails_with_an_alert_is_told(sqlite_engine: Engine, tmp_
     assert files.current().own.keys() == {templates.SUBJECT, templates.TEXT}
 
 
+def test_a_template_that_fails_with_many_alerts_is_told_once(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """In the log, until it is changed; each message goes out in the words that ship."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / templates.TEXT).write_text("{{ rows[7].when }}")
+    told = Told()
+    settings = Settings(notify=Notify(templates=str(folder)))
+    enqueue(sqlite_engine, titles=("One", "Two", "Three"))
+    channel = Receiver()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY,
+        writer=Messages(sqlite_engine, settings, RuleSet, told, TemplateFiles(settings, told)),
+    )  # fmt: skip
+    assert [text.count("What you can do:") for text in channel.texts] == [1, 1, 1]
+    (said,) = told.faults
+    assert said.startswith(f"alert 1: template {folder / templates.TEXT}:1: list object has no element 7; see docs")
+
+
 def test_what_was_refused_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been for want of a process: a minute later it is in force, without a change of the file."""
     (tmp_path / templates.SUBJECT).write_text("{{ host }}")

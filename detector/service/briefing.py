@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from detector import shipped
 from detector.amounts import looked_back
 from detector.domain import Direction
-from detector.notify.briefing import Briefing, Row
+from detector.notify.briefing import ADVICE, Briefing, Row
 from detector.row_words import connection_text, connects_text, program_text, who_text
 from detector.service.usual import LOOKED_BACK, Past, chart, sentences
 from detector.store.alerts import alert_rows, row_count
@@ -38,7 +38,6 @@ _DAY_HOURS = 24
 _YEAR_HOURS = 365 * _DAY_HOURS
 # Beyond that a figure says more than anybody can know of hosts that are watched for months.
 _NEVER_YEARS = 100
-_ADVICE = "What to do:"
 
 
 def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Models) -> Briefing:
@@ -165,9 +164,8 @@ def _about_rule(connection: Connection, alert: Alert, rule: Rule | None, models:
     """What the rule looks for, what else may be behind it, and how often it is expected to be wrong."""
     said = []
     if rule is not None and rule.description:
-        # Whoever is woken by it looks for what to do.
-        what, advice, how = " ".join(rule.description.split()).partition(f" {_ADVICE}")
-        said += [what, f"{_ADVICE}{how}"] if advice else [what]
+        what, advice, how = " ".join(rule.description.split()).partition(f" {ADVICE}")
+        said += [what, f"{ADVICE}{how}"] if advice else [what]
     if rule is not None and rule.false_positives:
         said.append(f"Known to be harmless: {'; '.join(' '.join(each.split()) for each in rule.false_positives)}")
     if alert.rule_id == shipped.ANOMALY_RULE:

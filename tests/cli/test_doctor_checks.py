@@ -247,6 +247,23 @@ def test_a_backup_that_root_puts_back_is_told_with_the_command_that_gives_it_to_
     assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
 
 
+def test_a_folder_in_which_everyone_can_replace_the_configuration_is_bad(tmp_path: Path) -> None:
+    """However closed the file is; in a folder such as /tmp nobody can."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    path = folder / "detector.toml"
+    path.write_text(f'state_folder = "{tmp_path / "state"}"\n')
+    path.chmod(0o640)
+    settings = config.load(path, {})
+    for mode, wanted in ((0o755, "good"), (0o1777, "good"), (0o777, "bad")):
+        folder.chmod(mode)
+        ((verdict, finding, remedy),) = _said(files.files(settings, path))
+        assert verdict == wanted
+    assert finding == f"the folder of the configuration: everyone may change {folder} (mode 0777)"
+    subprocess.run(remedy.split(), check=True)
+    assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+
+
 def test_an_address_that_members_of_the_group_can_read_is_doubtful(tmp_path: Path) -> None:
     """They are to ask, and to read no secret. A file for root alone holds whatever it likes."""
     path = tmp_path / "it.toml"

@@ -136,7 +136,7 @@ def _end(begin: datetime, span: timedelta | None, until: datetime | None, now: d
     end = begin + span if span is not None else until
     assert end is not None  # noqa: S101  one of the two is there
     if end <= max(begin, now):
-        raise click.BadParameter(f"{local(end)} is no time to come", param_hint="'--until'")
+        raise click.BadParameter(f"{local(end)} is over; write a time to come", param_hint="'--until'")
     if end - now > _LONGEST:
         hint = "what is never to be told again is a matter for: detector rules tune"
         option = "'--until'" if span is None else "'--for'"

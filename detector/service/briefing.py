@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _ROWS = 8
 # Rows that are looked at for the strangest one.
 _ROWS_READ = 200
+# And for those that succeeded among many that did not.
+_ROWS_SEARCHED = 5_000
 _RECORD = timedelta(days=30)
 # It runs what belongs to nobody in particular.
 _EVERYBODY = "root"
@@ -55,7 +57,11 @@ def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Model
     plain = Briefing(alert=alert, rule=_about_rule(connection, alert, rule, models))
     if plain.about_capture:
         return plain
-    found = alert_rows(connection, alert.alert_id, _ROWS_READ)
+    mostly_failed = 0 < alert.established < alert.refused + alert.timed_out + alert.failed
+    behind = alert_rows(connection, alert.alert_id, _ROWS_SEARCHED if mostly_failed else _ROWS_READ)
+    # Of a scan it matters most what answered.
+    told = sorted(behind, key=lambda row: not row["established"]) if mostly_failed else behind
+    found = behind[:_ROWS_READ]
     in_all = row_count(connection, alert.alert_id)
     past = _past(connection, alert, sole_values(connection, alert.alert_id))
     return Briefing(
@@ -63,7 +69,7 @@ def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Model
         normal=(*(sentences(past, alert) if past is not None else ()), *_newness(found, alert, in_all)),
         model=strangeness(found),
         rule=plain.rule,
-        rows=tuple(_row(each) for each in found[:_ROWS]),
+        rows=tuple(_row(each) for each in told[:_ROWS]),
         more_rows=max(0, in_all - _ROWS),
         chart=chart(past, alert) if past is not None else None,
     )

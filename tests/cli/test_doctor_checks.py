@@ -415,7 +415,7 @@ def test_what_waits_for_long_and_what_was_given_up_is_told_by_channel(sqlite_eng
 
 
 def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
-    """Real processes with the command lines of roles: one is good, two collectors are not."""
+    """Real processes with the command lines of roles: one is good, two collectors are not, nor two that detect."""
     settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
     # Their command lines are shown once they have begun.
     waits = "import sys; print(flush=True); sys.stdin.read()"
@@ -425,6 +425,7 @@ def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
             ("-m", "detector.cli.roles", "collect", "5"),
             ("-m", "detector", "--config", "x.toml", "collect", "--parent", "1"),
             ("-m", "detector", "detect"),
+            ("-m", "detector", "detect", "--user", "detector"),
             ("-m", "detector", "query", "detect"),
         )
     ]
@@ -438,7 +439,9 @@ def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
     finally:
         for each in started:
             each.communicate()
-    assert found == [("collect", started[0].pid), ("collect", started[1].pid), ("detect", started[2].pid)]
+    roles = ("collect", "collect", "detect", "detect")
+    assert found == [(role, each.pid) for role, each in zip(roles, started, strict=False)]
+    assert any(re.match(r"detect runs \d+ times on this machine: processes ", line) for line in lines)
     assert any("collectors run on this machine" in line and str(started[1].pid) in line for line in lines)
 
 

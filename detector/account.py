@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SERVICE = "detector"
 """The account that the package makes. Its group may read what is stored."""
 STATE_MODE = 0o750
+_OTHERS = 0o027
 _PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,6 +75,13 @@ def become(account: Account | None) -> None:
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         fault = ctypes.get_errno()
         raise OSError(fault, os.strerror(fault))
+
+
+def close_to_others() -> None:
+    """What this process makes from here on, and what those that it starts do, is for its user and group alone, whatever
+    root's umask is: the units say so, too.
+    """
+    os.umask(os.umask(_OTHERS) | _OTHERS)
 
 
 def take_ids(account: Account) -> None:

@@ -296,7 +296,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {fault.strerror}", hint="name another file with --config") from None
     except (ValueError, RecursionError) as fault:
         # Also what is no text, a number with thousands of digits, and brackets in thousands.
-        raise ConfigError(f"{path}: not valid TOML: {visible(str(fault), _REASON_LIMIT)}") from None
+        message = f"{path}: not valid TOML: {visible(str(fault), _REASON_LIMIT)}"
+        raise ConfigError(message, hint="mend it there; docs/detector.toml is an example with all settings") from None
 
 
 _LISTED: dict[str, type[Section]] = {"channels": Channel, "routes": Route, "escalations": Escalation}

@@ -14,6 +14,8 @@ SECRETS = Path("/etc/detector/secrets")
 """The folder that the unit of `detect` has credentials from; their names begin with `secrets_` there."""
 _LOADED = "secrets_"
 _LONGEST = 65_536
+_WRITE = "write the address into it, as text, with mode 0600"
+_LET_IN = "run this as root, or let the user of the service read it"
 
 
 class Address(Protocol):
@@ -72,15 +74,16 @@ def read_secret(path: Path, key: str) -> str:
         text = content.decode().strip()
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
-        raise ConfigError(f"{key}: {path}: {reason}") from None
+        hint = _LET_IN if isinstance(fault, PermissionError) else _WRITE
+        raise ConfigError(f"{key}: {path}: {reason}", hint=hint) from None
     if mode & 0o007:
         raise ConfigError(f"{key}: {path} can be read by everyone", hint=f"chmod 0600 {path}")
     if len(content) > _LONGEST:
         raise ConfigError(f"{key}: {path} is longer than {_LONGEST:,} bytes", hint="name a file with the address alone")
     if not text:
-        raise ConfigError(f"{key}: {path} is empty")
+        raise ConfigError(f"{key}: {path} is empty", hint=_WRITE)
     if "\0" in text:
-        raise ConfigError(f"{key}: {path} is no text")
+        raise ConfigError(f"{key}: {path} is no text", hint=_WRITE)
     return text
 
 

@@ -106,7 +106,11 @@ def call(verb: Sequence[str], arguments: Sequence[str], account: Account | None 
         code = subprocess.call(  # noqa: S603  ourselves
             command, user=account.uid, group=account.gid, extra_groups=account.groups
         )
-    # Killed by a signal: as shells count.
+    return _as_shells_count(code)
+
+
+def _as_shells_count(code: int) -> int:
+    """An exit code as others see it: of a process that was killed it is 128 and the number of the signal."""
     return 128 - code if code < 0 else code
 
 
@@ -186,4 +190,5 @@ def _end(roles: Sequence[_Role], say: Callable[[str], None]) -> list[int]:
             process.wait()
     # The signal may come twice, from the terminal and from here. Python gives up its handlers as it ends, when a role
     # has done all its work: the second one then ends it.
-    return [0 if process.returncode == -signal.SIGTERM else process.returncode for process in processes.values()]
+    codes = [process.returncode for process in processes.values()]
+    return [0 if code == -signal.SIGTERM else _as_shells_count(code) for code in codes]

@@ -25,6 +25,13 @@ open("at-work", "w").close()
 while os.path.exists("at-work"):
     time.sleep(0.01)
 """
+# And one that does not heed the signal.
+_DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("at-work", "w").close()
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -67,3 +74,20 @@ def test_a_role_is_back_soon_after_what_was_wrong_is_right(tmp_path: Path, said:
     finally:
         stop.set()
         watching.join()
+
+
+def test_a_role_that_does_not_end_is_killed_and_the_exit_code_says_so(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shells count: 137."""
+    monkeypatch.setattr(supervisor, "_STOP_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "_command", lambda *_: [sys.executable, "-c", _DEAF])
+    stop = supervisor.Stop()
+    codes: list[int] = []
+    watching = Thread(target=lambda: codes.append(supervisor.supervise(["collect"], [], [], stop, said.append)))
+    watching.start()
+    _until((tmp_path / "at-work").exists)
+    stop.set()
+    watching.join(20)
+    assert codes == [137]
+    assert said[0].startswith("collect did not end in 0 s and is killed")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # A number that is a word by itself, and no port: what was counted, and not what it is about.
 _FIGURE = re.compile(r"(?<!port )(?<!\S)\d[\d,]*(?:\.\d+)?%?(?=[\s,;.]|$)(?!\.\d)")
+_WITHOUT_FIGURES = str.maketrans("", "", "0123456789,.%")
 
 
 def strangest(said: Sequence[tuple[float, str]], most: int) -> tuple[tuple[float, str], ...]:
@@ -19,9 +20,9 @@ def strangest(said: Sequence[tuple[float, str]], most: int) -> tuple[tuple[float
     Of those that differ in what they count alone ("1,461 of 1,490 connects failed", "743 of 771 connects failed") one
     stands for all: what goes on from snapshot to snapshot would take the place of what else is unusual.
     """
-    if len(said) == 1:
-        # As nearly all are that open alerts by the thousand.
-        return tuple(said)
+    # Without figures they differ, as nearly all do of alerts by the thousand: then a look at each figure finds nothing.
+    if len(said) == 1 or len({sentence.translate(_WITHOUT_FIGURES) for _, sentence in said}) == len(said):
+        return tuple(sorted(said, key=_order)[:most])
     best: dict[str, tuple[float, str]] = {}
     for surprise, sentence in said:
         shape = _shape(sentence)

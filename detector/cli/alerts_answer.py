@@ -110,19 +110,26 @@ def _say_to_each(
     author: str | None,
 ) -> None:
     from detector.cli.store import changed
+    from detector.store.answers import NOTE, add_event
 
     numbers = tuple(dict.fromkeys(alert_ids))
     with changed(settings) as connection:
         for alert_id in numbers:
             find_alert(connection, alert_id)
+    remark: dict[str, Any] = {"author": said_author(author), "said": said.strip(), "now": datetime.now(UTC)}
     for alert_id in numbers:
         # One at a time: detection holds the alerts of a host in an order of its own.
         with changed(settings) as connection:
-            why_not = answer(connection, alert_id, author=said_author(author), said=said.strip(), now=datetime.now(UTC))
+            why_not = answer(connection, alert_id, **remark)
+            # Somebody was faster; what this one knows is none the worse for it.
+            noted = why_not is not None and bool(remark["said"])
+            if noted:
+                add_event(connection, alert_id, NOTE, **remark)
         if why_not is None:
             say(f"{done}: alert {alert_id}")
         else:
-            terminal.note(f"nothing to be done for alert {alert_id}: {why_not}")
+            kept = "; your note is kept" if noted else ""
+            terminal.note(f"nothing to be done for alert {alert_id}: {why_not}{kept}")
 
 
 def _learn(settings: Settings, alert_ids: Iterable[int], verdict: Verdict, said: str, author: str | None) -> None:

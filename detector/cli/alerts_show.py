@@ -53,10 +53,10 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
         moments = timeline(connection, thread)
         decided = decisions(connection, alert_id)
         sent = store.notifications_of(connection, alert_id)
-        found = store.alert_rows(connection, alert_id, limit + 1)
+        rows = store.alert_rows(connection, alert_id, limit)
+        in_all = store.row_count(connection, alert_id)
         about_capture = store.is_about_capture(connection, alert_id)
         escalates = upcoming(connection, settings.escalations, alert_id) if settings.escalations else []
-    rows = found[:limit]
     said = answers(alert, about_capture=about_capture)[1:]
     if alert.state is not AlertState.RESOLVED:
         said = (*said, Answer("it is over", f"detector alerts resolve {alert_id}"))
@@ -70,6 +70,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
                 "thread": [each.alert_id for each in thread],
                 "timeline": [as_object(each) for each in moments],
                 "answers": [each._asdict() for each in said],
+                "rows_in_all": in_all,
                 "rows": [row_object(row) for row in rows],
             }
         )
@@ -84,8 +85,14 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
     say("What you can say to it:")
     print_table((Column("command"), Column("for", fold=True)), ((f"  {each.command}", each.purpose) for each in said))
     say("")
-    say(f"Rows ({'the first ' if len(found) > limit else ''}{len(rows)}):")
+    say(f"Rows ({_how_many(len(rows), in_all, limit)}):")
     print_rows(rows)
+
+
+def _how_many(shown: int, in_all: int, limit: int) -> str:
+    if shown < min(in_all, limit):
+        return f"{shown:,} of {in_all:,}; snapshots of others have expired"
+    return f"the first {shown:,} of {in_all:,}" if shown < in_all else f"{shown:,}"
 
 
 def _print_facts(alert: Alert) -> None:

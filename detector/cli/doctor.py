@@ -91,7 +91,9 @@ def examine(settings: Settings | ConfigError, path: Path | None) -> Iterator[Che
     yield from _guarded("clock", clock.clock)
     yield from _guarded("services", running.services)
     if isinstance(settings, ConfigError):
-        yield bad("configuration", settings.message, settings.hint)
+        # Where there is none the message says what is expected.
+        remedy = settings.hint or "mend it there: docs/configuration.md says what each value may be"
+        yield bad("configuration", settings.message, remedy)
         yield doubtful("configuration", "what depends on it was not looked at", "mend it first")
         return
     yield good("configuration", f"{path} is understood" if path else "there is no file: every setting has its default")

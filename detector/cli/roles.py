@@ -15,6 +15,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from detector import supervisor
+from detector.account import close_to_others
 from detector.cli.lines import SnapshotReporter, ending_when_nobody_reads
 from detector.errors import DetectorError
 from detector.log import Format, Level, Log
@@ -46,6 +47,7 @@ def become(role: str, wanted: Mapping[str, Any], stop: Stop) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.ENDING)
     if stop.asked:
         return
+    close_to_others()
     reader, writer = os.pipe()
     with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
         json.dump(wanted, pipe)

@@ -136,8 +136,9 @@ def detect(ctx: click.Context, parent: int | None, user: str | None) -> None:
       DETECTOR_NOTIFY_CONSOLE=false detector detect
     """
     stop = supervisor.catch_signals()
-    from detector.account import become
+    from detector.account import become, close_to_others
 
+    close_to_others()
     become(_account(ctx.obj, user))
     # Afterwards: the kernel forgets the wish when the account changes.
     if parent:

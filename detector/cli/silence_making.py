@@ -89,11 +89,11 @@ def make(
         if as_json:
             print_json(_object(None, matchers, begin, ends_at, seen))
         return None
-    why = said_reason(reason)
     if (much := _much(seen, broad=is_broad(matchers))) and not yes:
         if not os.isatty(0):
             raise DetectorError(f"this silence {much}; nothing was done", hint="narrow it, or say --yes")
         click.confirm(f"this silence {much}: go on?", abort=True)
+    why = said_reason(reason)
     said = {"author": said_author(author), "reason": why}
     with changed(settings) as connection:
         number = alert_silences.add(connection, matchers, starts_at=begin, ends_at=ends_at, now=now, **said)
@@ -136,7 +136,7 @@ def _end(begin: datetime, span: timedelta | None, until: datetime | None, now: d
     end = begin + span if span is not None else until
     assert end is not None  # noqa: S101  one of the two is there
     if end <= max(begin, now):
-        raise click.BadParameter(f"{local(end)} is no time to come", param_hint="'--until'")
+        raise click.BadParameter(f"{local(end)} is over; write a time to come", param_hint="'--until'")
     if end - now > _LONGEST:
         hint = "what is never to be told again is a matter for: detector rules tune"
         option = "'--until'" if span is None else "'--for'"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector.amounts import numbered
 from detector.cli import live_view
 from detector.cli.criteria import filter_options, wanted_by
 from detector.cli.groups import SUM_NAMES, Fields, group_table, sort_rows
@@ -126,8 +127,8 @@ class _View:
         attempted = sum(row["attempted"] for row in self._rows)
         ended_badly = sum(row[name] for row in self._rows for name in ("refused", "timed_out", "failed"))
         return (
-            f"{named}{others}; in {int(self._over.total_seconds())} s: {attempted:,} attempts,"
-            f" {ended_badly:,} without success, {len(self._rows):,} lines"
+            f"{named}{others}; in {int(self._over.total_seconds())} s: {numbered(attempted, 'attempt')},"
+            f" {ended_badly:,} without success, {numbered(len(self._rows), 'line')}"
         )
 
     def draw(self, width: int, height: int, fault: str | None) -> RenderableType:

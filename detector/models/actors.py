@@ -95,8 +95,8 @@ class ActorScores:
     """(n,) -log10 of the probability that an hour of this actor holds such a discovery, ageing after it."""
     surprise: npt.NDArray[np.float64]
     """(n,) the same, with what the actor itself lends while it is new."""
-    age: npt.NDArray[np.float64]
-    """(n,) seconds since the discovery that the surprise stems from."""
+    known_for: npt.NDArray[np.float64]
+    """(n,) seconds since the actor came to the destination; what is suspicious ages slower than that."""
 
 
 def number_actor(subjects: Subjects, kind: str, key: ConnectionKey, end: Endpoint) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def judge(subjects: Subjects, numbers: ActorSubjects, *, hour: int, now_seconds:
         habit=np.where(found, habit, Habit.NOTHING),
         own=own,
         surprise=np.maximum(own, lent),
-        age=np.where(found, 0.0, np.where(lent > own, since, age)),
+        known_for=np.where(numbers.named & ~found, now_seconds - values["first_seconds"][numbers.destination], 0.0),
     )
 
 

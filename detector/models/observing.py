@@ -128,7 +128,8 @@ class Reasons:
             if numbers.kind == kind
         )
         hours = int(self._sight.subjects.values["hours"][numbers.actor[row]])
-        return explain.actor(endpoint, kind, int(scores.habit[row]), hours=hours, age_seconds=float(scores.age[row]))
+        habit, known_for = int(scores.habit[row]), float(scores.known_for[row])
+        return explain.actor(endpoint, kind, habit, hours=hours, age_seconds=known_for)
 
     def _volume(self, endpoint: Endpoint, member: str, number: int) -> str:
         volumes = self._judgement.volumes

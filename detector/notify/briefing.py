@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from detector.domain import Alert
     from detector.notify.charts import Chart
 
+ADVICE = "What to do:"
+"""How the sentence of a rule begins that whoever is woken by it looks for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:

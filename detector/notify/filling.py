@@ -63,7 +63,10 @@ def fill(name: str, text: str, values: Mapping[str, Any]) -> str:
     except TemplateSyntaxError as fault:
         raise UnfillableError(fault.lineno, _sentence("is not understood", fault, "see docs/messages.md")) from None
     except UndefinedError as fault:
-        raise UnfillableError(_line(fault), f"{_reason(fault)}; there is {', '.join(sorted(values))}") from None
+        # Else it is not a name that is unknown, but a row, say, that is not there.
+        names = ", ".join(sorted(values)) if _reason(fault).endswith("is undefined") else ""
+        advice = f"there is {names}" if names else "see docs/messages.md"
+        raise UnfillableError(_line(fault), f"{_reason(fault)}; {advice}") from None
     except SecurityError as fault:
         advice = "use names, conditions and loops"
         raise UnfillableError(_line(fault), _sentence("is not allowed", fault, advice)) from None

@@ -13,6 +13,7 @@ from detector.alert_words import also_seen_text
 from detector.answers import Answer, answers
 from detector.domain import Severity
 from detector.notify import templates as files
+from detector.notify.briefing import ADVICE
 from detector.notify.kinds import Form
 from detector.notify.markdown import escaped_lines
 from detector.visible import visible
@@ -176,7 +177,12 @@ def _ever_less(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if shown in (_ROWS_SHOWN[0], 0) or len(values["rows"]) > shown:
             yield {**values, "rows": rows, "more_rows": more if rows else 0}
     bare = {**values, "rows": [], "more_rows": 0, "about_rule": [], "chart_fault": ""}
-    yield {**bare, "model": values["model"][:1], "normal": values["normal"][:1]}
+    # What to do is the last of what a rule says that is left out.
+    advised = {**bare, "about_rule": [each for each in values["about_rule"] if each.startswith(ADVICE)]}
+    yield advised
+    first = {"model": values["model"][:1], "normal": values["normal"][:1]}
+    yield {**advised, **first}
+    yield {**bare, **first}
     bare |= {"model": [], "normal": []}
     yield bare
     yield {**bare, "commands": values["commands"][:3]}

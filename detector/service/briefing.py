@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from detector import shipped
 from detector.amounts import looked_back
 from detector.domain import Direction
-from detector.notify.briefing import Briefing, Row
+from detector.notify.briefing import ADVICE, Briefing, Row
 from detector.row_words import connection_text, connects_text, program_text, who_text
 from detector.service.usual import LOOKED_BACK, Past, chart, sentences
 from detector.store.alerts import alert_rows, row_count
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _ROWS = 8
 # Rows that are looked at for the strangest one.
 _ROWS_READ = 200
+# And for those that succeeded among many that did not.
+_ROWS_SEARCHED = 5_000
 _RECORD = timedelta(days=30)
 # It runs what belongs to nobody in particular.
 _EVERYBODY = "root"
@@ -38,7 +40,6 @@ _DAY_HOURS = 24
 _YEAR_HOURS = 365 * _DAY_HOURS
 # Beyond that a figure says more than anybody can know of hosts that are watched for months.
 _NEVER_YEARS = 100
-_ADVICE = "What to do:"
 
 
 def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Models) -> Briefing:
@@ -56,7 +57,11 @@ def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Model
     plain = Briefing(alert=alert, rule=_about_rule(connection, alert, rule, models))
     if plain.about_capture:
         return plain
-    found = alert_rows(connection, alert.alert_id, _ROWS_READ)
+    mostly_failed = 0 < alert.established < alert.refused + alert.timed_out + alert.failed
+    behind = alert_rows(connection, alert.alert_id, _ROWS_SEARCHED if mostly_failed else _ROWS_READ)
+    # Of a scan it matters most what answered.
+    told = sorted(behind, key=lambda row: not row["established"]) if mostly_failed else behind
+    found = behind[:_ROWS_READ]
     in_all = row_count(connection, alert.alert_id)
     past = _past(connection, alert, sole_values(connection, alert.alert_id))
     return Briefing(
@@ -64,7 +69,7 @@ def brief(connection: Connection, alert: Alert, rule: Rule | None, models: Model
         normal=(*(sentences(past, alert) if past is not None else ()), *_newness(found, alert, in_all)),
         model=strangeness(found),
         rule=plain.rule,
-        rows=tuple(_row(each) for each in found[:_ROWS]),
+        rows=tuple(_row(each) for each in told[:_ROWS]),
         more_rows=max(0, in_all - _ROWS),
         chart=chart(past, alert) if past is not None else None,
     )
@@ -165,9 +170,8 @@ def _about_rule(connection: Connection, alert: Alert, rule: Rule | None, models:
     """What the rule looks for, what else may be behind it, and how often it is expected to be wrong."""
     said = []
     if rule is not None and rule.description:
-        # Whoever is woken by it looks for what to do.
-        what, advice, how = " ".join(rule.description.split()).partition(f" {_ADVICE}")
-        said += [what, f"{_ADVICE}{how}"] if advice else [what]
+        what, advice, how = " ".join(rule.description.split()).partition(f" {ADVICE}")
+        said += [what, f"{ADVICE}{how}"] if advice else [what]
     if rule is not None and rule.false_positives:
         said.append(f"Known to be harmless: {'; '.join(' '.join(each.split()) for each in rule.false_positives)}")
     if alert.rule_id == shipped.ANOMALY_RULE:

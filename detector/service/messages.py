@@ -72,9 +72,14 @@ class TemplateFiles:
             return (*templates.faults, *self._failed.values())
 
     def failed(self, error: OwnTemplateError, alert: Alert) -> None:
-        """One cannot be filled in with an alert. If it takes too long for that, it is not tried again as it is."""
+        """One cannot be filled in with an alert: said once for each fault, however many alerts there are.
+
+        If it takes too long for that, it is not tried again as it is.
+        """
         with self._lock:
-            self._report.fault(f"alert {alert.alert_id}: template {error.fault}; it was sent in the words that ship")
+            if self._failed.get(error.name) != error.fault:
+                told = f"alert {alert.alert_id}: template {error.fault}"
+                self._report.fault(f"{told}; it was sent in the words that ship")
             self._failed[error.name] = error.fault
             if error.exhausted:
                 self._templates = self._templates.without(error.name)

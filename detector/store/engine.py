@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from detector.errors import OF_VALUES, ConfigError, StoreError
 from detector.store import damage, json_text, sqlite
-from detector.store.faults import SQLITE_BUSY_SECONDS, named
+from detector.store.faults import SQLITE_BUSY_SECONDS, is_no_text, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +196,8 @@ def transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
     except DBAPIError as fault:
+        if is_no_text(fault) and (unsound := unsound_rows(engine)) is not None:
+            raise unsound from fault
         raise named(fault, place(engine), database_file(engine), opened[1] if opened else None) from fault
     except OF_VALUES as fault:
         if (unsound := unsound_rows(engine)) is None:

@@ -58,6 +58,11 @@ def remedy(reason: str, otherwise: str) -> str:
     return _HINTS.get(reason, otherwise)
 
 
+def is_no_text(fault: DBAPIError) -> bool:
+    """Whether something else stands where text does: SQLite takes any bytes for it, and its driver does not."""
+    return first_line(fault.orig).startswith("Could not decode to UTF-8")
+
+
 def _is_damaged(fault: DBAPIError, path: Path) -> bool:
     """Whether SQLite's file is beyond use: neither locked, nor unreadable, nor on a disk that is full."""
     code = getattr(fault.orig, "sqlite_errorcode", None)

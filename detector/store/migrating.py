@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, inspect, select
@@ -13,6 +15,7 @@ from detector.store.engine import database_file, reading, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 # Of Postgres' advisory locks, so that it is no other program's: "dtmg".
 _MIGRATING = 0x6474_6D67
@@ -140,6 +143,15 @@ def _check_there(engine: Engine) -> None:
         raise StoreError(f"there is no database at {path}", hint="run: detector db upgrade")
 
 
+def _letting_in(path: Path) -> str:
+    """What to do about a file that this user may not open."""
+    with suppress(OSError):
+        if path.parent.stat().st_uid == os.geteuid() != path.stat().st_uid:
+            # As a rule a copy that root put back.
+            return f"as root, give it to the owner of its folder: chown --reference={path.parent} {path}"
+    return "run this as root, or as the file's owner; or choose another place under [database] url"
+
+
 def _make_folder(engine: Engine) -> None:
     path = database_file(engine)
     if path is None:
@@ -155,7 +167,6 @@ def _make_folder(engine: Engine) -> None:
     except FileExistsError as fault:
         raise StoreError(f"{path.parent} is not a folder", hint="choose another place under [database] url") from fault
     except PermissionError as fault:
-        hint = "run this as root, or as the file's owner; or choose another place under [database] url"
-        raise StoreError(f"{path}: {fault.strerror}", hint=hint) from fault
+        raise StoreError(f"{path}: {fault.strerror}", hint=_letting_in(path)) from fault
     except OSError as fault:
         raise StoreError(f"{path}: {fault.strerror}", hint="choose another place under [database] url") from fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from detector.store.faults import SQLITE_BUSY_SECONDS
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection, Dialect
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -42,12 +44,25 @@ def connect(
     SQLite would have to write beside it. None: the usual way is taken.
     """
     path = Path(arguments[0]) if arguments and arguments[0] != ":memory:" else None
-    if path is None or _is_open(path) or not _is_for_reading_only(path):
+    if path is None:
         return None
-    state = _state(path)
+    with _looking_at(path):
+        if _is_open(path) or not _is_for_reading_only(path):
+            return None
+        state = _state(path)
     raw = dialect.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, **options)
     record.info[_UNCHANGED] = (path, state)
     return raw
+
+
+@contextmanager
+def _looking_at(path: object) -> Iterator[None]:
+    """Who takes away the right to look at a folder takes the database away until it is given back."""
+    try:
+        yield
+    except PermissionError as fault:
+        hint = "let the user of detector into its folder"
+        raise StoreAwayError(f"database {path}: {fault.strerror}", hint=hint) from fault
 
 
 def check_fresh(_raw: object, record: ConnectionPoolEntry, _proxy: object) -> None:
@@ -86,7 +101,8 @@ def _is_unchanged(path: Path, state: tuple[int, int, int]) -> bool:
 def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     """Sets a new connection up; that of a file that is yet to be made decides how it is made."""
     path = raw.execute("PRAGMA database_list").fetchone()[2]
-    record.info[OPENED_FILE] = (path, Path(path).stat().st_ino) if path else None
+    with _looking_at(path):
+        record.info[OPENED_FILE] = (path, Path(path).stat().st_ino) if path else None
     # The driver must not open transactions by itself: begin does.
     raw.isolation_level = None
     functions.register(raw)
@@ -156,7 +172,8 @@ def check_same_file(connection: Connection | None, path: str, inode: int) -> Non
         StoreAwayError: it was.
     """
     try:
-        same = Path(path).stat().st_ino == inode
+        with _looking_at(path):
+            same = Path(path).stat().st_ino == inode
     except FileNotFoundError:
         same = False
     if not same:

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 _FIRST = (datetime.min.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days * 86_400_000_000
 _LAST = (datetime.max.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days * 86_400_000_000
 _LARGEST = 1.7976931348623157e308
-_MOST_JSON = 20_000
+_MOST_JSON, _MOST_TEXT = 20_000, 20_000
+_NOT_ASCII = "*[^\x01-\x7f]*"
 # Of all tables together; the smaller ones, which people read, come first.
 _PATIENCE_SECONDS = 10.0
 _ADDRESS_BYTES = 16
@@ -88,6 +89,8 @@ def _in_table(connection: Connection, table: Table) -> Iterator[Unsound]:
     for column in table.columns:
         if isinstance(column.type, JSON):
             yield from _in_json(connection, table, column)
+        elif isinstance(column.type, String) and connection.dialect.name == "sqlite":
+            yield from _in_text(connection, table, column)
 
 
 def _keys(connection: Connection, table: Table, condition: ColumnElement[bool]) -> Iterator[str]:
@@ -136,6 +139,18 @@ def _storage(kind: object) -> tuple[str, ...]:
     if isinstance(kind, String | JSON):
         return ("text",)
     return ("blob",) if isinstance(kind, LargeBinary | Address) else ("integer",)
+
+
+def _in_text(connection: Connection, table: Table, column: Column[Any]) -> Iterator[Unsound]:
+    """What is not UTF-8: SQLite takes any bytes for text."""
+    keys = list(table.primary_key.columns)
+    found = select(cast(column, LargeBinary()), *(_raw(connection, key) for key in keys))
+    rows: Any = connection.execute(found.where(column.op("GLOB")(_NOT_ASCII)).limit(_MOST_TEXT))
+    for raw, *key in rows:
+        try:
+            bytes(raw).decode()
+        except UnicodeDecodeError:
+            yield Unsound(table.name, _named(keys, key), column.name)
 
 
 def _in_json(connection: Connection, table: Table, column: Column[Any]) -> Iterator[Unsound]:

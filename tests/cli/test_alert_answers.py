@@ -118,6 +118,17 @@ def test_remarks_are_kept_with_an_alert(call: Call, alert: int) -> None:
     assert call("alerts", "note", "12", " ").code == 2
 
 
+def test_what_the_second_to_answer_knows_is_kept(call: Call, alert: int) -> None:
+    """Their note stands in the time line, though there is nothing left to be done."""
+    call("alerts", "ack", str(alert), "--author", "alice", "--note", "looking")
+    late = call("alerts", "ack", str(alert), "--author", "bob", "--note", "it is the backup")
+    assert late.err == "nothing to be done for alert 12: alice has acknowledged it already; your note is kept\n"
+    assert call("alerts", "ack", str(alert)).err == (
+        "nothing to be done for alert 12: alice has acknowledged it already\n"
+    )
+    assert _said(call) == [("acknowledged", "alice", "looking"), ("note", "bob", "it is the backup")]
+
+
 def test_an_answer_to_no_alert_is_a_fault(call: Call, alert: int) -> None:
     """Nothing is done for any of several, if one of them is not there."""
     for verb in (("ack",), ("resolve",)):

@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from detector.alerts.book import AlertBook, ChannelPolicy
 from detector.domain import EvidenceRef, Finding, Severity
 from detector.store.alerts import notifications_of
 from detector.store.engine import reading, writing
 from detector.store.outbox import StoredOutbox
-from detector.store.tables import evidence
+from detector.store.tables import evidence, packed_counts
 from tests.builders import START, Recorder, count, insert_alert, observe
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_an_alert_as_json(call: Call, engine: Engine) -> None:
     shown = json.loads(call("alerts", "show", "1", "--json").out)
 
     assert {key: shown[key] for key in listed} == listed
-    more = {"decisions", "notifications", "escalates", "thread", "timeline", "answers", "rows"}
+    more = {"decisions", "notifications", "escalates", "thread", "timeline", "answers", "rows", "rows_in_all"}
     assert set(shown) - set(listed) == more
     expected = {
         "alert_id": 1,
@@ -254,10 +254,19 @@ def test_the_rows_can_be_limited(call: Call, engine: Engine) -> None:
 
     result = call("alerts", "show", "1", "--limit", "2")
 
-    assert "Rows (the first 2):" in result.lines
+    assert "Rows (the first 2 of 6):" in result.lines
     assert len([line for line in result.lines if "-> 10.0.4.12:" in line]) == 2
-    assert len(json.loads(call("alerts", "show", "1", "--limit", "2", "--json").out)["rows"]) == 2
+    written = json.loads(call("alerts", "show", "1", "--limit", "2", "--json").out)
+    assert (len(written["rows"]), written["rows_in_all"]) == (2, 6)
     assert "Rows (6):" in call("alerts", "show", "1", "--limit", "6").lines
+
+
+def test_rows_that_have_expired_are_counted(call: Call, engine: Engine) -> None:
+    """They are behind the alert, and no longer there to be shown: that is said."""
+    _scan(engine)
+    with writing(engine) as connection:
+        connection.execute(delete(packed_counts))
+    assert "Rows (0 of 6; snapshots of others have expired):" in call("alerts", "show", "1").lines
 
 
 def test_an_unknown_alert_is_a_fault(call: Call, engine: Engine) -> None:

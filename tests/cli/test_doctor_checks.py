@@ -69,6 +69,29 @@ def test_a_configuration_that_is_refused_is_a_line_and_the_machine_is_looked_at_
     assert "database" not in found
 
 
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "nonsense",
+        "host = 5",
+        "[[channels]]",
+        "[database]\nurl = 'postgresql://127.0.0.1:1/x'",
+        "[database]\nurl_file = '/nonexistent/url'",
+        "[[channels]]\nname = 'a'\nurl_file = '/nonexistent/url'\n[heartbeat]\nurl_file = '/dev/null'",
+        "[rules]\nfolders = ['/nonexistent']",
+        "[notify]\ntemplates = '/nonexistent'",
+    ],
+)
+def test_what_is_bad_has_a_remedy(call: Call, tmp_path: Path, toml: str) -> None:
+    """Whatever it is."""
+    path = tmp_path / "detector.toml"
+    path.write_text(toml)
+    path.chmod(0o640)
+    wrong = [each for each in json.loads(call("--config", path, "doctor", "--json").out) if each["verdict"] == "bad"]
+    assert wrong
+    assert [each["finding"] for each in wrong if not each["remedy"]] == []
+
+
 def test_other_verbs_refuse_such_a_configuration_as_ever(call: Call, tmp_path: Path) -> None:
     """With the exit code of a bad configuration; help is still given."""
     path = tmp_path / "detector.toml"
@@ -224,6 +247,23 @@ def test_a_backup_that_root_puts_back_is_told_with_the_command_that_gives_it_to_
     assert [verdict for verdict, _, _ in _said(files.files(settings, None))] == ["good"]
 
 
+def test_a_folder_in_which_everyone_can_replace_the_configuration_is_bad(tmp_path: Path) -> None:
+    """However closed the file is; in a folder such as /tmp nobody can."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    path = folder / "detector.toml"
+    path.write_text(f'state_folder = "{tmp_path / "state"}"\n')
+    path.chmod(0o640)
+    settings = config.load(path, {})
+    for mode, wanted in ((0o755, "good"), (0o1777, "good"), (0o777, "bad")):
+        folder.chmod(mode)
+        ((verdict, finding, remedy),) = _said(files.files(settings, path))
+        assert verdict == wanted
+    assert finding == f"the folder of the configuration: everyone may change {folder} (mode 0777)"
+    subprocess.run(remedy.split(), check=True)
+    assert [verdict for verdict, _, _ in _said(files.files(settings, path))] == ["good"]
+
+
 def test_an_address_that_members_of_the_group_can_read_is_doubtful(tmp_path: Path) -> None:
     """They are to ask, and to read no secret. A file for root alone holds whatever it likes."""
     path = tmp_path / "it.toml"
@@ -375,7 +415,7 @@ def test_what_waits_for_long_and_what_was_given_up_is_told_by_channel(sqlite_eng
 
 
 def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
-    """Real processes with the command lines of roles: one is good, two collectors are not."""
+    """Real processes with the command lines of roles: one is good, two collectors are not, nor two that detect."""
     settings = config.load(None, {"DETECTOR_STATE_FOLDER": str(tmp_path)})
     # Their command lines are shown once they have begun.
     waits = "import sys; print(flush=True); sys.stdin.read()"
@@ -385,6 +425,7 @@ def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
             ("-m", "detector.cli.roles", "collect", "5"),
             ("-m", "detector", "--config", "x.toml", "collect", "--parent", "1"),
             ("-m", "detector", "detect"),
+            ("-m", "detector", "detect", "--user", "detector"),
             ("-m", "detector", "query", "detect"),
         )
     ]
@@ -398,7 +439,9 @@ def test_copies_that_run_are_told_by_their_processes(tmp_path: Path) -> None:
     finally:
         for each in started:
             each.communicate()
-    assert found == [("collect", started[0].pid), ("collect", started[1].pid), ("detect", started[2].pid)]
+    roles = ("collect", "collect", "detect", "detect")
+    assert found == [(role, each.pid) for role, each in zip(roles, started, strict=False)]
+    assert any(re.match(r"detect runs \d+ times on this machine: processes ", line) for line in lines)
     assert any("collectors run on this machine" in line and str(started[1].pid) in line for line in lines)
 
 

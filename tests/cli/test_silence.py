@@ -91,7 +91,7 @@ def test_a_silence_that_mutes_much_asks(call: Call, matchers: list[str], says: s
         (["login_usr=x", *_SAID], "did you mean login_user?"),
         (["user=bob", "--reason", "x"], "say when it ends"),
         (["user=bob", "--for", "2h", "--until", "2099-01-01", "--reason", "x"], "say when it ends"),
-        (["user=bob", "--until", "2020-01-01", "--reason", "x"], "is no time to come"),
+        (["user=bob", "--until", "2020-01-01", "--reason", "x"], "is over; write a time to come"),
         (["user=bob", "--for", "2y", "--reason", "x"], "write 30m, 2h, 7d or 2w"),
         (["user=bob", "--for", "999d", "--reason", "x"], "detector rules tune"),
         (["user=bob", "--for", "2h"], "say why"),

@@ -93,6 +93,18 @@ def test_a_single_connect_by_who_never_did_so(browsing: Watched, who: dict[str, 
     assert observed.explanation.startswith(told)
 
 
+def test_how_long_ago_it_began_is_said_in_time_as_people_know_it(browsing: Watched) -> None:
+    """What is suspicious ages 28 times slower, so that it does not become usual; its sentence tells the hours."""
+    said = [
+        browsing.snapshot(count("203.0.113.77", 443, attempted=1, established=1, **_BACKUP))[0].explanation
+        for _ in range(3)
+    ]
+    assert said[1:] == [
+        f"203.0.113.77 port 443 is still new for this executable: it began {hours} h ago and was unusual"
+        for hours in (1, 2)
+    ]
+
+
 def test_the_same_connect_by_who_always_does_so(browsing: Watched) -> None:
     """A browser that meets new addresses in every hour may meet another one."""
     observed = _one(browsing, **_BROWSER)

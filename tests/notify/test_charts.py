@@ -132,10 +132,12 @@ def test_a_picture_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert draw(chart(1.0, 2.0, 77.0), timeout_seconds=PATIENCE) is first
 
 
-def test_a_process_that_cannot_be_started_is_a_fault_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_started_is_a_fault_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No such program, a fault in it, and one that ends without a word are told apart, in one line."""
     wanted = chart(1.0, 2.0, 78.0)
-    monkeypatch.setattr(apart, "PYTHON", ("/nonexistent",))
+    monkeypatch.setattr(apart, "PYTHON", (str(tmp_path / "gone"),))
     with pytest.raises(ChartError, match="no process to draw it: No such file"):
         draw(wanted)
     monkeypatch.setattr(apart, "PYTHON", (sys.executable, "-c", "raise OSError('disk\\x1b[2J full')"))

@@ -121,6 +121,8 @@ def test_what_has_room_is_told_whole(form: Form, limit: int) -> None:
     body = message.fitting(form, limit)
     assert len(body) <= limit
     assert body.lstrip("*")[:5] == message.text[:5]
+    if limit >= 1500:
+        assert "What to do: ask alice" in body
     if limit >= 1000:
         assert "detector alerts ack 4711" in body
     if limit >= 300:

@@ -160,7 +160,7 @@ def test_without_a_process_to_be_had_people_are_told_in_the_words_that_ship(
     """That is no fault of the template."""
     (tmp_path / TEXT).write_text("{{ host }}")
     found = read(tmp_path, SAMPLE)
-    monkeypatch.setattr(apart, "PYTHON", ("/nonexistent",))
+    monkeypatch.setattr(apart, "PYTHON", (str(tmp_path / "gone"),))
     message = render(example(), "opened", found)
     assert message.text == render(example(), "opened").text
     assert message.template_fault is not None

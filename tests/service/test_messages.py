@@ -28,7 +28,7 @@ from detector.store.feedback import record
 from detector.store.outbox import StoredOutbox
 from detector.visible import visible
 from tests.alerts.hosts import Host, finding, scan
-from tests.builders import START
+from tests.builders import START, count
 from tests.notify.samples import POLICY, Clock, Receiver, enqueue, entries
 
 if TYPE_CHECKING:
@@ -144,6 +144,20 @@ def test_all_rows_behind_an_alert_are_counted(sqlite_engine: Engine) -> None:
         found = brief(connection, alert, None, Settings().models)
     assert len(found.rows) + found.more_rows == 251
     assert found.normal[-1] == "None of the first 200 was ever seen before."
+
+
+def test_of_a_scan_what_answered_is_shown_first(sqlite_engine: Engine) -> None:
+    """Behind hundreds of rows that were refused as well; otherwise rows stand in the order of time."""
+    host = Host(sqlite_engine)
+    answered = count("127.0.0.1", 999, attempted=1, established=1)
+    for counts in (scan(1, 300), (*scan(301, 400), answered)):
+        ref, evidence = host.snapshot(*counts)
+        host.record(ref, finding(ref, evidence))
+    (alert,) = host.alerts()
+    with reading(sqlite_engine) as connection:
+        shown = brief(connection, alert, None, Settings().models).rows
+    assert [each.connection for each in shown[:2]] == ["-> 127.0.0.1:999", "-> 127.0.0.1:1"]
+    assert shown[0].connects == "1 established"
 
 
 @pytest.mark.parametrize(
@@ -313,6 +327,24 @@ def test_a_template_that_fails_with_an_alert_is_told(sqlite_engine: Engine, tmp_
     now[0] += 2
     assert files.faults() == ()
     assert files.current().own.keys() == {templates.SUBJECT, templates.TEXT}
+
+
+def test_a_template_that_fails_with_many_alerts_is_told_once(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """In the log, until it is changed; each message goes out in the words that ship."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / templates.TEXT).write_text("{{ rows[7].when }}")
+    told = Told()
+    settings = Settings(notify=Notify(templates=str(folder)))
+    enqueue(sqlite_engine, titles=("One", "Two", "Three"))
+    channel = Receiver()
+    deliver_channel(
+        StoredOutbox(sqlite_engine), "mail", channel, clock=Clock(), policy=POLICY,
+        writer=Messages(sqlite_engine, settings, RuleSet, told, TemplateFiles(settings, told)),
+    )  # fmt: skip
+    assert [text.count("What you can do:") for text in channel.texts] == [1, 1, 1]
+    (said,) = told.faults
+    assert said.startswith(f"alert 1: template {folder / templates.TEXT}:1: list object has no element 7; see docs")
 
 
 def test_what_was_refused_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

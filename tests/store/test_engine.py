@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +24,6 @@ from tests.builders import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -136,6 +139,49 @@ def test_a_closed_folder_is_named(tmp_path: Path) -> None:
         os.seteuid(user)
         folder.chmod(0o700)
     assert "group" in fault.value.hint
+
+
+def test_a_copy_that_root_put_back_is_told_with_the_command_that_gives_it_to_the_service() -> None:
+    """The service has the folder, and not the file: to run it as the file's owner would be to run it as root."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        path = folder / "detector.db"
+        path.touch(mode=0o600)
+        os.chown(folder, _NOBODY, _NOBODY)
+        user = os.geteuid()
+        os.seteuid(_NOBODY)
+        try:
+            with pytest.raises(StoreError, match=r"detector\.db: Permission denied") as fault:
+                upgrade(open_store(f"sqlite:///{path}"))
+        finally:
+            os.seteuid(user)
+        subprocess.run(fault.value.hint.split(": ", 1)[1].split(), check=True)
+        assert path.stat().st_uid == _NOBODY
+
+
+def test_a_folder_that_is_closed_meanwhile_takes_the_database_away_until_it_is_open(sqlite_url: str) -> None:
+    """Of who is connected, and of who connects; both go on when it is open again."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        path = Path(shutil.copy(sqlite_url.removeprefix("sqlite:///"), folder))
+        for each in (folder, path):
+            os.chown(each, _NOBODY, _NOBODY)
+        user = os.geteuid()
+        os.seteuid(_NOBODY)
+        try:
+            connected, connecting = open_store(f"sqlite:///{path}"), open_store(f"sqlite:///{path}")
+            check_current(connected)
+            folder.chmod(0)
+            for engine in (connected, connecting):
+                with pytest.raises(StoreAwayError, match=r"Permission denied|unable to open"), writing(engine):
+                    pass
+            folder.chmod(0o700)
+            for engine in (connected, connecting):
+                with writing(engine) as connection:
+                    assert connection.scalar(select(func.count()).select_from(hosts)) == 0
+                engine.dispose()
+        finally:
+            os.seteuid(user)
 
 
 @pytest.fixture

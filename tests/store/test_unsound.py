@@ -14,6 +14,7 @@ from detector.errors import StoreError
 from detector.store import alerts
 from detector.store.engine import reading, writing
 from detector.store.unsound import first_unsound
+from detector.store.verifying import Verifier
 from tests.builders import Recorder, count, insert_alert
 
 if TYPE_CHECKING:
@@ -76,6 +77,22 @@ def test_a_reader_is_told_where_it_is(engine: Engine) -> None:
     said = "table alerts, alert_id 1: explanations holds"
     with pytest.raises(StoreError, match=said) as fault, reading(engine) as connection:
         alerts.list_alerts(connection)
+    assert "put a copy back" in fault.value.hint
+
+
+@pytest.mark.parametrize("value", ["ff41", "41c3"])
+def test_bytes_that_are_no_text_are_found(sqlite_engine: Engine, value: str) -> None:
+    """SQLite takes any for it, and its driver refuses to read them, whoever asks; names in other scripts are text."""
+    Recorder(sqlite_engine).snapshot(count(user="jürgen", executable="/opt/программа"))
+    with reading(sqlite_engine) as connection:
+        assert first_unsound(connection) is None
+    with writing(sqlite_engine) as connection:
+        connection.execute(text(f"UPDATE connection_keys SET executable = CAST(x'{value}' AS TEXT)"))
+    with (
+        pytest.raises(StoreError, match="connection_keys, host_id 1, key_id 1: executable holds") as fault,
+        reading(sqlite_engine) as connection,
+    ):
+        list(Verifier(connection, 1).steps())
     assert "put a copy back" in fault.value.hint
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from detector.store.liveness import Liveness
 
 _LOOKED_BACK = timedelta(days=1)
+# On whichever machine that is.
+_START = "start it there: systemctl start detector-{role}, or detector {role}"
 # Of snapshots that lack something no more are counted.
 _MOST = 10_000
 
@@ -47,7 +49,7 @@ def _captured(host: Liveness, now: datetime) -> Check:
     if is_capturing(host, now):
         return good("snapshots", last)
     if host.stopped:
-        return doubtful("snapshots", f"{last}; its collector was stopped in order", "start it: detector collect")
+        return doubtful("snapshots", f"{last}; its collector was stopped in order", _START.format(role="collect"))
     return bad("snapshots", f"{last}; none has come since", f"look at detector collect on {host.host}")
 
 
@@ -56,7 +58,7 @@ def _detected(host: Liveness) -> Iterator[Check]:
 
     if is_behind(host):
         seen = f"seen up to {local(host.detected_until)}" if host.detected_until else "not seen at all"
-        remedy = "start detector detect; if it runs, see what it says"
+        remedy = f"{_START.format(role='detect')}; if it runs, see what it says"
         yield bad("detection", f"is behind: what was captured of {host.host} is {seen}", remedy)
 
 

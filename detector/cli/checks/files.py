@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CONFIGURATION, _SECRET, _SECRETS, _STATE, _DATABASE, _SHIPPED, _RULE = 0o640, 0o600, 0o700, 0o750, 0o640, 0o755, 0o644
 _OTHERS = 0o007
+# Who can write to it can put another file there; who may read it is up to what is in it.
+_AROUND = 0o775
 _RULE_FOLDER = "a folder of rules"
 _WRITE = 0o022
 
@@ -44,6 +46,7 @@ def _of(settings: Settings, configuration: Path | None) -> Iterator[tuple[Path, 
         addresses = [settings.database.url, settings.heartbeat.url, *(each.url for each in settings.channels)]
         holds_secrets = any(addresses)
         yield configuration, _CONFIGURATION, f"the configuration{', with secrets in it' if holds_secrets else ''}"
+        yield configuration.absolute().parent, _AROUND, "the folder of the configuration"
     secrets = [settings.database.url_file, settings.heartbeat.url_file, *(each.url_file for each in settings.channels)]
     yield from ((Path(name), _SECRET, "a secret") for name in dict.fromkeys(secrets) if name)
     # What systemd hands to the service.
@@ -119,6 +122,9 @@ def _looked_at(path: Path, loosest: int, what: str) -> Iterator[Check]:
         return
     mode = stat.S_IMODE(found.st_mode)
     too_much = mode & 0o777 & ~loosest
+    if loosest == _AROUND and mode & stat.S_ISVTX:
+        # As in /tmp: nobody can take away what is somebody else's.
+        return
     if too_much:
         who = "everyone" if too_much & _OTHERS else "its group"
         may = "change" if too_much & _WRITE else "read"

@@ -88,7 +88,7 @@ def copies(settings: Settings) -> Iterator[Check]:
                 "processes", finding, "two count every connect twice, unless each has a host name of its own"
             )
         elif parse_url(settings.database_url).get_backend_name() == "sqlite":
-            finding = f"{numbered(len(ours), 'detect')} run on this machine: processes {listed}"
+            finding = f"detect runs {len(ours)} times on this machine: processes {listed}"
             yield doubtful("processes", finding, "with SQLite one is enough: end the others")
         else:
             yield good("processes", f"{role} runs as processes {listed}")

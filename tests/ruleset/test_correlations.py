@@ -301,7 +301,7 @@ def test_windows_are_read_through_primary_keys(sqlite_engine: Engine, tmp_path: 
     rules = loaded(tmp_path, event({"Initiated": True}), correlation(["User"], _BY_PORT))
     recorder = Recorder(sqlite_engine)
     # Not seen by these rules: else they would know that the window is empty.
-    recorder.snapshot(count(port=9))
+    recorder.snapshot(count(user="bob"))
     plans = _plans(sqlite_engine, rules, recorder)
     assert len(plans) == 4
     for plan in plans:

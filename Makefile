@@ -43,15 +43,15 @@ run: machine-run $(VENV)/runtime.stamp
 	@exec $(BIN)/detector run
 
 # Three phases, of which each says how it went: what needs no kernel, on all processors, and one worker more since some of
-# it mostly waits; what loads programs into the kernel, of which one worker has all that look at what is counted, and what
-# connects nowhere beside it; and, alone, what connects by the thousand.
+# it mostly waits; what loads programs into the kernel, of which one worker has all that look at what is counted; and,
+# alone, what connects by the thousand.
 FIRST_COVERED := $(if $(COVERED),--cov --cov-report= --cov-fail-under=0)
 NEXT_COVERED := $(if $(COVERED),$(FIRST_COVERED) --cov-append)
 LAST_COVERED := $(if $(COVERED),--cov --cov-append)
 test: machine-test check $(SIGMA)/stamp
 	@code=0; \
-	$(BIN)/pytest $(THOROUGH) -m 'not kernel and not beside' -n $$((1 + $$(nproc))) --maxprocesses 5 --dist worksteal $(FIRST_COVERED) || code=$$?; \
-	$(BIN)/pytest $(THOROUGH) -m 'kernel and not alone or beside' -n logical --maxprocesses 3 --dist loadfile $(NEXT_COVERED) || code=$$?; \
+	$(BIN)/pytest $(THOROUGH) -m 'not kernel' -n $$((1 + $$(nproc))) --maxprocesses 5 --dist worksteal $(FIRST_COVERED) || code=$$?; \
+	$(BIN)/pytest -m 'kernel and not alone' -n logical --maxprocesses 3 --dist loadfile $(NEXT_COVERED) || code=$$?; \
 	$(BIN)/pytest -m alone $(LAST_COVERED) tests/system || code=$$?; \
 	exit $$code
 

@@ -41,12 +41,6 @@ _BESIDE_OTHERS = frozenset({
     "tests/system/test_wheel.py",
 })  # fmt: skip
 
-# Tests of these folders connect nowhere, but for those with Postgres: they have the processors while others wait for
-# what the kernel counts.
-_CONNECTING_NOWHERE = ("tests/evaluation/", "tests/fuzz/", "tests/models/", "tests/ruleset/")
-# How far these give way to the others, which look at what happens when.
-_NICE = 10
-
 # Where tests of the kernel are: to read all the others takes as long as a good many of them.
 _OF_KERNEL = ("tests/bpf", "tests/cli/test_doctor.py", "tests/collector", "tests/system", "tests/torture")
 
@@ -65,43 +59,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Where tests of the kernel are asked for, files are left out in which there is nothing that runs with them."""
-    if not _is_with_kernel(config):
+    """Where only tests of the kernel are asked for, files are left out in which there are none."""
+    if not config.option.markexpr.startswith("kernel"):
         return None
     path = collection_path.relative_to(config.rootpath)
-    wanted = (*_OF_KERNEL, *_CONNECTING_NOWHERE)
-    above_or_below = (path.is_relative_to(each) or Path(each).is_relative_to(path) for each in wanted)
+    above_or_below = (path.is_relative_to(each) or Path(each).is_relative_to(path) for each in _OF_KERNEL)
     return None if any(above_or_below) else True
 
 
-def _is_with_kernel(config: pytest.Config) -> bool:
-    return str(config.option.markexpr).startswith("kernel")
-
-
-# Before any are chosen by their marks.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What mostly waits comes first: one worker begins with it, and the others have the processors meanwhile."""
     for item in items:
-        if "postgres_server" in getattr(item, "fixturenames", ()):
-            item.add_marker("postgres")
-        if item.get_closest_marker("kernel"):
-            if not item.nodeid.startswith(_OF_KERNEL):
-                raise pytest.UsageError(f"{item.nodeid} needs the kernel: name its file in {__name__}._OF_KERNEL")
-        elif item.nodeid.startswith(_CONNECTING_NOWHERE) and not item.get_closest_marker("postgres"):
-            item.add_marker("beside")
+        if item.get_closest_marker("kernel") and not item.nodeid.startswith(_OF_KERNEL):
+            raise pytest.UsageError(f"{item.nodeid} is a test of the kernel: name its file in {__name__}._OF_KERNEL")
     items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
     if not config.getoption("thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What runs beside tests of the kernel gives way to them."""
-    if _is_with_kernel(item.config):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE if item.get_closest_marker("beside") else 0)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +90,7 @@ class _OneCounts(LoadFileScheduling):  # type: ignore[misc]  # xdist has no type
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
-        return file if file in _BESIDE_OTHERS or file.startswith(_CONNECTING_NOWHERE) else "counting"
+        return file if file in _BESIDE_OTHERS else "counting"
 
 
 @pytest.hookimpl(optionalhook=True)

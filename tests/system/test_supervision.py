@@ -116,7 +116,7 @@ def test_it_ends_by_itself_with_a_last_snapshot_and_no_noise(service: Service, n
     assert "did not end" not in service.text
     assert not any(Path(f"/proc/{pid}").exists() for pid in roles.values())
     # Whatever else connects on this host meanwhile is counted too.
-    assert re.search(r"connects? \(.*\d refused\)", service.text)
+    assert re.search(r"connects? \(.*\d refused\b", service.text)
     assert "Traceback" not in service.text
 
 

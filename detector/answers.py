@@ -24,8 +24,7 @@ def answers(alert: Alert, *, about_capture: bool) -> tuple[Answer, ...]:
 
     Nobody is offered what is done already: to take on an alert that is over, or that somebody looks after.
     """
-    number = alert.alert_id
-    said = [Answer("see all of it", f"detector alerts show {number}")]
+    number, said = alert.alert_id, list[Answer]()
     if alert.state != "resolved" and alert.acknowledged_by is None:
         said.append(Answer("take it on: no repeats", f"detector alerts ack {number}"))
     said.append(Answer("hear nothing of it for a week", f"detector alerts silence {number} --for 7d"))

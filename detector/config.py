@@ -41,7 +41,8 @@ _SYSTEM_STATE = Path("/var/lib/detector")
 LEAST_MEGABYTES = 100
 """Of a database that is kept small: one snapshot of a scan takes up to 30."""
 _FILE_VARIABLE = "DETECTOR_CONFIG"
-_PREFIX = "DETECTOR_"
+PREFIX = "DETECTOR_"
+"""How the variables that stand for settings begin."""
 _REASON_LIMIT = 200
 _IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
@@ -319,15 +320,15 @@ def _sections() -> dict[str, type[Section]]:
 
 def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
     known = {
-        **{f"{_PREFIX}{key}".upper(): ("", key) for key in ("host", "state_folder")},
+        **{f"{PREFIX}{key}".upper(): ("", key) for key in ("host", "state_folder")},
         **{
-            f"{_PREFIX}{section}_{key}".upper(): (section, key)
+            f"{PREFIX}{section}_{key}".upper(): (section, key)
             for section, kind in _sections().items()
             for key in kind.__struct_fields__
         },
     }
     for variable, text in environ.items():
-        if not variable.startswith(_PREFIX) or variable == _FILE_VARIABLE:
+        if not variable.startswith(PREFIX) or variable == _FILE_VARIABLE:
             continue
         if variable not in known:
             raise ConfigError(f"environment: {variable} is not a setting", hint=nearest(variable, known))
@@ -383,9 +384,9 @@ def _check(settings: Settings, source: str) -> None:
             raise ConfigError(
                 f"{source}: channel {channel.name!r} needs either {' or '.join(SOURCES)}", hint="name exactly one"
             )
-        if channel.url_env.startswith(_PREFIX):
+        if channel.url_env.startswith(PREFIX):
             raise ConfigError(
-                f"{source}: channel {channel.name!r}: url_env begins with {_PREFIX}, as settings do",
+                f"{source}: channel {channel.name!r}: url_env begins with {PREFIX}, as settings do",
                 hint="choose another name",
             )
         seen.add(channel.name)

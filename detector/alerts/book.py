@@ -91,10 +91,8 @@ class AlertBook:
             covered = [learning.covers(finding.telling.burn_in) for finding in findings]
             told = list(compress(findings, covered))
             held.write(connection, snapshot, list(compress(findings, map(not_, covered))))
-        recorded = _recorded(connection, snapshot) if told else set()
-        told, fresh = _beside(recorded, told), not recorded
         while told:
-            told, fresh = self._record_some(connection, snapshot, told, fresh=fresh), False
+            told = self._record_some(connection, snapshot, told)
 
     def settle(self, connection: Connection, snapshot: SnapshotRef, *, now: datetime, quiet: bool = True) -> None:
         """Tells of the alerts of a host whose wait is over, and resolves those that have been quiet for long enough.
@@ -109,14 +107,12 @@ class AlertBook:
         """
         settle(connection, self._router, self._timing, snapshot, now=now, quiet=quiet)
 
-    def _record_some(
-        self, connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding], *, fresh: bool
-    ) -> list[Finding]:
-        """Records findings; gives back those that others have all rows of, but cannot speak for.
-
-        Args:
-            fresh: none of the snapshot are recorded yet.
+    def _record_some(self, connection: Connection, snapshot: SnapshotRef, found: Sequence[Finding]) -> list[Finding]:
+        """Records what is not recorded of findings; gives back those that others have all rows of, but cannot speak
+        for.
         """
+        recorded = _recorded(connection, snapshot)
+        found, fresh = _beside(recorded, found), not recorded
         arrived = {each.fingerprint: each for each in incidents(found)}
 
         def stored(incident: Incident, places: set[Place]) -> set[Place]:
@@ -134,7 +130,7 @@ class AlertBook:
         told = cap.capped(connection, snapshot, speaking, cooldown=self._cooldown, most=self._most_a_day)
         members = [Member(incident=arrived[each], greater=greater) for each, greater in lesser.items()]
         # Mostly nothing is covered or held back, and ten thousand need not be put together again.
-        whole = list(arrived.values()) if told == found else incidents(_beside(_recorded(connection, snapshot), told))
+        whole = list(arrived.values()) if told == found else incidents(_beside(recorded, told))
         left = self._record(connection, snapshot, whole, members, fresh=fresh)
         return [each for member in left for each in member.incident.findings]
 

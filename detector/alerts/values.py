@@ -46,8 +46,10 @@ class Found:
 
     def add(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Notes rows of an alert's number and the values of these fields; None: not known; bytes: an address."""
-        alert_ids, *columns = zip(*rows, strict=True) if rows else [()]
-        said = {name: _texts(name, column) for name, column in zip(names, columns, strict=False)}
+        if not rows:
+            return
+        alert_ids, *columns = zip(*rows, strict=True)
+        said = {name: _texts(name, column) for name, column in zip(names, columns, strict=True)}
         # Most rows know nothing of some of the fields.
         known = {name: texts for name, texts in said.items() if texts.count(None) < len(texts)}
         names = tuple(known)

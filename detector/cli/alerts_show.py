@@ -57,7 +57,7 @@ def show(settings: Settings, /, alert_id: int, limit: int, as_json: bool) -> Non
         in_all = store.row_count(connection, alert_id)
         about_capture = store.is_about_capture(connection, alert_id)
         escalates = upcoming(connection, settings.escalations, alert_id) if settings.escalations else []
-    said = answers(alert, about_capture=about_capture)[1:]
+    said = answers(alert, about_capture=about_capture)
     if alert.state is not AlertState.RESOLVED:
         said = (*said, Answer("it is over", f"detector alerts resolve {alert_id}"))
     if as_json:

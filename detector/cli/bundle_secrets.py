@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.config import PREFIX
 from detector.config_secrets import SECRETS
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"""["']([^"'\n]*://[^"'\n]*)["']""")
 _FILE = re.compile(r"""url_file\s*=\s*["']([^"'\n]+)["']""")
-_PREFIX = "DETECTOR_"
 _LONGEST = 65_536
 
 
@@ -32,7 +32,7 @@ def written_addresses(path: Path | None) -> Iterator[str]:
     with suppress(OSError):
         files += sorted(SECRETS.iterdir())
     yield from (found for file in files if (found := _text(file).strip()))
-    yield from (value for name, value in os.environ.items() if name.startswith(_PREFIX) and "://" in value)
+    yield from (value for name, value in os.environ.items() if name.startswith(PREFIX) and "://" in value)
 
 
 def _text(path: Path) -> str:

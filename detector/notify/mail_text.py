@@ -31,10 +31,10 @@ def beside_html(text: str) -> Iterator[None]:
 def _replace() -> None:
     from apprise.plugins.email import base
 
-    # Where apprise's mail looks it up.
+    # Where apprise's mail looks it up. One that has it elsewhere sends what it makes itself: a mail is worth more.
     place: Any = base
-    convert: Callable[..., str] = place.convert_between
-    if not hasattr(convert, _MARK):
+    convert: Callable[..., str] | None = getattr(place, "convert_between", None)
+    if convert is not None and not hasattr(convert, _MARK):
         place.convert_between = _meant_or(convert)
 
 

@@ -267,7 +267,7 @@ def _commands(alert: Alert, *, about_capture: bool) -> list[Answer]:
     since = alert.start.replace(microsecond=0)
     until = (alert.end + timedelta(microseconds=999_999)).replace(microsecond=0)
     period = f"--since '{since.isoformat(sep=' ')}' --until '{until.isoformat(sep=' ')}'"
-    first, *others = answers(alert, about_capture=about_capture)
+    first = Answer("see all of it", f"detector alerts show {alert.alert_id}")
     if about_capture:
         looks = [
             Answer("see which snapshots lack something", f"detector query --incomplete{host} {period}"),
@@ -277,7 +277,7 @@ def _commands(alert: Alert, *, about_capture: bool) -> list[Answer]:
         looks = [Answer("see what else there was at the time", f"detector query{host} {period}")]
         if _PLAIN.fullmatch(alert.rule_id):
             looks.append(Answer("see why its rule matched", f"detector rules explain {alert.rule_id} {alert.alert_id}"))
-    return [first, *others, *looks]
+    return [first, *answers(alert, about_capture=about_capture), *looks]
 
 
 def _count(count: int, one: str, many: str) -> str:

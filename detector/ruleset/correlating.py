@@ -21,7 +21,8 @@ from detector.ruleset.folding import folded
 from detector.ruleset.matchers import Match
 from detector.ruleset.sieve import Wanted, plain
 from detector.ruleset.tallies import NO_VALUE, OrderedStages, Stages, Sums, Values
-from detector.ruleset.windows import PLACE, Window
+from detector.ruleset.window import Window
+from detector.ruleset.windows import PLACE
 from detector.store.columns import Address, unpacked
 from detector.store.tables import snapshots
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import select
 
-from detector.ruleset.events import AFTER, HOST_ID, SEQ, UNTIL
+from detector.ruleset.events import HOST_ID
 from detector.ruleset.sieve import Sieve
-from detector.store.tables import detection_cursors, kept_windows, snapshots
+from detector.ruleset.window import left_between, read_window
+from detector.store.tables import detection_cursors, kept_windows
 
 if TYPE_CHECKING:
     from array import array
@@ -33,18 +34,12 @@ if TYPE_CHECKING:
     from detector.ruleset.folding import Folded
     from detector.ruleset.sieve import Wanted
     from detector.ruleset.tallies import Entry, Tally
+    from detector.ruleset.window import Window
 
 # Of all correlations of a host, up to 24 bytes each. A host that has more, in the middle of a flood, is read anew.
 _MOST_ENTRIES = 2_000_000
 # Of all groups of a host that passed, 24 bytes each; they are read again.
 _MOST_ROWS = 500_000
-# Of a bare seq SQLite would go through all of the host's snapshots; "+ 0" leaves it the index over their ends.
-_ENDED = and_(
-    snapshots.c.host_id == HOST_ID, snapshots.c.seq + 0 <= SEQ, snapshots.c.end > AFTER, snapshots.c.end <= UNTIL
-)
-_IN_WINDOW = select(func.min(snapshots.c.seq + 0), func.count()).where(_ENDED)
-_SEQS_ENDED = select(snapshots.c.seq).where(_ENDED).order_by(snapshots.c.seq)
-_ANY_ENDED = _SEQS_ENDED.limit(1)
 LONG = 100
 """From so many snapshots on a window is long."""
 _SECOND = timedelta(seconds=1)
@@ -52,18 +47,6 @@ PLACE = 3
 """So many columns are the place of a row: snapshot, key and session."""
 _RECENT = select(detection_cursors.c.recent_seq).where(detection_cursors.c.host_id == HOST_ID)
 _KEPT = select(kept_windows.c.back_seconds, kept_windows.c.first_seq).where(kept_windows.c.host_id == HOST_ID)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The host's snapshots that end after a snapshot's end less a timespan, no later than it, and that were written no
-    later: the same whenever it is looked at."""
-
-    place: Mapping[str, Any]
-    """What statements over it are asked with."""
-    first_seq: int
-    unbroken: bool
-    """Its snapshots are all between its first and its last number. They are, unless the clock was set back."""
 
 
 class Counting(Protocol):
@@ -171,7 +154,7 @@ class Windows:
         """For each correlation what passes with its `rows` of `snapshot`."""
         if not self._counting:
             return []
-        windows = {timespan: _read_window(connection, snapshot, timespan) for timespan in self._timespans}
+        windows = {timespan: read_window(connection, snapshot, timespan) for timespan in self._timespans}
         entries = [each.entries(found) for each, found in zip(self._counting, rows, strict=True)]
         host = self._brought_up(connection, snapshot, windows, rows, entries)
         self._hosts[snapshot.host_id] = host
@@ -273,7 +256,7 @@ class Windows:
 
     def _leave(self, connection: Connection, host_id: int, host: _Host, timespan: timedelta, window: Window) -> None:
         before = host.windows.get(timespan)
-        left = None if before is None else _left(connection, host.seq, before, window)
+        left = None if before is None else left_between(connection, host.seq, before, window)
         if left is None:
             # The clock was set back. Whatever it is, it can be counted anew.
             for which, counting in enumerate(self._counting):
@@ -292,45 +275,6 @@ class Windows:
 def _lasts(counting: Counting) -> bool:
     """Whether rows stay what they are."""
     return not counting.wanted.category.rows.change
-
-
-def _read_window(connection: Connection, snapshot: SnapshotRef, timespan: timedelta) -> Window:
-    place: dict[str, Any] = {"host_id": snapshot.host_id, "seq": snapshot.seq}
-    place |= {"after": snapshot.end - timespan, "until": snapshot.end}
-    first_seq, number = connection.execute(_IN_WINDOW, place).one()
-    return Window(place | {"first_seq": first_seq}, first_seq, snapshot.seq - first_seq + 1 == number)
-
-
-def _left(connection: Connection, seq: int, before: Window, window: Window) -> list[tuple[int, int]] | None:
-    """The snapshots that were in a window and have left it since, as the first and the last of each run of them.
-
-    None: it is not what it was, less those, and more the snapshots after `seq`; or some have left that came after
-    others which have not, so that the first that is left does not tell them apart.
-
-    Args:
-        connection: the transaction.
-        seq: the snapshot that the window ended with before.
-        before: the window as it was then.
-        window: as it is.
-    """
-    if before.unbroken and window.unbroken:
-        if window.first_seq < before.first_seq:
-            return None
-        return [(before.first_seq, window.first_seq - 1)] if window.first_seq > before.first_seq else []
-    # What another worker has looked at meanwhile may or may not be in it.
-    if window.place["seq"] != seq + 1 or window.place["until"] < before.place["until"]:
-        return None
-    asked = {"host_id": window.place["host_id"], "seq": seq}
-    came = {"after": before.place["until"], "until": window.place["until"]}
-    if connection.scalar(_ANY_ENDED, asked | came) is not None:
-        return None
-    went = {"after": before.place["after"], "until": window.place["after"]}
-    gone = list(connection.scalars(_SEQS_ENDED, asked | went))
-    if gone and gone[-1] >= window.first_seq:
-        return None
-    begins = [each for last, each in pairwise([-1, *gone]) if each != last + 1]
-    ends = [each for each, following in pairwise([*gone, -1]) if following != each + 1]
-    return list(zip(begins, ends, strict=True))
 
 
 def _read(connection: Connection, counting: Counting, snapshot: SnapshotRef, window: Window) -> Tally:

@@ -27,24 +27,25 @@ _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 def shown_on(columns: int, *arguments: str | Path, environment: Mapping[str, str]) -> list[str]:
     """The lines that the program shows on a terminal of so many columns, before that breaks any."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    inherited = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
-    program = [Path(sys.executable).with_name("detector"), *arguments]
-    subprocess.run(program, stdout=theirs, check=True, env={**inherited, "TERM": "dumb", **environment})
-    os.close(theirs)
-    shown = os.read(ours, 65_536).decode().replace("\r", "").splitlines()
-    os.close(ours)
-    return shown
+    with Terminal(*arguments, environment=environment, columns=columns) as terminal:
+        code, shown = terminal.end()
+    assert code == 0
+    return shown.splitlines()
 
 
 class Terminal:
     """The program with these arguments, on a terminal of its own; ended with the block. `under` is what runs it."""
 
     def __init__(
-        self, *arguments: str | Path, environment: Mapping[str, str] | None = None, under: Sequence[str] = ()
+        self,
+        *arguments: str | Path,
+        environment: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+        columns: int = 200,
     ) -> None:
         self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        inherited = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
         program = [Path(sys.executable).with_name("detector"), *arguments]
         # Its terminal is the one that Ctrl-C comes from.
         self._process = subprocess.Popen(
@@ -52,7 +53,7 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "200", **(environment or {})},
+            env={**inherited, "TERM": "xterm", **(environment or {})},
         )
         os.close(slave)
         self._seen = b""

@@ -20,7 +20,7 @@ from detector.store.migrating import revisions
 from detector.store.tables import hosts
 from detector.store.tables import snapshots as snapshots_table
 from tests.builders import Recorder, count, observe
-from tests.cli.terminals import shown_on
+from tests.cli.terminals import Terminal, shown_on
 from tests.disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -110,7 +110,17 @@ def test_prune_deletes_what_has_expired(call: Call, filled: Engine) -> None:
     assert _number(filled) == 3
 
 
-def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def _declined(store: str, *arguments: str) -> str:
+    """What a command shows that asks, and is told no."""
+    with Terminal(*arguments, environment={"DETECTOR_DATABASE_URL": store}) as terminal:
+        shown = terminal.expect("[y/N]")
+        terminal.type("n")
+        code, _ = terminal.end()
+    assert code != 0
+    return shown
+
+
+def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, store: str) -> None:
     """A clock that is far ahead makes everything look old. Where nothing would go, nothing is asked."""
     with writing(filled) as connection:
         yesterday = _NOW - timedelta(days=1)
@@ -119,26 +129,16 @@ def test_a_clock_that_may_be_wrong_is_asked_about(call: Call, filled: Engine, mo
             .where(snapshots_table.c.end < yesterday)
             .values(start=_NOW - timedelta(days=40, minutes=1), end=_NOW - timedelta(days=40))
         )
-    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
-
-    refused = call("db", "prune")
-
-    assert refused.code != 0
-    assert "nothing was stored between one day and two days ago" in refused.out
+    assert "nothing was stored between one day and two days ago" in _declined(store, "db", "prune")
     assert _number(filled) == 6
     assert "nothing was stored" in call("db", "prune", "--dry-run").out
     assert call("db", "prune", "--yes").code == 0
     assert call("db", "prune").code == 0
 
 
-def test_more_than_configured_goes_only_when_confirmed(
-    call: Call, filled: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_configured_goes_only_when_confirmed(call: Call, filled: Engine, store: str) -> None:
     """A shorter time than configured is asked about; `--yes` answers. The newest snapshot stays."""
-    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
-    refused = call("db", "prune", "--older-than", "1h")
-    assert refused.code != 0
-    assert "would go: 5 snapshots" in refused.out
+    assert "would go: 5 snapshots" in _declined(store, "db", "prune", "--older-than", "1h")
     assert _number(filled) == 6
 
     assert call("db", "prune", "--older-than", "1h", "--yes").code == 0

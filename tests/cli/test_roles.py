@@ -64,4 +64,4 @@ def _umask(process: subprocess.Popen[bytes], wanted: int) -> int:
         assert found
         if int(found[1], 8) == wanted or time.monotonic() > until:
             return int(found[1], 8)
-        time.sleep(0.01)
+        time.sleep(0.01)  # the process has no other way to tell

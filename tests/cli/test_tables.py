@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
+import termios
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -35,13 +41,27 @@ def _lines(shown: RenderableType, width: int) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _terminal(rows: Sequence[Sequence[str]], monkeypatch: pytest.MonkeyPatch, width: int) -> str:
-    out = StringIO()
-    monkeypatch.setattr(out, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setenv("COLUMNS", str(width))
-    print_table(_COLUMNS, rows)
-    return out.getvalue()
+def _terminal(rows: Sequence[Sequence[str]], width: int) -> str:
+    """What a terminal of this width is sent."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    with ThreadPoolExecutor(1) as reader:
+        # Beside it: a terminal holds back who writes faster than is read.
+        shown = reader.submit(_all_of, ours)
+        with os.fdopen(theirs, "w", encoding="utf-8") as out, redirect_stdout(out):
+            print_table(_COLUMNS, rows)
+        text = shown.result()
+    os.close(ours)
+    return text
+
+
+def _all_of(terminal: int) -> str:
+    read = b""
+    # Ends with EIO when the other end is closed.
+    with suppress(OSError):
+        while more := os.read(terminal, 65_536):
+            read += more
+    return read.decode()
 
 
 def test_sentences_stand_below_where_there_is_no_room() -> None:
@@ -68,17 +88,15 @@ def test_short_sentences_stay_beside() -> None:
 @given(st.lists(st.tuples(*[TEXT] * len(_COLUMNS)), min_size=1, max_size=3), st.integers(1, 250))
 def test_nothing_is_cut(rows: list[tuple[str, ...]], width: int) -> None:
     """Whatever stands in it, and however narrow a terminal: each character that prints is there."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        shown = _terminal(rows, monkeypatch, width)
-        monkeypatch.undo()
+    shown = _terminal(rows, width)
     letters = {each for row in rows for cell in row for each in cell if each.isprintable() and not each.isspace()}
     assert letters <= set(shown)
 
 
-def test_no_line_loses_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_line_loses_its_end() -> None:
     """Columns that may not be folded and have no room make the line longer: the terminal breaks it."""
     row = ("1", "x" * 70, "h" * 30, "short and whole")
-    shown = "".join(_terminal([row], monkeypatch, 80).split())
+    shown = "".join(_terminal([row], 80).split())
     assert all(cell.replace(" ", "") in shown for cell in row)
 
 
@@ -87,7 +105,7 @@ def test_alerts_are_read_on_eighty_columns(sqlite_engine: Engine, tmp_path: Path
     enqueue(sqlite_engine, titles=("A rule with a title of many words, as they are",))
     file = tmp_path / "detector.toml"
     file.write_text(f'database.url = "{sqlite_engine.url}"\n')
-    with Terminal("--config", file, "alerts", "list", environment={"COLUMNS": "80"}) as terminal:
+    with Terminal("--config", file, "alerts", "list", columns=80) as terminal:
         terminal.expect("    A rule with a title of many words, as they are")
 
 

@@ -9,7 +9,6 @@ import re
 import socket
 import stat
 import threading
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -326,12 +325,25 @@ def test_what_others_could_reach_is_refused(listen: str, why: str) -> None:
     assert "127.0.0.1:9469" in fault.value.hint
 
 
+class _Waiting(Faults):
+    """Tells when an address is free again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
+
+    def fault(self, message: str) -> None:
+        super().fault(message)
+        if "free again" in message:
+            self.free.set()
+
+
 def test_a_port_that_somebody_else_has_is_waited_for(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any user can take one, which must not keep detection from running; both is said once."""
     monkeypatch.setattr(serving, "RETRY_SECONDS", 0.05)
-    faults = Faults()
+    faults = _Waiting()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -342,10 +354,7 @@ def test_a_port_that_somebody_else_has_is_waited_for(
             pass
         with served(settings, sqlite_engine, faults) as registry:
             other.close()
-            until = time.monotonic() + 30
-            while len(faults.said) < 3:
-                assert time.monotonic() < until
-                time.sleep(0.02)
+            assert faults.free.wait(30)
             assert Served(port, Counted(Lines(), registry)).get("/healthz")[1]
     taken = f"metrics.listen: 127.0.0.1:{port} is taken: no figures until it is free; see ss -lnp"
     assert faults.said == [taken, taken, f"metrics.listen: 127.0.0.1:{port} is free again: figures are served"]

@@ -49,13 +49,18 @@ def _of(subject: Subject) -> Iterator[Check]:
         yield good(subject.name, well[subject.name])
 
 
-def _is_the_services(cache: Path) -> bool:
-    """Whether programs are kept for the unit's account alone: root takes none that somebody else may have changed."""
+def is_the_services(cache: Path, *, installed: bool) -> bool:
+    """Whether programs are kept for the unit's account alone: root takes none that somebody else may have changed.
+
+    Args:
+        cache: the folder of compiled programs.
+        installed: whether systemd has a unit of ours.
+    """
     try:
         owner = cache.stat().st_uid
     except OSError:
         return False
-    return os.geteuid() == 0 != owner and running.are_installed()
+    return installed and os.geteuid() == 0 != owner
 
 
 def hooks(settings: Settings) -> Iterator[Check]:
@@ -80,7 +85,7 @@ def hooks(settings: Settings) -> Iterator[Check]:
         yield bad("capture", fault.message, "what the compiler and the kernel say of it is shown by: detector collect")
         return
     yield good("capture", "can be started here")
-    if cache and uncached and not _is_the_services(Path(cache)):
+    if cache and uncached and not is_the_services(Path(cache), installed=running.are_installed()):
         finding = f"each start takes the compiler, since what it makes cannot be kept: {uncached}"
         yield doubtful("capture", finding, "mend that, or set collector.cache_folder")
     if untyped:

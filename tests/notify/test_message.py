@@ -98,7 +98,7 @@ def test_a_whole_briefing_is_told() -> None:
     told = example()
     message = render(told, "opened")
     shown = Tags(message.html).text
-    said = [*told.normal, *told.model, *told.rule, told.rows[0].connection, told.rows[-1].connection, "and 1016 more"]
+    said = [*told.normal, *told.model, *told.rule, told.rows[0].connection, told.rows[-1].connection, "and 1,016 more"]
     for each in said:
         assert each in message.text
         assert each in shown
